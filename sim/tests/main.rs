@@ -1,0 +1,1 @@
+//! Scenarios of the whole node under simulation.

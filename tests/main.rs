@@ -1,0 +1,1 @@
+//! Integration tests: real sockets, real disks, real clients. One binary, one module a subject.
