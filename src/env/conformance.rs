@@ -1,0 +1,1 @@
+//! What every `Env` must show, as tests that both implementations run.

@@ -1,0 +1,118 @@
+//! Files, and what of them survives.
+//!
+//! **The contract.** Two ways to stop: a *kill* (the process ends; everything written stays) and a
+//! *power loss* (everything not made durable may be lost).
+//!
+//! | after | survives a power loss |
+//! | --- | --- |
+//! | `write_at`, `truncate` completed | perhaps, in any part and any order, by pieces of 512 bytes; the rest reads as before, or as zeros where the file grew |
+//! | `File::sync` completed without error | every write and truncate of that file *called* before `sync` was called |
+//! | `File::sync` failed | nothing is known of what was written since the last good `sync`; a later good `sync` says nothing about it |
+//! | `open` that created, `rename`, `remove`, `create_dir` completed | perhaps |
+//! | `sync_dir(d)` completed | every creation, rename and removal *in* `d` called before it |
+//!
+//! **Order.** Calls on one [`File`] take effect in the order they were called (not polled, not
+//! awaited): a caller may call `write_at` and then `sync` and await only the `sync`, whose success
+//! implies that the write was carried out and durable, and whose failure may be the write's.
+//! Calls on different files are unordered until awaited.
+//!
+//! **A call happens.** Dropping the returned future cancels nothing.
+//!
+//! **Errors** are `std::io::Error` with the kinds `NotFound`, `AlreadyExists`, `StorageFull`,
+//! `PermissionDenied`, or any other for a device that fails. A failed write may have happened in
+//! part. Paths are absolute or relative to the process; tests and simulation use any root.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::BoxFuture;
+
+/// How to open a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenMode {
+    /// Reading only; it must exist.
+    Read,
+    /// Reading and writing; it must exist.
+    Existing,
+    /// Reading and writing; made empty if it does not exist, left as it is if it does.
+    Create,
+    /// Reading and writing; it must not exist.
+    CreateNew,
+}
+
+/// One entry of a directory.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct DirEntry {
+    pub name: String,
+    pub is_dir: bool,
+    /// Bytes, for a file.
+    pub len: u64,
+}
+
+/// Space of the file system that holds a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    pub total_bytes: u64,
+    pub usable_bytes: u64,
+}
+
+/// Directories and files of a node.
+pub trait Disk: Send + Sync + 'static {
+    fn open<'a>(
+        &'a self,
+        path: &'a Path,
+        mode: OpenMode,
+    ) -> BoxFuture<'a, io::Result<Arc<dyn File>>>;
+
+    /// Entries of `dir`, sorted by name.
+    fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<DirEntry>>>;
+
+    /// Makes `dir` and the missing ones above it. Fine when it exists.
+    fn create_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Renames a file or directory within one file system, replacing a file at `to` at once.
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Removes a file. Open handles stay usable.
+    fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Removes a directory with all that is in it.
+    fn remove_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Makes creations, renames and removals in `dir` durable.
+    fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Takes `path` as this process's own until the guard is dropped or the process ends in any
+    /// way. `WouldBlock` when another process has it.
+    fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Box<dyn LockGuard>>>;
+
+    fn space<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Space>>;
+}
+
+/// Holds a lock until dropped.
+pub trait LockGuard: Send + Sync {
+    fn path(&self) -> PathBuf;
+}
+
+/// An open file.
+pub trait File: Send + Sync + 'static {
+    /// Current length in bytes, counting every write called so far.
+    fn len(&self) -> BoxFuture<'_, io::Result<u64>>;
+
+    /// Up to `len` bytes from `pos`: fewer only where the file ends. Sees every write that
+    /// completed before this call.
+    fn read_at(&self, pos: u64, len: usize) -> BoxFuture<'static, io::Result<Bytes>>;
+
+    /// Writes the slices one after another from `pos`, growing the file as needed. Completes when
+    /// all are written (not durable: see the module's contract).
+    fn write_at(&self, pos: u64, slices: Vec<Bytes>) -> BoxFuture<'static, io::Result<()>>;
+
+    /// Makes durable what was called before. Concurrent calls may share one device operation.
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>>;
+
+    /// Cuts or grows (with zeros) to `len` bytes, in order with the writes.
+    fn truncate(&self, len: u64) -> BoxFuture<'static, io::Result<()>>;
+}

@@ -1,0 +1,1 @@
+//! Production: the five seams on tokio and the operating system.

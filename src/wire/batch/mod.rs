@@ -1,0 +1,12 @@
+//! Record batches, version 2 (magic 2): the unit that travels, is checked, and is stored.
+//!
+//! A batch is a 61-byte header and its records, compressed as one block or not. The CRC-32C covers
+//! everything from the attributes on, so the two fields a broker assigns (base offset and leader
+//! epoch) can be set without touching it; see [`RecordBatch::placed`].
+
+mod header;
+
+pub use header::{
+    Attributes, BatchError, BatchHeader, Compression, HEADER_BYTES, LOG_OVERHEAD_BYTES,
+    RecordBatch, TimestampType, UNCOMPRESSED_MAX,
+};

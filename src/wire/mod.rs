@@ -1,0 +1,19 @@
+//! Bytes to values and back: the Kafka protocol's frames, requests, responses and record batches.
+//!
+//! No clock, no IO, and no input that panics: every decoder answers [`DecodeError`] for bytes it
+//! cannot accept, and never allocates more than the bytes at hand can justify.
+
+pub mod api;
+pub mod batch;
+pub mod frame;
+#[macro_use]
+mod macros;
+pub mod message;
+pub mod primitive;
+mod reader;
+mod writer;
+
+pub use api::{ApiKey, Request};
+pub use primitive::{Records, Str, Version, Wire};
+pub use reader::{DecodeError, Reader};
+pub use writer::{EncodeError, Writer};
