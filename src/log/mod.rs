@@ -1,0 +1,6 @@
+//! One partition's bytes on a disk.
+
+pub mod checkpoint;
+pub mod epoch_cache;
+pub mod producer_snapshot;
+pub mod producer_state;
