@@ -144,7 +144,7 @@ fn a_duplicate_batch_gets_the_original_offset() {
             Offset(i64::from(at) * 2)
         );
     }
-    let mut again = |log: &mut Log, sequence| {
+    let again = |log: &mut Log, sequence| {
         run(log.append(
             &sequenced(7, 0, sequence, &["a", "b"]),
             LeaderEpoch(1),

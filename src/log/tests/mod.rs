@@ -144,7 +144,10 @@ fn read_all(reader: &LogReader, from: Offset, max_bytes: usize) -> Vec<RecordBat
     let end = reader.log_end_offset();
     while from < end {
         let read = run(reader.read(from, end, max_bytes, true)).unwrap();
-        assert!(!read.is_empty(), "something is left at {from}");
+        if read.is_empty() {
+            // Submitted, and nobody waited for it to be written.
+            break;
+        }
         assert!(read.end > from);
         from = read.end;
         batches.extend(split(read.concat()));
