@@ -159,6 +159,11 @@ impl Opening<'_> {
             .recover_last(&last, &*file, slot, clean, &mut replay)
             .await?;
         let end = recovered.writer.end.offset;
+        if end < log_start_offset {
+            let expected = format!("records up to {log_start_offset}, where the log begins");
+            let found = format!("records up to {end}");
+            return Err(last.0.corrupt(last.0.file_bytes, found, &expected));
+        }
         self.report.clean = recovered.clean;
         self.report.scanned_bytes += replay.scanned_bytes;
         self.report.rebuilt.append(&mut replay.rebuilt);
@@ -184,7 +189,7 @@ impl Opening<'_> {
             file: None,
             dirty: !recovered.clean,
             writer: recovered.writer,
-            log_start_offset: log_start_offset.min(end),
+            log_start_offset,
             epochs,
             producers,
             snapshots,
