@@ -7,4 +7,8 @@ pub mod types;
 
 pub mod env;
 
+pub mod log;
+
+pub mod replication;
+
 pub mod wire;

@@ -1,0 +1,433 @@
+//! The owner of a share of the partitions: one task, one mailbox, no locks.
+//!
+//! Everything that changes a partition goes through its shard's mailbox and is carried out in the
+//! order it arrived. One request that touches many partitions costs one message per shard. An idle
+//! partition costs no task, no timer and no wake-up.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
+
+use super::partition::Effect;
+use super::replica::Replica;
+use super::view::PartitionView;
+use crate::env::{BoxFuture, Env, Task, Timer};
+use crate::log::{CleanEnd, Compacted, CompactionJob, Log, LogConfig, Ticket};
+use crate::types::{ErrorCode, Instant, LeaderEpoch, Offset, Timestamp};
+use crate::wire::batch::RecordBatch;
+
+/// Number of a hosted partition, given by whoever hosts it and never reused in a process.
+pub type Slot = u64;
+
+/// Commands a shard's mailbox holds before senders wait.
+const MAILBOX_MAX: usize = 1024;
+
+/// Pause before another attempt to recover a log whose storage failed.
+const RECOVERY_PAUSE: Duration = Duration::from_secs(2);
+
+/// When an append counts as safe on this broker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WantedDurability {
+    /// After `fdatasync`.
+    Fsync,
+    /// After the write, with a sync after this many records or this much time (Kafka's
+    /// `flush.messages` and `flush.ms`).
+    Replicated { flush_messages: i64, flush: Option<Duration> },
+}
+
+/// One batch for one partition.
+pub struct AppendItem {
+    pub slot: Slot,
+    pub batch: RecordBatch,
+}
+
+/// Where a batch went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placed {
+    pub base_offset: Offset,
+    /// `Timestamp::NONE` unless the topic stamps records on append.
+    pub log_append_time: Timestamp,
+    pub log_start_offset: Offset,
+}
+
+/// Why a batch was not, or perhaps not, stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AppendRefused {
+    pub code: ErrorCode,
+    pub reason: String,
+}
+
+impl AppendRefused {
+    pub(super) fn storage(reason: &str) -> Self {
+        Self { code: ErrorCode::KafkaStorageError, reason: reason.to_owned() }
+    }
+
+    fn not_here() -> Self {
+        let reason = "this broker does not lead the partition any more".to_owned();
+        Self { code: ErrorCode::NotLeaderOrFollower, reason }
+    }
+}
+
+pub type AppendOutcome = Result<Placed, AppendRefused>;
+
+/// What a shard is asked to do.
+pub enum Command {
+    /// Take over a partition with its open log.
+    Host {
+        slot: Slot,
+        log: Box<Log>,
+        leader_epoch: LeaderEpoch,
+        durability: WantedDurability,
+        reply: oneshot::Sender<Arc<PartitionView>>,
+    },
+    /// Append batches. With a `reply`, one answer for all of them once each is safe or refused,
+    /// in the order of `items`; without, nobody is told.
+    Append { items: Vec<AppendItem>, reply: Option<oneshot::Sender<Vec<AppendOutcome>>> },
+    /// Raise the log start to `before`, or to the high watermark. Answers the new log start.
+    DeleteRecords {
+        slot: Slot,
+        before: Option<Offset>,
+        reply: oneshot::Sender<Result<Offset, ErrorCode>>,
+    },
+    Configure { slot: Slot, config: Box<LogConfig>, durability: WantedDurability },
+    /// Roll, expire and remove what is due in every partition.
+    Maintain { now: Timestamp },
+    PlanCompaction { slot: Slot, now: Timestamp, reply: oneshot::Sender<Option<CompactionJob>> },
+    InstallCompacted { slot: Slot, compacted: Box<Compacted>, reply: oneshot::Sender<bool> },
+    /// Let go of a partition after its writes have ended; its log is closed cleanly.
+    Close { slot: Slot, reply: oneshot::Sender<Option<CleanEnd>> },
+}
+
+/// Identifies who waits for an append: the request, and the item within it.
+pub(super) type Waiter = (u64, usize);
+
+/// The way to a shard.
+#[derive(Clone)]
+pub struct ShardHandle {
+    mailbox: mpsc::Sender<Command>,
+}
+
+impl ShardHandle {
+    /// Starts a shard. It ends when every handle is gone or the task is dropped.
+    pub fn start(env: &Env) -> (Self, Task) {
+        let (mailbox, commands) = mpsc::channel(MAILBOX_MAX);
+        let shard = Shard {
+            env: env.clone(),
+            replicas: BTreeMap::new(),
+            writes: FuturesUnordered::new(),
+            requests: BTreeMap::new(),
+            next_request: 0,
+            recover_at: None,
+            sync_at: BTreeMap::new(),
+            closing: BTreeMap::new(),
+        };
+        let task = env.spawn("partition-shard", shard.run(commands));
+        (Self { mailbox }, task)
+    }
+
+    /// Waits for room in the mailbox. `false` when the shard has ended.
+    pub async fn send(&self, command: Command) -> bool {
+        self.mailbox.send(command).await.is_ok()
+    }
+}
+
+/// A request whose items are not all decided.
+struct Request {
+    outcomes: Vec<AppendOutcome>,
+    undecided: usize,
+    reply: oneshot::Sender<Vec<AppendOutcome>>,
+}
+
+struct WriteEnd {
+    slot: Slot,
+    ticket: Ticket,
+    incarnation: u64,
+    result: io::Result<()>,
+}
+
+struct Shard {
+    env: Env,
+    replicas: BTreeMap<Slot, Replica>,
+    writes: FuturesUnordered<BoxFuture<'static, WriteEnd>>,
+    requests: BTreeMap<u64, Request>,
+    next_request: u64,
+    recover_at: Option<Instant>,
+    /// Partitions that owe a sync because of `flush.ms`.
+    sync_at: BTreeMap<Slot, Instant>,
+    closing: BTreeMap<Slot, oneshot::Sender<Option<CleanEnd>>>,
+}
+
+impl Shard {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut timer = self.env.clock.timer();
+        loop {
+            self.set_timer(timer.as_mut());
+            tokio::select! {
+                biased;
+                Some(end) = self.writes.next(), if !self.writes.is_empty() => {
+                    self.on_write_end(end).await;
+                }
+                command = commands.recv() => match command {
+                    Some(command) => self.on_command(command).await,
+                    None => return,
+                },
+                () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => self.on_timer().await,
+            }
+        }
+    }
+
+    fn set_timer(&self, timer: &mut dyn Timer) {
+        let next = self.sync_at.values().copied().chain(self.recover_at).min();
+        match next {
+            Some(at) => timer.reset(at),
+            None => timer.clear(),
+        }
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Host { slot, log, leader_epoch, durability, reply } => {
+                let replica = Replica::new(*log, leader_epoch, durability);
+                let _ = reply.send(replica.view.clone());
+                self.replicas.insert(slot, replica);
+            }
+            Command::Append { items, reply } => self.append(items, reply).await,
+            Command::DeleteRecords { slot, before, reply } => {
+                let _ = reply.send(self.delete_records(slot, before).await);
+            }
+            Command::Configure { slot, config, durability } => {
+                if let Some(replica) = self.replicas.get_mut(&slot) {
+                    replica.log.set_config(*config);
+                    replica.durability = durability;
+                }
+            }
+            Command::Maintain { now } => self.maintain(now).await,
+            Command::PlanCompaction { slot, now, reply } => {
+                let _ = reply.send(self.plan_compaction(slot, now));
+            }
+            Command::InstallCompacted { slot, compacted, reply } => {
+                let _ = reply.send(self.install_compacted(slot, *compacted).await);
+            }
+            Command::Close { slot, reply } => self.close(slot, reply).await,
+        }
+    }
+
+    async fn append(
+        &mut self,
+        items: Vec<AppendItem>,
+        reply: Option<oneshot::Sender<Vec<AppendOutcome>>>,
+    ) {
+        let id = self.next_request;
+        self.next_request += 1;
+        let wanted = reply.is_some();
+        let mut outcomes = Vec::with_capacity(items.len());
+        let mut undecided = 0;
+        let mut touched = Vec::with_capacity(items.len());
+        for (at, item) in items.into_iter().enumerate() {
+            let waiter = wanted.then_some((id, at));
+            let outcome = self.append_one(&item, waiter).await;
+            if outcome.is_ok() {
+                undecided += 1;
+                touched.push(item.slot);
+            }
+            outcomes.push(outcome);
+        }
+        if let Some(reply) = reply {
+            if undecided == 0 {
+                let _ = reply.send(outcomes);
+                return;
+            }
+            self.requests.insert(id, Request { outcomes, undecided, reply });
+        }
+        for slot in touched {
+            self.carry_out(slot);
+        }
+    }
+
+    async fn append_one(&mut self, item: &AppendItem, waiter: Option<Waiter>) -> AppendOutcome {
+        let now = self.env.wall();
+        let Some(replica) = self.replicas.get_mut(&item.slot) else {
+            return Err(AppendRefused::not_here());
+        };
+        if self.closing.contains_key(&item.slot) {
+            return Err(AppendRefused::not_here());
+        }
+        let started = replica.append(&item.batch, now, waiter).await?;
+        let Some((appended, incarnation)) = started.write else { return Ok(started.placed) };
+        let (slot, ticket, done) = (item.slot, appended.ticket, appended.done);
+        if let WantedDurability::Replicated { flush: Some(span), .. } = replica.durability {
+            self.sync_at.entry(slot).or_insert_with(|| self.env.now().plus(span));
+        }
+        self.writes.push(Box::pin(async move {
+            WriteEnd { slot, ticket, incarnation, result: done.await }
+        }));
+        Ok(started.placed)
+    }
+
+    async fn on_write_end(&mut self, end: WriteEnd) {
+        let Some(replica) = self.replicas.get_mut(&end.slot) else { return };
+        if let Err(error) = replica.completed(end.ticket, end.incarnation, end.result) {
+            tracing::error!(
+                partition = %replica.log.topic_partition(), %error,
+                "a log write failed: appends are refused until the log is cut back to what is \
+                 durable"
+            );
+            self.recover(end.slot).await;
+        }
+        self.carry_out(end.slot);
+        self.finish_close(end.slot).await;
+    }
+
+    async fn recover(&mut self, slot: Slot) {
+        let Some(replica) = self.replicas.get_mut(&slot) else { return };
+        if replica.recover().await.is_err() {
+            self.recover_at = Some(self.env.now().plus(RECOVERY_PAUSE));
+        }
+    }
+
+    /// Carries out what the machine decided, in its order.
+    fn carry_out(&mut self, slot: Slot) {
+        let Some(replica) = self.replicas.get_mut(&slot) else { return };
+        for effect in replica.take_effects() {
+            match effect {
+                Effect::Expose(high_watermark) => replica.view.expose(high_watermark),
+                Effect::Acknowledge(waiter) => decide(&mut self.requests, waiter, None),
+                Effect::Refuse(waiter) => {
+                    let refused = AppendRefused::storage("the write or its sync failed");
+                    decide(&mut self.requests, waiter, Some(refused));
+                }
+            }
+        }
+    }
+
+    async fn delete_records(
+        &mut self,
+        slot: Slot,
+        before: Option<Offset>,
+    ) -> Result<Offset, ErrorCode> {
+        let replica = self.replicas.get_mut(&slot).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let high_watermark = replica.high_watermark();
+        let before = before.unwrap_or(high_watermark);
+        if before > high_watermark || before < Offset::ZERO {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        replica.log.delete_records_before(before).await.map_err(|error| {
+            tracing::error!(partition = %replica.log.topic_partition(), %error, "DeleteRecords");
+            ErrorCode::KafkaStorageError
+        })
+    }
+
+    async fn maintain(&mut self, now: Timestamp) {
+        for replica in self.replicas.values_mut() {
+            if replica.is_storage_failed() {
+                continue;
+            }
+            let high_watermark = replica.high_watermark();
+            if let Err(error) = replica.log.maintain(now, high_watermark).await {
+                let partition = replica.log.topic_partition();
+                tracing::error!(%partition, %error, "log maintenance failed; tried again later");
+            }
+        }
+    }
+
+    fn plan_compaction(&mut self, slot: Slot, now: Timestamp) -> Option<CompactionJob> {
+        let replica = self.replicas.get_mut(&slot)?;
+        if replica.is_storage_failed() {
+            return None;
+        }
+        replica.log.compaction_plan(now, replica.high_watermark())
+    }
+
+    async fn install_compacted(&mut self, slot: Slot, compacted: Compacted) -> bool {
+        let Some(replica) = self.replicas.get_mut(&slot) else { return false };
+        match replica.log.install_compacted(compacted).await {
+            Ok(()) => true,
+            Err(error) => {
+                let partition = replica.log.topic_partition();
+                tracing::error!(%partition, %error, "compacted segments could not be put in place");
+                false
+            }
+        }
+    }
+
+    async fn close(&mut self, slot: Slot, reply: oneshot::Sender<Option<CleanEnd>>) {
+        if !self.replicas.contains_key(&slot) {
+            let _ = reply.send(None);
+            return;
+        }
+        self.closing.insert(slot, reply);
+        self.finish_close(slot).await;
+    }
+
+    /// Ends a partition that is being closed once its writes have ended.
+    async fn finish_close(&mut self, slot: Slot) {
+        if !self.closing.contains_key(&slot)
+            || self.replicas.get(&slot).is_some_and(Replica::is_busy)
+        {
+            return;
+        }
+        let (Some(reply), Some(replica)) =
+            (self.closing.remove(&slot), self.replicas.remove(&slot))
+        else {
+            return;
+        };
+        self.sync_at.remove(&slot);
+        replica.view.close();
+        let failed = replica.is_storage_failed();
+        let partition = replica.log.topic_partition().clone();
+        let end = match replica.log.close().await {
+            Ok(end) if !failed => Some(end),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::warn!(%partition, %error, "the log was not closed cleanly");
+                None
+            }
+        };
+        let _ = reply.send(end);
+    }
+
+    async fn on_timer(&mut self) {
+        let now = self.env.now();
+        if self.recover_at.is_some_and(|at| at <= now) {
+            self.recover_at = None;
+            let failed: Vec<Slot> = self
+                .replicas
+                .iter()
+                .filter(|(_, replica)| replica.is_storage_failed())
+                .map(|(slot, _)| *slot)
+                .collect();
+            for slot in failed {
+                self.recover(slot).await;
+                self.carry_out(slot);
+            }
+        }
+        let due: Vec<Slot> =
+            self.sync_at.iter().filter(|(_, at)| **at <= now).map(|(slot, _)| *slot).collect();
+        for slot in due {
+            self.sync_at.remove(&slot);
+            let Some(replica) = self.replicas.get_mut(&slot) else { continue };
+            if replica.log.sync_all().await.is_err() {
+                self.recover(slot).await;
+                self.carry_out(slot);
+            }
+        }
+    }
+}
+
+fn decide(requests: &mut BTreeMap<u64, Request>, waiter: Waiter, refused: Option<AppendRefused>) {
+    let (id, item) = waiter;
+    let Some(request) = requests.get_mut(&id) else { return };
+    if let Some(refused) = refused {
+        request.outcomes[item] = Err(refused);
+    }
+    request.undecided -= 1;
+    if request.undecided == 0
+        && let Some(request) = requests.remove(&id)
+    {
+        let _ = request.reply.send(request.outcomes);
+    }
+}
