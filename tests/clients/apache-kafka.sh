@@ -71,9 +71,9 @@ case ${1:-} in
 start)
     stop
     configure
-    # exec, so that the process id is Java's own.
+    # exec, so that the process id is Java's own; setsid, so that no signal to the caller reaches it.
     (
-        exec java "-Xmx$heap" -XX:+UseSerialGC \
+        exec setsid java "-Xmx$heap" -XX:+UseSerialGC \
             -Dlog4j2.configurationFile="$here/java/log4j2.properties" -Dklamm.log.level=INFO \
             -cp "$directory/java/lib/*" kafka.Kafka "$data/server.properties" \
             >"$data/server.log" 2>&1 </dev/null

@@ -1,6 +1,5 @@
 """confluent-kafka (librdkafka) against the broker at BOOTSTRAP."""
 
-import threading
 import time
 
 from confluent_kafka import (
@@ -333,24 +332,17 @@ def a_static_member_is_fenced_by_its_twin():
 def a_member_that_stops_without_leaving_expires():
     topic, group = create_topic(2), unique("group")
     # A static member sends no LeaveGroup, so that only its session's end frees its partition.
-    lost = GroupClient(topic, group, group_instance_id="lost", session_timeout_ms=6_000)
+    lost = Member(lambda: GroupClient(topic, group, group_instance_id="lost"))
     survivor = Member(lambda: GroupClient(topic, group))
-    polling = threading.Event()
-
-    def keep_polling():
-        while not polling.is_set():
-            lost.poll()
-
-    thread = threading.Thread(target=keep_polling, daemon=True)
-    thread.start()
     try:
-        wait_until(lambda: survivor.owned and len(lost.assignment()) == 1, "both own a partition")
-        polling.set()
-        thread.join()
-        lost.close()
+        wait_until(lambda: shared_between([lost, survivor], 2), "both own a partition")
+        lost.leave()
+        stopped = time.monotonic()
         wait_until(lambda: survivor.owned == {0, 1}, "the survivor owns both partitions")
+        if time.monotonic() - stopped < 4:
+            raise AssertionError("the session of 6 s ended after less than 4 s")
     finally:
-        polling.set()
+        lost.leave()
         survivor.leave()
 
 
