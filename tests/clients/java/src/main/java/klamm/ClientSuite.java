@@ -1,0 +1,5 @@
+package klamm;
+
+public final class ClientSuite {
+    public static void main(String[] args) {}
+}
