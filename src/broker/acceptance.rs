@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::config::TopicConfig;
+use crate::config::{self, TopicConfig};
 use crate::replication::AppendRefused;
 use crate::types::{ErrorCode, Timestamp};
 use crate::wire::batch::{BatchBuilder, BatchError, Compression, RecordBatch, TimestampType};
@@ -15,7 +15,11 @@ fn refused(code: ErrorCode, reason: impl Into<String>) -> AppendRefused {
 }
 
 /// Checks `acks` against the topic's `min.insync.replicas` and the replicas in sync.
-pub fn check_acks(acks: i16, config: &TopicConfig, in_sync: i32) -> Result<(), AppendRefused> {
+pub fn check_acks(
+    acks: i16,
+    config: &TopicConfig,
+    in_sync: usize,
+) -> Result<(), AppendRefused> {
     match acks {
         0 | 1 => Ok(()),
         -1 if in_sync >= config.min_insync_replicas => Ok(()),
@@ -44,7 +48,7 @@ pub fn check_batch(
     if size == 0 {
         return Err(refused(ErrorCode::InvalidRecord, "no record batch for the partition"));
     }
-    let batch = RecordBatch::split_first(&mut records)
+    let mut batch = RecordBatch::split_first(&mut records)
         .map_err(|error| refused(error.error_code(), error.to_string()))?;
     if !records.is_empty() {
         return Err(refused(ErrorCode::InvalidRecord, "more than one batch for the partition"));
@@ -57,12 +61,16 @@ pub fn check_batch(
     }
     check_header(&batch, produce_version)?;
     check_timestamps(&batch, config, now)?;
-    let need_keys = config.cleanup_policy.compact;
+    let need_keys = config.cleanup.compact;
     let codec = batch.header.attributes.compression().map_err(malformed)?;
     if need_keys || codec == Compression::None {
         // The walk over plain records is cheap. Compressed ones are taken on the word of their
         // checksum, as unpacking every batch would cost more than all else; keys need the look.
-        batch.check_records(need_keys).map_err(malformed)?;
+        let found = batch.check_records(need_keys).map_err(malformed)?;
+        if found.max_timestamp != batch.header.max_timestamp {
+            // Lookups by time trust the header.
+            batch = batch.with_max_timestamp(found.max_timestamp);
+        }
     }
     recompress(batch, config, codec, now)
 }
@@ -104,7 +112,7 @@ fn check_timestamps(
     config: &TopicConfig,
     now: Timestamp,
 ) -> Result<(), AppendRefused> {
-    if config.message_timestamp_type == TimestampType::LogAppendTime {
+    if config.message_timestamp_type == config::TimestampType::LogAppendTime {
         return Ok(());
     }
     let ahead = batch.header.max_timestamp.millis_since(now);
@@ -137,11 +145,11 @@ fn recompress(
     codec: Compression,
     now: Timestamp,
 ) -> Result<RecordBatch, AppendRefused> {
-    let batch = match config.compression_type {
-        Some(wanted) if wanted != codec => rebuild(&batch, wanted, config)?,
+    let batch = match wanted_codec(config.compression) {
+        Some(wanted) if wanted != codec => rebuild(&batch, wanted)?,
         _ => batch,
     };
-    if config.message_timestamp_type == TimestampType::LogAppendTime {
+    if config.message_timestamp_type == config::TimestampType::LogAppendTime {
         return Ok(batch.with_log_append_time(now));
     }
     if batch.header.attributes.timestamp_type() == TimestampType::LogAppendTime {
@@ -153,14 +161,21 @@ fn recompress(
     Ok(batch)
 }
 
-fn rebuild(
-    batch: &RecordBatch,
-    codec: Compression,
-    config: &TopicConfig,
-) -> Result<RecordBatch, AppendRefused> {
+/// The codec batches must have; `None` leaves the choice to the producer.
+fn wanted_codec(wanted: config::Compression) -> Option<Compression> {
+    match wanted {
+        config::Compression::Producer => None,
+        config::Compression::Uncompressed => Some(Compression::None),
+        config::Compression::Gzip => Some(Compression::Gzip),
+        config::Compression::Snappy => Some(Compression::Snappy),
+        config::Compression::Lz4 => Some(Compression::Lz4),
+        config::Compression::Zstd => Some(Compression::Zstd),
+    }
+}
+
+fn rebuild(batch: &RecordBatch, codec: Compression) -> Result<RecordBatch, AppendRefused> {
     let header = &batch.header;
-    let level = config.compression_level(codec);
-    let mut builder = BatchBuilder::new(header.base_offset, codec, level)
+    let mut builder = BatchBuilder::new(header.base_offset, codec, None)
         .leader_epoch(header.leader_epoch)
         .timestamp_type(header.attributes.timestamp_type());
     if header.has_producer() {
@@ -171,8 +186,8 @@ fn rebuild(
         let record = record.map_err(malformed)?;
         builder.push(
             record.timestamp,
-            record.key.as_ref(),
-            record.value.as_ref(),
+            record.key.as_deref(),
+            record.value.as_deref(),
             &record.headers,
         );
     }

@@ -98,7 +98,7 @@ pub async fn serve(broker: Arc<Broker>, stream: Box<dyn Stream>, drain: Arc<Drai
 
 impl Connection {
     async fn run(&mut self, drain: &Drain) -> Ended {
-        let idle = self.broker.config.connections_max_idle;
+        let idle = super::connections_max_idle(&self.broker.config);
         let env = self.broker.env.clone();
         let mut timer = env.clock.timer();
         timer.reset(env.now().plus(idle));
@@ -158,7 +158,7 @@ impl Connection {
 
     fn take_frame(&mut self) -> Result<Option<Bytes>, Ended> {
         let Some(announced) = self.announced() else { return Ok(None) };
-        let most = self.broker.config.socket_request_max_bytes;
+        let most = self.broker.config.network.request_max_bytes;
         let length = usize::try_from(announced)
             .ok()
             .filter(|length| *length <= most)

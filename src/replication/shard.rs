@@ -109,12 +109,14 @@ pub(super) type Waiter = (u64, usize);
 #[derive(Clone)]
 pub struct ShardHandle {
     mailbox: mpsc::Sender<Command>,
+    unbounded: mpsc::UnboundedSender<Command>,
 }
 
 impl ShardHandle {
     /// Starts a shard. It ends when every handle is gone or the task is dropped.
     pub fn start(env: &Env) -> (Self, Task) {
         let (mailbox, commands) = mpsc::channel(MAILBOX_MAX);
+        let (unbounded, submitted) = mpsc::unbounded_channel();
         let shard = Shard {
             env: env.clone(),
             replicas: BTreeMap::new(),
@@ -125,13 +127,19 @@ impl ShardHandle {
             sync_at: BTreeMap::new(),
             closing: BTreeMap::new(),
         };
-        let task = env.spawn("partition-shard", shard.run(commands));
-        (Self { mailbox }, task)
+        let task = env.spawn("partition-shard", shard.run(commands, submitted));
+        (Self { mailbox, unbounded }, task)
     }
 
     /// Waits for room in the mailbox. `false` when the shard has ended.
     pub async fn send(&self, command: Command) -> bool {
         self.mailbox.send(command).await.is_ok()
+    }
+
+    /// Gives a command without waiting, for callers that bound how many they have under way (the
+    /// coordinators). Not ordered with those of [`Self::send`]. `false` when the shard has ended.
+    pub fn submit(&self, command: Command) -> bool {
+        self.unbounded.send(command).is_ok()
     }
 }
 
@@ -162,7 +170,11 @@ struct Shard {
 }
 
 impl Shard {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut submitted: mpsc::UnboundedReceiver<Command>,
+    ) {
         let mut timer = self.env.clock.timer();
         loop {
             self.set_timer(timer.as_mut());
@@ -171,6 +183,7 @@ impl Shard {
                 Some(end) = self.writes.next(), if !self.writes.is_empty() => {
                     self.on_write_end(end).await;
                 }
+                Some(command) = submitted.recv() => self.on_command(command).await,
                 command = commands.recv() => match command {
                     Some(command) => self.on_command(command).await,
                     None => return,

@@ -50,7 +50,7 @@ async fn delete(
     let hosted =
         hosted_topic.partitions.get(&partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     // Kafka's rule: records of a topic that is only compacted are not for deletion.
-    if !hosted_topic.config.cleanup_policy.delete && hosted_topic.config.cleanup_policy.compact {
+    if !hosted_topic.config.cleanup.delete && hosted_topic.config.cleanup.compact {
         return Err(ErrorCode::PolicyViolation);
     }
     let before = (before != HIGH_WATERMARK).then_some(Offset(before));

@@ -132,7 +132,7 @@ impl Fetch<'_> {
     }
 
     async fn read(&self, sources: &[Source<'_>]) -> Vec<PartitionData> {
-        let limit = self.broker.config.fetch_max_bytes;
+        let limit = self.broker.config.network.fetch_max_bytes;
         let mut left = usize::try_from(self.request.max_bytes).unwrap_or(0).min(limit);
         let mut nothing_yet = true;
         let mut partitions = Vec::with_capacity(sources.len());
