@@ -68,10 +68,16 @@ struct Connection {
     replies: FuturesOrdered<BoxFuture<'static, Reply>>,
     /// The last request started must be answered before another starts.
     exclusive: bool,
+    listener: usize,
 }
 
 /// Serves `stream` until either side ends it.
-pub async fn serve(broker: Arc<Broker>, stream: Box<dyn Stream>, drain: Arc<Drain>) {
+pub async fn serve(
+    broker: Arc<Broker>,
+    stream: Box<dyn Stream>,
+    listener: usize,
+    drain: Arc<Drain>,
+) {
     let local_address: Arc<str> = stream.local_address().into();
     let peer_address: Arc<str> = stream.peer_address().into();
     broker.metrics.connection_opened();
@@ -83,6 +89,7 @@ pub async fn serve(broker: Arc<Broker>, stream: Box<dyn Stream>, drain: Arc<Drai
         received: BytesMut::new(),
         replies: FuturesOrdered::new(),
         exclusive: false,
+        listener,
     };
     let ended = connection.run(&drain).await;
     let peer = &connection.peer_address;
@@ -206,6 +213,7 @@ impl Connection {
             local_address: self.local_address.clone(),
             peer_address: self.peer_address.clone(),
             request_bytes,
+            listener: self.listener,
         };
         let Handling { response, exclusive } =
             handler::start(&self.broker, context, request).await;

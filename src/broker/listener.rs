@@ -49,7 +49,7 @@ impl Drop for Admitted {
 }
 
 /// Accepts until the task is dropped.
-pub async fn serve(broker: Arc<Broker>, mut listener: Box<dyn Listener>) {
+pub async fn serve(broker: Arc<Broker>, mut listener: Box<dyn Listener>, index: usize) {
     let admission = Arc::new(Admission::default());
     loop {
         let stream = match listener.accept().await {
@@ -75,7 +75,7 @@ pub async fn serve(broker: Arc<Broker>, mut listener: Box<dyn Listener>) {
         let serving = broker.clone();
         let body = async move {
             let drain = serving.drain.clone();
-            connection::serve(serving, stream, drain).await;
+            connection::serve(serving, stream, index, drain).await;
             drop(admitted);
         };
         broker.env.spawn("connection", body).detach();

@@ -118,12 +118,12 @@ pub(super) fn config_resource(kind: i8, name: &Str) -> Result<ConfigResource, Re
         let text = format!("resource type {kind} has no settings here: topics and brokers have");
         Refusal::new(ErrorCode::InvalidRequest, text)
     })?;
-    Ok(ConfigResource { kind, name: owned(name) })
+    Ok(ConfigResource { resource_type: kind, name: owned(name) })
 }
 
 fn settled(outcomes: Outcomes, named: Vec<ConfigResource>) -> Vec<Outcome> {
     let outcome = |resource: ConfigResource, refusal| Outcome {
-        kind: resource.kind.wire_code(),
+        kind: resource.resource_type as i8,
         name: resource.name.into(),
         refusal,
     };

@@ -43,6 +43,8 @@ pub struct RequestContext {
     /// `ip:port` of the client.
     pub peer_address: Arc<str>,
     pub request_bytes: usize,
+    /// Which of the settings' listeners the client came by.
+    pub listener: usize,
 }
 
 /// What a request comes to.
@@ -140,4 +142,17 @@ fn check_leader_epoch(believed: i32, actual: LeaderEpoch) -> Result<(), ErrorCod
         believed if believed > actual => Err(ErrorCode::UnknownLeaderEpoch),
         _ => Ok(()),
     }
+}
+
+/// Operations as DescribeTopics and its kin number them, as a bit each. Without access control
+/// everyone may do everything.
+const TOPIC_OPERATIONS: i32 =
+    (1 << 3) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 7) | (1 << 8) | (1 << 10) | (1 << 11);
+const CLUSTER_OPERATIONS: i32 =
+    (1 << 5) | (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10) | (1 << 11) | (1 << 12);
+const GROUP_OPERATIONS: i32 = (1 << 3) | (1 << 6) | (1 << 8);
+
+/// The operations to tell of, or the number that says they were not asked for.
+fn operations(wanted: bool, operations: i32) -> i32 {
+    if wanted { operations } else { i32::MIN }
 }
