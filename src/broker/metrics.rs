@@ -35,6 +35,14 @@ impl TopicCounters {
         add(&self.produce_requests, 1);
     }
 
+    pub fn produce_failed(&self) {
+        add(&self.failed_produce_requests, 1);
+    }
+
+    pub fn fetch_failed(&self) {
+        add(&self.failed_fetch_requests, 1);
+    }
+
     pub fn fetched(&self, bytes: usize) {
         add(&self.bytes_out, u64::try_from(bytes).unwrap_or(u64::MAX));
         add(&self.fetch_requests, 1);

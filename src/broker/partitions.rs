@@ -1,17 +1,18 @@
 //! The partitions this broker hosts: a table that readers look into without waiting, and the
 //! shards that own what is in it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::oneshot;
 
+use super::metrics::TopicCounters;
 use crate::config::TopicConfig;
 use crate::log::{CleanEnd, Log, LogConfig};
 use crate::replication::{Command, PartitionView, ShardHandle, Slot, WantedDurability};
-use crate::types::{LeaderEpoch, TopicId, TopicPartition};
+use crate::types::{ErrorCode, LeaderEpoch, TopicId, TopicPartition};
 
 /// One hosted partition.
 #[derive(Clone)]
@@ -30,7 +31,21 @@ pub struct HostedTopic {
     pub name: Arc<str>,
     pub id: TopicId,
     pub config: Arc<TopicConfig>,
+    pub counters: Arc<TopicCounters>,
     pub partitions: BTreeMap<i32, Hosted>,
+    /// Partitions that should be here but whose log cannot be used.
+    pub offline: BTreeSet<i32>,
+}
+
+impl HostedTopic {
+    /// The hosted partition, or what to tell who asks for it.
+    pub fn find(&self, partition: i32) -> Result<&Hosted, ErrorCode> {
+        match self.partitions.get(&partition) {
+            Some(hosted) => Ok(hosted),
+            None if self.offline.contains(&partition) => Err(ErrorCode::KafkaStorageError),
+            None => Err(ErrorCode::UnknownTopicOrPartition),
+        }
+    }
 }
 
 /// An immutable picture of the table.
@@ -51,9 +66,9 @@ impl Table {
         self.by_name.get(self.by_id.get(&id)?)
     }
 
-    #[must_use]
-    pub fn partition(&self, topic: &str, partition: i32) -> Option<&Hosted> {
-        self.topic(topic)?.partitions.get(&partition)
+    /// The hosted partition, or what to tell who asks for it.
+    pub fn partition(&self, topic: &str, partition: i32) -> Result<&Hosted, ErrorCode> {
+        self.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?.find(partition)
     }
 
     /// Every topic, by name.
@@ -126,6 +141,7 @@ impl Partitions {
         id: TopicId,
         config: Arc<TopicConfig>,
         partitions: Vec<Hosted>,
+        offline: &BTreeSet<i32>,
     ) {
         self.change(|table| {
             let mut topic = match table.by_name.get(name) {
@@ -134,12 +150,15 @@ impl Partitions {
                     name: name.clone(),
                     id,
                     config: config.clone(),
+                    counters: Arc::default(),
                     partitions: BTreeMap::new(),
+                    offline: BTreeSet::new(),
                 },
             };
             topic.config = config;
             let added = partitions.into_iter().map(|p| (p.topic_partition.partition, p));
             topic.partitions.extend(added);
+            topic.offline.extend(offline);
             table.by_id.insert(id, name.clone());
             table.by_name.insert(name.clone(), Arc::new(topic));
         });

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::partition::{Effect, Event, Partition};
 use super::shard::{AppendRefused, Placed, Waiter, WantedDurability};
 use super::view::PartitionView;
-use crate::log::{Append, Appended, Log, Ticket};
-use crate::types::{ErrorCode, LeaderEpoch, Offset, Timestamp};
+use crate::log::{Append, Appended, Log, LogError, Ticket};
+use crate::types::{ErrorCode, Instant, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::wire::batch::RecordBatch;
 
 /// A write whose completion is awaited. Completions are taken in the order of the appends.
@@ -22,6 +22,9 @@ pub(super) struct Replica {
     pub(super) log: Log,
     pub(super) view: Arc<PartitionView>,
     pub(super) durability: WantedDurability,
+    /// An alarm to stamp, or to sync, the log is set.
+    pub(super) stamp_due: bool,
+    pub(super) sync_due: bool,
     machine: Partition<Waiter>,
     leader_epoch: LeaderEpoch,
     under_way: VecDeque<UnderWay>,
@@ -51,6 +54,8 @@ impl Replica {
             log,
             view,
             durability,
+            stamp_due: false,
+            sync_due: false,
             leader_epoch,
             under_way: VecDeque::new(),
             incarnation: 0,
@@ -150,10 +155,35 @@ impl Replica {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(partition = %self.log.topic_partition(), %error, "recovery failed");
+                tracing::error!(partition = %self.topic_partition(), %error, "recovery failed");
                 Err(ErrorCode::KafkaStorageError)
             }
         }
+    }
+
+    /// Rolls, expires and removes what is due.
+    pub(super) async fn maintain(
+        &mut self,
+        now: Timestamp,
+        monotonic: Instant,
+    ) -> Result<(), LogError> {
+        self.log.roll_if_due(now).await?;
+        self.log.expire_producers(monotonic);
+        let removed = self.log.apply_retention(now, self.machine.high_watermark()).await?;
+        if removed.segments_removed > 0 {
+            tracing::info!(
+                partition = %self.topic_partition(),
+                segments = removed.segments_removed,
+                bytes = removed.bytes_removed,
+                log_start_offset = removed.log_start_offset.0,
+                "retention removed old segments"
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn topic_partition(&self) -> &TopicPartition {
+        &self.log.identity().topic_partition
     }
 
     /// Whether writes are still under way.

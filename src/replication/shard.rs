@@ -4,7 +4,7 @@
 //! order it arrived. One request that touches many partitions costs one message per shard. An idle
 //! partition costs no task, no timer and no wake-up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use super::partition::Effect;
 use super::replica::Replica;
 use super::view::PartitionView;
 use crate::env::{BoxFuture, Env, Task, Timer};
-use crate::log::{CleanEnd, Compacted, CompactionJob, Log, LogConfig, Ticket};
+use crate::log::compaction::Compacted;
+use crate::log::{CleanEnd, Log, LogConfig, SegmentCompaction, Ticket};
 use crate::types::{ErrorCode, Instant, LeaderEpoch, Offset, Timestamp};
 use crate::wire::batch::RecordBatch;
 
@@ -28,6 +29,10 @@ const MAILBOX_MAX: usize = 1024;
 
 /// Pause before another attempt to recover a log whose storage failed.
 const RECOVERY_PAUSE: Duration = Duration::from_secs(2);
+
+/// A log that was appended to notes this much later how far it is durable, unless later appends
+/// have done so.
+const STAMP_AFTER: Duration = Duration::from_secs(1);
 
 /// When an append counts as safe on this broker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,7 +101,7 @@ pub enum Command {
     Configure { slot: Slot, config: Box<LogConfig>, durability: WantedDurability },
     /// Roll, expire and remove what is due in every partition.
     Maintain { now: Timestamp },
-    PlanCompaction { slot: Slot, now: Timestamp, reply: oneshot::Sender<Option<CompactionJob>> },
+    PlanCompaction { slot: Slot, now: Timestamp, reply: oneshot::Sender<Option<SegmentCompaction>> },
     InstallCompacted { slot: Slot, compacted: Box<Compacted>, reply: oneshot::Sender<bool> },
     /// Let go of a partition after its writes have ended; its log is closed cleanly.
     Close { slot: Slot, reply: oneshot::Sender<Option<CleanEnd>> },
@@ -123,8 +128,7 @@ impl ShardHandle {
             writes: FuturesUnordered::new(),
             requests: BTreeMap::new(),
             next_request: 0,
-            recover_at: None,
-            sync_at: BTreeMap::new(),
+            alarms: BTreeSet::new(),
             closing: BTreeMap::new(),
         };
         let task = env.spawn("partition-shard", shard.run(commands, submitted));
@@ -157,15 +161,24 @@ struct WriteEnd {
     result: io::Result<()>,
 }
 
+/// What is to be done at a time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    /// Another attempt to recover this partition's log.
+    Recover(Slot),
+    /// `flush.ms` has passed since the first append that was not synced.
+    Sync(Slot),
+    /// See [`STAMP_AFTER`].
+    Stamp(Slot),
+}
+
 struct Shard {
     env: Env,
     replicas: BTreeMap<Slot, Replica>,
     writes: FuturesUnordered<BoxFuture<'static, WriteEnd>>,
     requests: BTreeMap<u64, Request>,
     next_request: u64,
-    recover_at: Option<Instant>,
-    /// Partitions that owe a sync because of `flush.ms`.
-    sync_at: BTreeMap<Slot, Instant>,
+    alarms: BTreeSet<(Instant, Alarm)>,
     closing: BTreeMap<Slot, oneshot::Sender<Option<CleanEnd>>>,
 }
 
@@ -176,8 +189,16 @@ impl Shard {
         mut submitted: mpsc::UnboundedReceiver<Command>,
     ) {
         let mut timer = self.env.clock.timer();
+        let mut set_for = None;
         loop {
-            self.set_timer(timer.as_mut());
+            let next = self.alarms.first().map(|(at, _)| *at);
+            if next != set_for {
+                set_for = next;
+                match next {
+                    Some(at) => timer.reset(at),
+                    None => timer.clear(),
+                }
+            }
             tokio::select! {
                 biased;
                 Some(end) = self.writes.next(), if !self.writes.is_empty() => {
@@ -188,16 +209,11 @@ impl Shard {
                     Some(command) => self.on_command(command).await,
                     None => return,
                 },
-                () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => self.on_timer().await,
+                () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => {
+                    set_for = None;
+                    self.on_timer().await;
+                }
             }
-        }
-    }
-
-    fn set_timer(&self, timer: &mut dyn Timer) {
-        let next = self.sync_at.values().copied().chain(self.recover_at).min();
-        match next {
-            Some(at) => timer.reset(at),
-            None => timer.clear(),
         }
     }
 
@@ -272,8 +288,13 @@ impl Shard {
         let started = replica.append(&item.batch, now, waiter).await?;
         let Some((appended, incarnation)) = started.write else { return Ok(started.placed) };
         let (slot, ticket, done) = (item.slot, appended.ticket, appended.done);
-        if let WantedDurability::Replicated { flush: Some(span), .. } = replica.durability {
-            self.sync_at.entry(slot).or_insert_with(|| self.env.now().plus(span));
+        if !std::mem::replace(&mut replica.stamp_due, true) {
+            self.alarms.insert((self.env.now().plus(STAMP_AFTER), Alarm::Stamp(slot)));
+        }
+        if let WantedDurability::Replicated { flush: Some(span), .. } = replica.durability
+            && !std::mem::replace(&mut replica.sync_due, true)
+        {
+            self.alarms.insert((self.env.now().plus(span), Alarm::Sync(slot)));
         }
         self.writes.push(Box::pin(async move {
             WriteEnd { slot, ticket, incarnation, result: done.await }
@@ -285,7 +306,7 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&end.slot) else { return };
         if let Err(error) = replica.completed(end.ticket, end.incarnation, end.result) {
             tracing::error!(
-                partition = %replica.log.topic_partition(), %error,
+                partition = %replica.topic_partition(), %error,
                 "a log write failed: appends are refused until the log is cut back to what is \
                  durable"
             );
@@ -298,7 +319,7 @@ impl Shard {
     async fn recover(&mut self, slot: Slot) {
         let Some(replica) = self.replicas.get_mut(&slot) else { return };
         if replica.recover().await.is_err() {
-            self.recover_at = Some(self.env.now().plus(RECOVERY_PAUSE));
+            self.alarms.insert((self.env.now().plus(RECOVERY_PAUSE), Alarm::Recover(slot)));
         }
     }
 
@@ -329,25 +350,25 @@ impl Shard {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         replica.log.delete_records_before(before).await.map_err(|error| {
-            tracing::error!(partition = %replica.log.topic_partition(), %error, "DeleteRecords");
+            tracing::error!(partition = %replica.topic_partition(), %error, "DeleteRecords");
             ErrorCode::KafkaStorageError
         })
     }
 
     async fn maintain(&mut self, now: Timestamp) {
+        let monotonic = self.env.now();
         for replica in self.replicas.values_mut() {
             if replica.is_storage_failed() {
                 continue;
             }
-            let high_watermark = replica.high_watermark();
-            if let Err(error) = replica.log.maintain(now, high_watermark).await {
-                let partition = replica.log.topic_partition();
+            if let Err(error) = replica.maintain(now, monotonic).await {
+                let partition = replica.topic_partition();
                 tracing::error!(%partition, %error, "log maintenance failed; tried again later");
             }
         }
     }
 
-    fn plan_compaction(&mut self, slot: Slot, now: Timestamp) -> Option<CompactionJob> {
+    fn plan_compaction(&mut self, slot: Slot, now: Timestamp) -> Option<SegmentCompaction> {
         let replica = self.replicas.get_mut(&slot)?;
         if replica.is_storage_failed() {
             return None;
@@ -360,7 +381,7 @@ impl Shard {
         match replica.log.install_compacted(compacted).await {
             Ok(()) => true,
             Err(error) => {
-                let partition = replica.log.topic_partition();
+                let partition = replica.topic_partition();
                 tracing::error!(%partition, %error, "compacted segments could not be put in place");
                 false
             }
@@ -388,10 +409,9 @@ impl Shard {
         else {
             return;
         };
-        self.sync_at.remove(&slot);
         replica.view.close();
         let failed = replica.is_storage_failed();
-        let partition = replica.log.topic_partition().clone();
+        let partition = replica.topic_partition().clone();
         let end = match replica.log.close().await {
             Ok(end) if !failed => Some(end),
             Ok(_) => None,
@@ -405,28 +425,47 @@ impl Shard {
 
     async fn on_timer(&mut self) {
         let now = self.env.now();
-        if self.recover_at.is_some_and(|at| at <= now) {
-            self.recover_at = None;
-            let failed: Vec<Slot> = self
-                .replicas
-                .iter()
-                .filter(|(_, replica)| replica.is_storage_failed())
-                .map(|(slot, _)| *slot)
-                .collect();
-            for slot in failed {
-                self.recover(slot).await;
-                self.carry_out(slot);
+        while let Some((at, alarm)) = self.alarms.first().copied() {
+            if at > now {
+                return;
+            }
+            self.alarms.pop_first();
+            match alarm {
+                Alarm::Recover(slot) => {
+                    if self.replicas.get(&slot).is_some_and(Replica::is_storage_failed) {
+                        self.recover(slot).await;
+                        self.carry_out(slot);
+                    }
+                }
+                Alarm::Sync(slot) => self.sync(slot).await,
+                Alarm::Stamp(slot) => self.stamp(slot).await,
             }
         }
-        let due: Vec<Slot> =
-            self.sync_at.iter().filter(|(_, at)| **at <= now).map(|(slot, _)| *slot).collect();
-        for slot in due {
-            self.sync_at.remove(&slot);
-            let Some(replica) = self.replicas.get_mut(&slot) else { continue };
-            if replica.log.sync_all().await.is_err() {
-                self.recover(slot).await;
-                self.carry_out(slot);
-            }
+    }
+
+    async fn sync(&mut self, slot: Slot) {
+        let Some(replica) = self.replicas.get_mut(&slot) else { return };
+        replica.sync_due = false;
+        if let Err(error) = replica.log.sync_all().await {
+            tracing::error!(partition = %replica.topic_partition(), %error, "sync failed");
+            self.recover(slot).await;
+            self.carry_out(slot);
+        }
+    }
+
+    async fn stamp(&mut self, slot: Slot) {
+        let Some(replica) = self.replicas.get_mut(&slot) else { return };
+        if replica.is_busy() {
+            self.alarms.insert((self.env.now().plus(STAMP_AFTER), Alarm::Stamp(slot)));
+            return;
+        }
+        replica.stamp_due = false;
+        if replica.is_storage_failed() {
+            return;
+        }
+        if let Err(error) = replica.log.stamp().await {
+            let partition = replica.topic_partition();
+            tracing::warn!(%partition, %error, "the log could not note how far it is durable");
         }
     }
 }

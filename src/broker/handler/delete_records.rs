@@ -47,8 +47,7 @@ async fn delete(
     before: i64,
 ) -> Result<Offset, ErrorCode> {
     let hosted_topic = table.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let hosted =
-        hosted_topic.partitions.get(&partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let hosted = hosted_topic.find(partition)?;
     // Kafka's rule: records of a topic that is only compacted are not for deletion.
     if !hosted_topic.config.cleanup.delete && hosted_topic.config.cleanup.compact {
         return Err(ErrorCode::PolicyViolation);

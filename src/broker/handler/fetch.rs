@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::RequestContext;
 use crate::broker::Broker;
 use crate::broker::fetch_session::{Plan, Target, Told};
+use crate::broker::metrics::TopicCounters;
 use crate::broker::partitions::Table;
 use crate::log::ReadError;
 use crate::replication::{FetchSignal, PartitionView};
@@ -50,6 +51,7 @@ struct Fetch<'a> {
 struct Source<'a> {
     target: &'a Target,
     view: Result<Arc<PartitionView>, ErrorCode>,
+    counters: Option<Arc<TopicCounters>>,
     diverging: Option<EpochEndOffset>,
 }
 
@@ -72,14 +74,14 @@ impl Fetch<'_> {
         } else {
             table.topic(&target.key.topic).ok_or(ErrorCode::UnknownTopicOrPartition)
         };
+        let counters = topic.ok().map(|topic| topic.counters.clone());
         let view = topic.and_then(|topic| {
-            let hosted = topic.partitions.get(&target.key.partition);
-            let view = hosted.ok_or(ErrorCode::UnknownTopicOrPartition)?.view.clone();
+            let view = topic.find(target.key.partition)?.view.clone();
             super::check_leader_epoch(target.fetch.current_leader_epoch, view.leader_epoch())?;
             Ok(view)
         });
         let diverging = view.as_ref().ok().and_then(|view| divergence(view, target));
-        Source { target, view, diverging }
+        Source { target, view, counters, diverging }
     }
 
     /// Waits until the answer would hold `min_bytes`, has an error to tell, or is late.
@@ -176,12 +178,16 @@ impl Fetch<'_> {
         match view.reader().read(from, visible, most, first).await {
             Ok(batches) => {
                 let records = Records(batches.slices);
-                self.broker.metrics.fetched(source.target.key.topic.as_str(), records.len());
+                if let Some(counters) = &source.counters {
+                    counters.fetched(records.len());
+                }
                 data.records = Some(records);
                 data
             }
             Err(error) => {
-                self.broker.metrics.fetch_failed();
+                if let Some(counters) = &source.counters {
+                    counters.fetch_failed();
+                }
                 let code = read_error(&error);
                 if code != ErrorCode::OffsetOutOfRange {
                     let partition = source.target.key.partition;

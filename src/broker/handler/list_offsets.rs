@@ -68,9 +68,7 @@ async fn find(
     topic: &str,
     wanted: &ListOffsetsPartition,
 ) -> Result<Found, ErrorCode> {
-    let hosted = table
-        .partition(topic, wanted.partition_index)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let hosted = table.partition(topic, wanted.partition_index)?;
     let view: &PartitionView = &hosted.view;
     super::check_leader_epoch(wanted.current_leader_epoch, view.leader_epoch())?;
     let reader = view.reader();

@@ -49,8 +49,7 @@ fn find(
     topic: &str,
     wanted: &OffsetForLeaderPartition,
 ) -> Result<(LeaderEpoch, Offset), ErrorCode> {
-    let hosted =
-        table.partition(topic, wanted.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let hosted = table.partition(topic, wanted.partition)?;
     super::check_leader_epoch(wanted.current_leader_epoch, hosted.view.leader_epoch())?;
     Ok(hosted.view.reader().end_of_epoch(LeaderEpoch(wanted.leader_epoch)))
 }

@@ -93,13 +93,17 @@ fn split(broker: &Broker, context: &RequestContext, request: ProduceRequest) -> 
             match accepted {
                 Ok((hosted, batch)) => {
                     let (items, places) = split.items.entry(hosted.shard).or_default();
-                    broker.metrics.produced(&topic, &batch.header, batch.total_bytes());
+                    if let Ok(topic) = topic {
+                        topic.counters.produced(batch.header.record_count, batch.total_bytes());
+                    }
                     items.push(AppendItem { slot: hosted.slot, batch });
                     places.push((topic_at, partition_at));
                 }
                 Err(error) => {
                     split.failed = true;
-                    broker.metrics.produce_failed();
+                    if let Ok(topic) = topic {
+                        topic.counters.produce_failed();
+                    }
                     refuse(&mut slot, &error);
                 }
             }
@@ -131,11 +135,11 @@ fn locate<'a>(
     partition: i32,
 ) -> Result<(&'a Arc<HostedTopic>, &'a Hosted), AppendRefused> {
     let topic = topic.map_err(|code| refused(code, "this broker does not host the topic"))?;
-    match topic.partitions.get(&partition) {
-        Some(hosted) => Ok((topic, hosted)),
-        None => Err(refused(
-            ErrorCode::UnknownTopicOrPartition,
-            format!("topic '{}' has no partition {partition}", topic.name),
+    match topic.find(partition) {
+        Ok(hosted) => Ok((topic, hosted)),
+        Err(code) => Err(refused(
+            code,
+            format!("topic '{}' has no partition {partition} here", topic.name),
         )),
     }
 }
@@ -149,7 +153,7 @@ fn accept(
     records: Bytes,
 ) -> Result<RecordBatch, AppendRefused> {
     acceptance::check_acks(acks, &topic.config, 1)?;
-    if topic.name.as_ref() == crate::group::OFFSETS_TOPIC {
+    if topic.name.as_ref() == crate::group::TOPIC {
         return Err(refused(
             ErrorCode::InvalidTopicException,
             format!("'{}' is written by the group coordinator only", topic.name),
