@@ -10,3 +10,5 @@ pub mod env;
 pub mod wire;
 
 pub mod config;
+
+pub mod controller;
