@@ -12,3 +12,7 @@ pub mod log;
 pub mod replication;
 
 pub mod wire;
+
+pub mod config;
+
+pub mod controller;
