@@ -8,3 +8,7 @@ pub mod types;
 pub mod env;
 
 pub mod wire;
+
+pub mod coordinator;
+
+pub mod group;
