@@ -109,6 +109,31 @@ macro_rules! message {
                 }
             }
         }
+
+        #[cfg(test)]
+        impl $crate::wire::arbitrary::Arbitrary for $name {
+            #[allow(unused_variables, clippy::reversed_empty_ranges)]
+            fn arbitrary(
+                dice: &mut $crate::wire::arbitrary::Dice,
+                version: $crate::wire::Version,
+            ) -> Self {
+                let mut value = Self::default();
+                $( if ($range).contains(&version.number) {
+                    value.$field = $crate::wire::arbitrary::Arbitrary::arbitrary(dice, version);
+                    $( if value.$field.is_none() && !($null).contains(&version.number) {
+                        value.$field = Some(Default::default());
+                    } )?
+                } )*
+                if version.flexible {
+                    $( $( if ($tagged_range).contains(&version.number) && dice.one_in(2) {
+                        value.$tagged =
+                            $crate::wire::arbitrary::Arbitrary::arbitrary(dice, version);
+                    } )* )?
+                    value.unknown_fields = $crate::wire::arbitrary::unknown_fields(dice);
+                }
+                value
+            }
+        }
     )* };
     (@default) => { Default::default() };
     (@default $default:expr) => { $default };
