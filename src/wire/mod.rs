@@ -19,5 +19,5 @@ mod writer;
 
 pub use api::{ApiKey, Request};
 pub use primitive::{Records, Str, Version, Wire};
-pub use reader::{DecodeError, Reader};
+pub use reader::{DecodeError, ELEMENTS_MAX, Reader};
 pub use writer::{EncodeError, Writer};

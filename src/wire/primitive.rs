@@ -388,6 +388,9 @@ pub(super) fn read_tagged(
             });
         }
     }
+    // Fields should come by ascending tag. Kafka does not insist, so neither is it refused here;
+    // what is kept is in order.
+    unknown.sort_by_key(|field| field.tag);
     Ok(unknown)
 }
 
