@@ -242,7 +242,11 @@ fn write_null(to: &mut Writer, v: Version, width: Width) {
 }
 
 macro_rules! nullable {
-    ($ty:ty, $width:expr, |$from:ident, $length:ident| $read:expr, |$self_:ident, $to:ident, $v:ident| $write:expr) => {
+    (
+        $ty:ty, $width:expr,
+        |$from:ident, $length:ident| $read:expr,
+        |$self_:ident, $to:ident, $v:ident| $write:expr
+    ) => {
         impl Wire for Option<$ty> {
             fn read($from: &mut Reader, v: Version) -> Result<Self, DecodeError> {
                 match read_length($from, v, $width)? {

@@ -14,7 +14,8 @@ fn document() -> String {
 /// The table of APIs as the code knows them.
 fn table() -> String {
     let mut table = String::from(
-        "| Key | API | Versions | Announced from | Flexible from |\n| ---: | --- | --- | ---: | ---: |\n",
+        "| Key | API | Versions | Announced from | Flexible from |\n\
+         | ---: | --- | --- | ---: | ---: |\n",
     );
     for &key in ApiKey::ALL {
         let versions = key.versions();

@@ -33,7 +33,11 @@ fn read<T: Wire>(bytes: &[u8], version: Version) -> Result<T, DecodeError> {
 
 proptest! {
     #[test]
-    fn variable_length_integers_survive(small in any::<i32>(), large in any::<i64>(), bits in 0..64) {
+    fn variable_length_integers_survive(
+        small in any::<i32>(),
+        large in any::<i64>(),
+        bits in 0..64,
+    ) {
         let large = large >> bits;
         let mut to = Writer::default();
         to.varint(small);
@@ -186,6 +190,19 @@ fn a_tagged_field_must_fill_its_size() {
     bytes.extend([1, 0, 2, 0, 0]);
     let result = read::<crate::wire::message::fetch::FetchRequest>(&bytes, version);
     assert_eq!(result, Err(DecodeError::BadTaggedField(0)));
+}
+
+#[test]
+fn tagged_fields_out_of_order_are_read_and_put_in_order() {
+    let version = ApiKey::Heartbeat.version(4);
+    let value = crate::wire::message::heartbeat::HeartbeatResponse::default();
+    let mut bytes = written(&value, version).unwrap().to_vec();
+    assert_eq!(bytes.pop(), Some(0), "no tagged fields");
+    let (before, seven, five) = (bytes.clone(), [7, 1, b'7'], [5, 1, b'5']);
+    bytes.extend([&[2][..], &seven, &five].concat());
+    let read = read::<crate::wire::message::heartbeat::HeartbeatResponse>(&bytes, version).unwrap();
+    let ordered = [&before[..], &[2], &five, &seven].concat();
+    assert_eq!(written(&read, version), Ok(Bytes::from(ordered)));
 }
 
 fn header(key: i16, version: i16) -> RequestHeader {
