@@ -8,9 +8,12 @@ use kafka_protocol::messages as other;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, StrBytes};
 
 use crate::wire::api::{Request, Response};
-use crate::wire::arbitrary::Dice;
+use crate::wire::arbitrary::{Arbitrary, Dice};
 use crate::wire::frame::{RequestHeader, decode_request, read_response_header};
-use crate::wire::{ApiKey, Reader, Str};
+use crate::wire::message::consumer_protocol::{
+    ConsumerProtocolAssignment, ConsumerProtocolSubscription,
+};
+use crate::wire::{ApiKey, Reader, Str, Version, Wire, Writer};
 
 /// Random values for each API, version and direction.
 const ROUNDS: u64 = 24;
@@ -177,6 +180,36 @@ fn responses_of_every_version_agree_with_another_implementation() {
         }
     });
     assert!(compared > 2500, "only {compared} compared");
+}
+
+/// The values inside JoinGroup and SyncGroup, whose versions stand before them.
+#[test]
+fn subscriptions_and_assignments_agree_with_another_implementation() {
+    fn agree<Ours, Theirs>()
+    where
+        Ours: Wire + Arbitrary + PartialEq + std::fmt::Debug,
+        Theirs: Decodable + Encodable + Message,
+    {
+        for number in 0..=3 {
+            let version = Version {
+                number,
+                flexible: false,
+            };
+            for seed in 0..200 {
+                let value = Ours::arbitrary(&mut Dice(seed), version);
+                let mut to = Writer::default();
+                value.write(&mut to, version);
+                let bytes = to.finish_contiguous().expect("valid");
+                assert_eq!(
+                    echo::<Theirs>(number, &bytes).as_deref(),
+                    Some(bytes.as_ref())
+                );
+                assert_eq!(Ours::read(&mut Reader::new(bytes), version), Ok(value));
+            }
+        }
+    }
+    agree::<ConsumerProtocolSubscription, other::ConsumerProtocolSubscription>();
+    agree::<ConsumerProtocolAssignment, other::ConsumerProtocolAssignment>();
 }
 
 /// Prints golden frames; `corpus/wire/README.md` says how the files are made from them.
