@@ -1,3 +1,5 @@
 //! Integration tests: real sockets, real disks, real clients. One binary, one module a subject.
 
 mod broker_process;
+mod tidy;
+mod wire;

@@ -4,6 +4,8 @@
 //! cannot accept, and never allocates more than the bytes at hand can justify.
 
 pub mod api;
+#[cfg(test)]
+mod arbitrary;
 pub mod batch;
 pub mod frame;
 #[macro_use]
@@ -11,9 +13,11 @@ mod macros;
 pub mod message;
 pub mod primitive;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use api::{ApiKey, Request};
 pub use primitive::{Records, Str, Version, Wire};
-pub use reader::{DecodeError, Reader};
+pub use reader::{DecodeError, ELEMENTS_MAX, Reader};
 pub use writer::{EncodeError, Writer};

@@ -14,13 +14,16 @@ pub async fn handle(
         // The one error on which every client stops with "not supported by the broker".
         return refused(ErrorCode::UnsupportedVersion);
     }
-    match broker.producer_ids.next(&broker.controller).await {
+    match broker.controller.next_producer_id().await {
         Ok(id) => InitProducerIdResponse {
             producer_id: id.0,
             producer_epoch: 0,
             ..Default::default()
         },
-        Err(code) => refused(code),
+        Err(refusal) => {
+            tracing::warn!(%refusal, "no producer ids");
+            refused(refusal.code)
+        }
     }
 }
 
