@@ -1,5 +1,7 @@
 //! The production `Env` keeps every promise that code relies on, and groups its syncs.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -78,6 +80,51 @@ fn concurrent_appenders_share_syncs_and_writes() {
         get(&stats.write_calls) * 4 < get(&stats.writes),
         "{stats:?}"
     );
+}
+
+#[test]
+fn a_full_device_fails_the_write_and_every_sync_after_it() {
+    runtime().block_on(async {
+        let env = env(Options::default()).expect("an env");
+        let device = Path::new("/dev/full");
+        let file = env.disk.open(device, OpenMode::Existing).await;
+        let file = file.expect("the device that is always full");
+        let write = file.write_at(0, vec![Bytes::from_static(b"lost")]);
+        let (sync, later) = (
+            file.sync(),
+            file.write_at(4, vec![Bytes::from_static(b"too")]),
+        );
+        let kinds = [write.await, sync.await, later.await, file.sync().await]
+            .map(|result| result.map_err(|error| error.kind()));
+        assert_eq!(kinds, [Err(ErrorKind::StorageFull); 4]);
+    });
+}
+
+#[test]
+fn a_failed_device_sync_fails_all_that_share_it_and_all_later_ones() {
+    // A character device cannot be synced: an error as good as a broken disk's.
+    let stats = Arc::new(DiskStats::default());
+    let options = Options {
+        disk_stats: Arc::clone(&stats),
+        ..Options::default()
+    };
+    runtime().block_on(async {
+        let env = env(options).expect("an env");
+        let device = Path::new("/dev/null");
+        let file = env.disk.open(device, OpenMode::Existing).await;
+        let file = file.expect("a device");
+        let write = file.write_at(0, vec![Bytes::from_static(b"gone")]);
+        let syncs = [file.sync(), file.sync(), file.sync()];
+        write.await.expect("a write");
+        for sync in syncs {
+            sync.await.expect_err("a device that cannot be synced");
+        }
+        let tried = DiskStats::get(&stats.sync_calls);
+        let later = file.sync().await.expect_err("a sync after a failed one");
+        assert!(later.to_string().contains("an earlier failure"), "{later}");
+        assert_eq!(DiskStats::get(&stats.sync_calls), tried, "tried again");
+        assert_eq!(DiskStats::get(&stats.sync_failures), tried);
+    });
 }
 
 #[test]

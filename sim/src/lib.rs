@@ -1,8 +1,8 @@
 //! The simulator: the only package that names madsim.
 //!
 //! [`simulate`] runs a scenario in a [`SimWorld`] of nodes whose clocks, network, disks, tasks and
-//! randomness are functions of one seed. madsim gives the executor and the virtual time; network and
-//! disk are models of this package, because what they withhold is what is being tested.
+//! randomness are functions of one seed. madsim gives the executor and the virtual time; network
+//! and disk are models of this package, because what they withhold is what is being tested.
 #![cfg(feature = "sim")]
 
 #[cfg(not(madsim))]

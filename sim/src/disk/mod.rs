@@ -1,7 +1,7 @@
 //! A node's disk: the `Disk` seam over a [`Platter`].
 //!
-//! A call takes effect on what readers see when it is made, and answers after a drawn delay; what it
-//! makes durable becomes so at the end of that delay, whether or not anybody still waits.
+//! A call takes effect on what readers see when it is made, and answers after a drawn delay; what
+//! it makes durable becomes so at the end of that delay, whether or not anybody still waits.
 
 mod inode;
 mod platter;

@@ -218,8 +218,8 @@ impl Platter {
         self.changes
     }
 
-    /// Makes durable what changed in directory `id` among the first `changes` of all, and what those
-    /// changes stand on: the earlier ones in directories that they touch too.
+    /// Makes durable what changed in directory `id` among the first `changes` of all, and what
+    /// those changes stand on: the earlier ones in directories that they touch too.
     pub(crate) fn settle_dir(&mut self, id: u64, changes: u64) {
         let mut dirs = BTreeSet::from([id]);
         let mut chosen = BTreeSet::new();

@@ -86,10 +86,11 @@ impl Pipe {
     }
 
     fn wake_both(&mut self) {
-        for waker in [self.reader.take(), self.writer.take()] {
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        for waker in [self.reader.take(), self.writer.take()]
+            .into_iter()
+            .flatten()
+        {
+            waker.wake();
         }
     }
 

@@ -40,7 +40,7 @@ impl Net for TcpNet {
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             let target = split_address(address)?;
-            Connection::new(TcpStream::connect(target).await?)
+            Connection::of(TcpStream::connect(target).await?)
         })
     }
 
@@ -101,7 +101,7 @@ impl Listener for Listening {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Stream>>> {
         Box::pin(async {
             let (stream, _) = self.listener.accept().await?;
-            Connection::new(stream)
+            Connection::of(stream)
         })
     }
 
@@ -117,7 +117,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream) -> io::Result<Box<dyn Stream>> {
+    fn of(stream: TcpStream) -> io::Result<Box<dyn Stream>> {
         stream.set_nodelay(true)?;
         Ok(Box::new(Self {
             peer: plain(stream.peer_addr()?),
