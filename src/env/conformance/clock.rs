@@ -5,7 +5,7 @@ use std::path::Path;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::soon;
+use super::{PATIENCE, soon};
 use crate::env::{Elapsed, Env, Timer};
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -70,8 +70,12 @@ pub(super) async fn a_reset_brings_a_timer_forward(env: &Env, _dir: &Path) {
     let mut timer = env.clock.timer();
     timer.reset(env.now().plus(LONG));
     assert!(!has_fired(&mut *timer).await, "fired an hour early");
-    timer.reset(env.now().plus(SHORT));
+    let began = env.now();
+    timer.reset(began.plus(SHORT));
     soon(env, "a timer brought forward", fired(&mut *timer)).await;
+    // By itself, and not because the patience of `soon` woke this task.
+    let waited = env.now().since(began);
+    assert!(waited < PATIENCE / 2, "fired after {waited:?}");
 }
 
 pub(super) async fn a_reset_puts_a_timer_off(env: &Env, _dir: &Path) {

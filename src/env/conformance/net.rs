@@ -92,8 +92,13 @@ pub(super) async fn a_taken_address_is_in_use(env: &Env, _dir: &Path) {
 }
 
 pub(super) async fn a_dropped_listener_frees_its_address(env: &Env, _dir: &Path) {
-    let listener = listen(env).await;
+    let mut listener = listen(env).await;
     let address = listener.local_address();
+    let mut near = ok("connect", env.net.connect(&address).await);
+    // The side that ends a connection first is where its remains linger.
+    drop(ok("accept", soon(env, "accept", listener.accept()).await));
+    assert!(read_all(env, &mut near).await.is_empty());
+    drop(near);
     drop(listener);
     let again = ok("listen again", env.net.listen(&address).await);
     assert_eq!(again.local_address(), address);

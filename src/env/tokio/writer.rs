@@ -27,8 +27,6 @@ use super::stats::DiskStats;
 const BATCH_JOBS: usize = 256;
 /// Bytes after which no further job is taken.
 const BATCH_BYTES: u64 = 8 << 20;
-/// Slices the operating system takes in one call (`IOV_MAX`).
-const SLICES_PER_CALL: usize = 1024;
 
 type Done = oneshot::Sender<io::Result<()>>;
 
@@ -464,15 +462,15 @@ impl<'a> Round<'a> {
         let _ = done.send(result);
     }
 
-    /// Writes `slices` (none empty) one after another from `start`.
+    /// Writes `slices` (none empty) one after another from `start`. A call takes as many as the
+    /// operating system allows (`IOV_MAX`), and may write less than it was given.
     fn write_all(&self, start: u64, slices: &[Bytes]) -> Outcome {
         let mut slices: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
         let mut slices = &mut slices[..];
         let mut up_to = start;
         while !slices.is_empty() {
-            let call = &slices[..slices.len().min(SLICES_PER_CALL)];
             DiskStats::add(&self.stats.write_calls, 1);
-            let result = retry_interrupted(|| rustix::io::pwritev(&self.file.file, call, up_to));
+            let result = retry_interrupted(|| rustix::io::pwritev(&self.file.file, slices, up_to));
             let error = match result {
                 Ok(0) => io::ErrorKind::WriteZero.into(),
                 Ok(written) => {
