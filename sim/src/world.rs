@@ -24,6 +24,20 @@ pub struct Run<T> {
     pub trace: Vec<String>,
 }
 
+impl<T> Run<T> {
+    /// A number that stands for the whole trace (FNV-1a), to compare runs of different processes.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let bytes = self
+            .trace
+            .iter()
+            .flat_map(|line| line.bytes().chain([b'\n']));
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+}
+
 /// Runs `scenario` in a new world made from `seed`, on a thread of its own (what the standard
 /// library keeps per thread would otherwise carry over from an earlier run).
 ///
