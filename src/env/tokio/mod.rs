@@ -12,6 +12,7 @@ mod clock;
 mod disk;
 mod entropy;
 mod net;
+mod open_file;
 mod stats;
 mod task;
 mod writer;

@@ -9,7 +9,7 @@ use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ::tokio::net::{TcpListener, TcpStream, lookup_host};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::env::{BoxFuture, Listener, Net, Stream};
+use crate::env::{BoxFuture, Listener, Net, Stream, split_address};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -40,7 +40,7 @@ impl Net for TcpNet {
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             let target = split_address(address)?;
-            Connection::new(TcpStream::connect(target).await?)
+            Connection::of(TcpStream::connect(target).await?)
         })
     }
 
@@ -57,23 +57,6 @@ impl Net for TcpNet {
             Ok(addresses)
         })
     }
-}
-
-/// Host (without brackets, perhaps empty) and port of `host:port`.
-fn split_address(address: &str) -> io::Result<(&str, u16)> {
-    let parts = address
-        .rsplit_once(':')
-        .and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    let Some((host, port)) = parts else {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("`{address}` is not of the form host:port"),
-        ));
-    };
-    let unbracketed = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    Ok((unbracketed.unwrap_or(host), port))
 }
 
 /// The first of `addresses` that can be listened on.
@@ -118,7 +101,7 @@ impl Listener for Listening {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Stream>>> {
         Box::pin(async {
             let (stream, _) = self.listener.accept().await?;
-            Connection::new(stream)
+            Connection::of(stream)
         })
     }
 
@@ -134,7 +117,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream) -> io::Result<Box<dyn Stream>> {
+    fn of(stream: TcpStream) -> io::Result<Box<dyn Stream>> {
         stream.set_nodelay(true)?;
         Ok(Box::new(Self {
             peer: plain(stream.peer_addr()?),

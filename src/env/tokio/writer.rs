@@ -13,7 +13,6 @@
 //! that bound it. [`DiskStats::queued_bytes`] shows how much is waiting.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -21,14 +20,13 @@ use std::time::Instant;
 use ::tokio::sync::oneshot;
 use bytes::Bytes;
 
+use super::open_file::{Doubt, OpenFile};
 use super::stats::DiskStats;
 
 /// Jobs taken from the queue at once.
 const BATCH_JOBS: usize = 256;
 /// Bytes after which no further job is taken.
 const BATCH_BYTES: u64 = 8 << 20;
-/// Slices the operating system takes in one call (`IOV_MAX`).
-const SLICES_PER_CALL: usize = 1024;
 
 type Done = oneshot::Sender<io::Result<()>>;
 
@@ -53,127 +51,6 @@ struct Job {
     work: Work,
     bytes: u64,
     done: Done,
-}
-
-/// A file as its writer and its handle share it.
-pub(super) struct OpenFile {
-    /// Groups the jobs of a round by file.
-    id: u64,
-    pub(super) file: File,
-    state: Mutex<FileState>,
-}
-
-struct FileState {
-    /// Length once all that was called is carried out, if it succeeds.
-    len: u64,
-    /// Writes and truncates called and not yet carried out.
-    pending: u64,
-    doubt: Doubt,
-}
-
-/// What of a file a sync can no longer vouch for.
-///
-/// A failed write leaves a hole, and after a failed `fdatasync` the kernel may have dropped the
-/// pages and forgets the error, so that the next one would succeed. Either way the bytes from some
-/// offset on are in doubt, and every later sync fails with the first error, whoever asks, until a
-/// truncate has cut the doubtful bytes off.
-struct Doubt {
-    /// Lowest offset changed since the last good sync. A file just opened may hold bytes that an
-    /// earlier process wrote and did not sync, so it begins at 0.
-    unsynced_from: u64,
-    /// Lowest offset in doubt, and why.
-    from: Option<(u64, Failure)>,
-}
-
-/// An error that is told more than once.
-struct Failure {
-    kind: io::ErrorKind,
-    text: String,
-}
-
-impl Failure {
-    fn again(&self) -> io::Error {
-        let text = format!("not durable since an earlier failure: {}", self.text);
-        io::Error::new(self.kind, text)
-    }
-}
-
-impl Doubt {
-    const CLEAN: u64 = u64::MAX;
-
-    fn changed(&mut self, pos: u64) {
-        self.unsynced_from = self.unsynced_from.min(pos);
-    }
-
-    fn failed(&mut self, pos: u64, error: &io::Error) {
-        match &mut self.from {
-            Some((from, _)) => *from = (*from).min(pos),
-            None => {
-                let failure = Failure {
-                    kind: error.kind(),
-                    text: error.to_string(),
-                };
-                self.from = Some((pos, failure));
-            }
-        }
-    }
-
-    fn cut(&mut self, len: u64) {
-        if self.from.as_ref().is_some_and(|(from, _)| len <= *from) {
-            self.from = None;
-        }
-    }
-
-    fn error(&self) -> Option<io::Error> {
-        self.from.as_ref().map(|(_, failure)| failure.again())
-    }
-}
-
-impl OpenFile {
-    pub(super) fn new(id: u64, file: File) -> io::Result<Self> {
-        let len = file.metadata()?.len();
-        Ok(Self {
-            id,
-            file,
-            state: Mutex::new(FileState {
-                len,
-                pending: 0,
-                doubt: Doubt {
-                    unsynced_from: 0,
-                    from: None,
-                },
-            }),
-        })
-    }
-
-    /// Length with all that was called so far.
-    pub(super) fn len(&self) -> io::Result<u64> {
-        let state = self.state();
-        if state.pending > 0 {
-            return Ok(state.len);
-        }
-        Ok(self.file.metadata()?.len())
-    }
-
-    fn state(&self) -> MutexGuard<'_, FileState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes that a write or truncate of the bytes from `pos` on ended in `result`.
-    fn carried_out(&self, result: &io::Result<()>, pos: u64) {
-        let mut state = self.state();
-        state.doubt.changed(pos);
-        if let Err(error) = result {
-            state.doubt.failed(pos, error);
-        }
-        state.pending -= 1;
-        if state.pending == 0 && state.doubt.from.is_some() {
-            // The length foretold may be wrong.
-            if let Ok(metadata) = self.file.metadata() {
-                state.len = metadata.len();
-            }
-        }
-    }
 }
 
 #[derive(Default)]
@@ -242,15 +119,8 @@ impl Writer {
             return result;
         }
         match &work {
-            Work::Write { pos, .. } if bytes > 0 => {
-                state.len = state.len.max(pos.saturating_add(bytes));
-                state.pending += 1;
-            }
-            Work::Write { .. } => state.pending += 1,
-            Work::Truncate { len } => {
-                state.len = *len;
-                state.pending += 1;
-            }
+            Work::Write { pos, .. } => state.write_called(*pos, bytes),
+            Work::Truncate { len } => state.truncate_called(*len),
             Work::Sync => {}
         }
         DiskStats::add(&self.shared.stats.queued_bytes, bytes);
@@ -464,15 +334,15 @@ impl<'a> Round<'a> {
         let _ = done.send(result);
     }
 
-    /// Writes `slices` (none empty) one after another from `start`.
+    /// Writes `slices` (none empty) one after another from `start`. A call takes as many as the
+    /// operating system allows (`IOV_MAX`), and may write less than it was given.
     fn write_all(&self, start: u64, slices: &[Bytes]) -> Outcome {
         let mut slices: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
         let mut slices = &mut slices[..];
         let mut up_to = start;
         while !slices.is_empty() {
-            let call = &slices[..slices.len().min(SLICES_PER_CALL)];
             DiskStats::add(&self.stats.write_calls, 1);
-            let result = retry_interrupted(|| rustix::io::pwritev(&self.file.file, call, up_to));
+            let result = retry_interrupted(|| rustix::io::pwritev(&self.file.file, slices, up_to));
             let error = match result {
                 Ok(0) => io::ErrorKind::WriteZero.into(),
                 Ok(written) => {
