@@ -4,7 +4,7 @@
 #   start  returns when it serves; "export BOOTSTRAP=..." tells where
 #   stop   ends it and deletes its data
 # Settings: KAFKA_PORT (19092; the controller takes the next port), KAFKA_DATA (a directory below
-# TMPDIR named after the port), KAFKA_HEAP_SIZE (512m), KAFKA_EXTRA (more lines for its
+# TMPDIR named after the port), KAFKA_HEAP_SIZE (512m), KAFKA_NODE_ID (1), KAFKA_EXTRA (more lines for its
 # server.properties).
 set -eu
 
@@ -15,6 +15,7 @@ port=${KAFKA_PORT:-19092}
 controller_port=$((port + 1))
 data=${KAFKA_DATA:-${TMPDIR:-/tmp}/apache-kafka-$port}
 heap=${KAFKA_HEAP_SIZE:-512m}
+node=${KAFKA_NODE_ID:-1}
 
 kafka_java() {
     java "-Xmx$heap" -XX:+UseSerialGC \
@@ -28,8 +29,8 @@ configure() {
     mkdir -p "$data"
     cat >"$data/server.properties" <<EOF
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller_port
+node.id=$node
+controller.quorum.voters=$node@127.0.0.1:$controller_port
 listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port
 advertised.listeners=PLAINTEXT://127.0.0.1:$port
 controller.listener.names=CONTROLLER

@@ -111,6 +111,9 @@ setup_own_suite() {
         --no-build-isolation --no-binary kafka-python --dest "$source/download" \
         "kafka-python==$version" || missing own-suite "pip cannot download the sources"
     tar -xzf "$source/download/"*.tar.gz -C "$source" --strip-components=1 || exit 1
+    # What the source distribution leaves out of its own test package.
+    touch "$source/test/__init__.py"
+    cp "$here/python/own_suite/service.py" "$source/test/"
     # The suite runs against the installed library, not against the sources beside it.
     mv "$source/kafka" "$source/kafka-sources"
     touch "$source/.complete"

@@ -15,7 +15,7 @@ import traceback
 import uuid
 from collections import Counter, namedtuple
 
-BOOTSTRAP = os.environ.get("BOOTSTRAP", "127.0.0.1:9092")
+BOOTSTRAP = os.environ["BOOTSTRAP"]
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 RUN = uuid.uuid4().hex[:8]
 

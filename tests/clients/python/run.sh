@@ -3,6 +3,7 @@
 # ONLY=text runs the checks whose names hold the text.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+: "${BOOTSTRAP:?}"
 "$here/../setup.sh" python
 directory=${KLAMM_CLIENTS_DIR:-$here/../../../target/clients}
 suite=$(echo "$1" | tr - _)
