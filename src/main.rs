@@ -58,7 +58,9 @@ fn run_node(options: &NodeOptions) -> ExitCode {
     for warning in warnings {
         tracing::warn!("{}", warning.0);
     }
-    env::tokio::raise_file_limit();
+    if let Err(error) = env::tokio::raise_file_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.worker_threads > 0 {
         builder.worker_threads(config.worker_threads);
