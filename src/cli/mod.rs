@@ -45,7 +45,10 @@ impl FromStr for Override {
         let (key, value) = text
             .split_once('=')
             .ok_or_else(|| format!("'{text}' is not KEY=VALUE, for instance node.id=1"))?;
-        Ok(Self { key: key.trim().to_owned(), value: value.to_owned() })
+        Ok(Self {
+            key: key.trim().to_owned(),
+            value: value.to_owned(),
+        })
     }
 }
 
