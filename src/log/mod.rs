@@ -5,3 +5,5 @@ pub mod compaction;
 pub mod epoch_cache;
 pub mod producer_snapshot;
 pub mod producer_state;
+#[cfg(test)]
+mod test_disk;
