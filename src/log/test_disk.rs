@@ -135,11 +135,6 @@ impl TestDisk {
         self.0.lock().expect("no test panics while holding it")
     }
 
-    /// Changing operations so far: writes, truncations, syncs, changes of names.
-    pub fn operations(&self) -> u64 {
-        self.state().operations
-    }
-
     /// The `count`th changing operation from now fails and those after it, as if power went during
     /// it: it may have happened in part.
     pub fn power_off_after(&self, count: u64) {

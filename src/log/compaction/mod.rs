@@ -15,17 +15,18 @@
 //! [`run`] reads and writes through [`CompactionIo`] and returns [`Compacted`]; meanwhile the log
 //! goes on. The owner of the log then puts the output in place of its sources:
 //!
-//! 1. group by group **in ascending order** (a tombstone may be removed only after, never before,
-//!    the older records it hides: they lie in the same or an earlier group);
-//! 2. each group whole: readers and recovery see all its sources or its output;
-//! 3. a group any of whose sources is gone (retention, truncation) is dropped with all after it;
-//! 4. the [`CleanPoint`] is saved last, and only if every group was put in place.
+//! 1. a group any of whose sources is gone (retention, truncation) is dropped with all after it,
+//!    and what is left goes **in ascending order** or at once: a tombstone may be removed only
+//!    after, never before, the older records it hides, which lie in the same or an earlier group;
+//! 2. each group whole: readers and recovery see all its sources or its output ([`swap`]);
+//! 3. the [`CleanPoint`] is saved last, and only if no group was dropped.
 //!
 //! So a crash or a dropped group costs work done again, never a record.
 
 mod offset_map;
 pub mod plan;
 mod rewrite;
+pub mod swap;
 
 use std::collections::BTreeMap;
 use std::task::Poll;

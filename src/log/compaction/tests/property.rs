@@ -145,7 +145,7 @@ impl World {
         installed: usize,
     ) -> Checked {
         let left: BTreeSet<Offset> = self.log.records().iter().map(|it| it.offset).collect();
-        let reached = compacted.groups.iter().take(installed).last();
+        let reached = compacted.groups.iter().take(installed).next_back();
         let reached = reached.map_or(Offset::ZERO, |group| group.group.end);
         let reached = reached.min(compacted.clean_point.first_dirty);
         for record in before.records() {
