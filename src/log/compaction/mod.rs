@@ -26,7 +26,6 @@
 mod offset_map;
 pub mod plan;
 mod rewrite;
-pub mod swap;
 
 use std::collections::BTreeMap;
 use std::task::Poll;
