@@ -18,7 +18,7 @@
 //! 1. a group any of whose sources is gone (retention, truncation) is dropped with all after it,
 //!    and what is left goes **in ascending order** or at once: a tombstone may be removed only
 //!    after, never before, the older records it hides, which lie in the same or an earlier group;
-//! 2. each group whole: readers and recovery see all its sources or its output ([`swap`]);
+//! 2. each group whole: readers and recovery see all its sources or its output;
 //! 3. the [`CleanPoint`] is saved last, and only if no group was dropped.
 //!
 //! So a crash or a dropped group costs work done again, never a record.
