@@ -441,6 +441,24 @@ impl Model {
 }
 
 proptest! {
+    /// A snapshot changed anywhere is refused or is some state; nothing panics or overflows.
+    #[test]
+    fn no_bytes_panic(changes in prop::collection::vec((any::<u16>(), any::<u8>()), 0..6)) {
+        let mut batches = in_sequence(6);
+        batches.push(transactional(of(9, batch(0, 0, 1, 18))));
+        let mut bytes = bytes::BytesMut::from(&producer_snapshot::encode(&state(&batches))[..]);
+        for (at, value) in changes {
+            let at = usize::from(at) % bytes.len();
+            bytes[at] = value;
+        }
+        if let Ok(state) = producer_snapshot::decode(bytes.freeze()) {
+            let _ = state.check(&batch(0, 18, 1, 19));
+            prop_assert_eq!(producer_snapshot::decode(producer_snapshot::encode(&state)), Ok(state));
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     /// Every verdict is what the whole log says, and the state is a function of the log: rebuilt
