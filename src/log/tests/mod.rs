@@ -1,3 +1,5 @@
+mod power_loss;
+
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use crate::wire::batch::{Attributes, BatchHeader};
 
