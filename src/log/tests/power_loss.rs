@@ -529,7 +529,7 @@ fn torment(policy: Policy, seeds: std::ops::Range<u64>) -> Seen {
 #[test]
 fn a_log_survives_power_loss_at_any_step() {
     let seen = torment(Policy::Delete, 0..100);
-    assert!(seen.cut > 10 && seen.removals > 50, "{seen:?}");
+    assert!(seen.cut > 5 && seen.removals > 50, "{seen:?}");
     assert!(
         seen.truncations > 50 && seen.cut_off_recoveries > 50,
         "{seen:?}"
@@ -539,5 +539,5 @@ fn a_log_survives_power_loss_at_any_step() {
 #[test]
 fn a_compacted_log_survives_power_loss_at_any_step() {
     let seen = torment(Policy::Compact, 0..100);
-    assert!(seen.cut > 10 && seen.compactions > 50, "{seen:?}");
+    assert!(seen.cut > 5 && seen.compactions > 50, "{seen:?}");
 }
