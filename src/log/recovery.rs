@@ -126,6 +126,13 @@ impl Opening<'_> {
         let interval = self.options.config.index_interval_bytes;
         let start = log_start::load(disk, self.dir).await?;
         let listed = self.tidy(listed).await?;
+        let segments = listed.iter();
+        let all_bytes: u64 = segments
+            .filter(|entry| files::base_offset_in(&entry.name, files::LOG).is_some())
+            .map(|entry| entry.len)
+            .sum();
+        let clean = self.options.clean;
+        let clean = clean.filter(|clean| clean.file_bytes == all_bytes);
         let mut files = self.segments(&listed, start).await?;
         let Some(last) = files.pop() else {
             let path = self.dir.to_owned();
@@ -137,10 +144,6 @@ impl Opening<'_> {
         if first.base_offset > log_start_offset {
             return Err(first.corrupt(0, "the log's first file", "an earlier segment"));
         }
-        let clean = self.options.clean.filter(|clean| {
-            let closed: u64 = files.iter().map(|file| file.file_bytes).sum();
-            clean.file_bytes == closed + last.file_bytes
-        });
         if clean.is_none() {
             for file in &files {
                 self.check_closed(file).await?;

@@ -453,7 +453,8 @@ proptest! {
         }
         if let Ok(state) = producer_snapshot::decode(bytes.freeze()) {
             let _ = state.check(&batch(0, 18, 1, 19));
-            prop_assert_eq!(producer_snapshot::decode(producer_snapshot::encode(&state)), Ok(state));
+            let again = producer_snapshot::decode(producer_snapshot::encode(&state));
+            prop_assert_eq!(again, Ok(state));
         }
     }
 }
