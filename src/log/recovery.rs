@@ -167,17 +167,18 @@ impl Opening<'_> {
         self.report.clean = recovered.clean;
         self.report.scanned_bytes += replay.scanned_bytes;
         self.report.rebuilt.append(&mut replay.rebuilt);
-        let mut epochs = loaded.unwrap_or_default();
+        let mut epochs = loaded.clone().unwrap_or_default();
+        epochs.truncate_from_end(end);
         for entry in replay.epochs.entries() {
-            let newer = epochs
-                .latest()
-                .is_none_or(|latest| entry.epoch > latest.epoch);
-            if newer {
+            if epochs.epoch_of(entry.start_offset) != entry.epoch {
                 epochs.assign(entry.epoch, entry.start_offset);
             }
         }
-        epochs.truncate_from_end(end);
         epochs.truncate_from_start(log_start_offset);
+        if loaded.is_none_or(|loaded| loaded != epochs) {
+            // What the file says beyond the end must not meet what is appended there.
+            epochs.save(disk, self.dir).await?;
+        }
         let (producers, snapshots) = replay.finish(end).await?;
         let sealed = files.iter().map(|file| {
             let end = file.end.unwrap_or(last_base);

@@ -5,6 +5,7 @@ mod compacting;
 mod corruption;
 mod crash;
 mod disk;
+mod power_loss;
 mod removing;
 
 use std::path::{Path, PathBuf};
