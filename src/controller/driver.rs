@@ -19,7 +19,7 @@ use super::request::{
     TopicSelector,
 };
 use crate::config::BrokerDefaults;
-use crate::env::{Env, Rng};
+use crate::env::Rng;
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, ProducerId, Uuid};
 
 /// Requests that may wait; more wait at their sender.
@@ -73,11 +73,12 @@ pub struct ControllerTask {
 impl Controller {
     /// Replays what `quorum` kept until somebody leads. Then [`Controller::image`] is up to date;
     /// the task's first deed is to send all of it to `updates` as one change from nothing.
+    /// `entropy` gives topic ids: a stream of its own, different on every start.
     pub async fn open(
-        env: &Env,
         quorum: Box<dyn Quorum>,
         node: BrokerId,
         defaults: BrokerDefaults,
+        entropy: Rng,
         updates: mpsc::Sender<ImageUpdate>,
     ) -> Result<(Self, ControllerTask), ControllerError> {
         let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
@@ -85,7 +86,7 @@ impl Controller {
             ledger: ControllerLedger::new(node, defaults),
             quorum,
             node,
-            entropy: env.entropy.stream("controller"),
+            entropy,
             producer_ids: None,
             commands: receiver,
             image: SharedImage::default(),

@@ -1,7 +1,11 @@
 //! A quorum of one: this node's disk.
 
 mod format;
+#[cfg(test)]
+pub(super) mod memory_disk;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
