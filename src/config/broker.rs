@@ -520,7 +520,7 @@ impl Typed<'_> {
                 .split_once('@')
                 .is_some_and(|(id, _)| id == node.to_string())
         };
-        if !voters.is_empty() && !(voters.len() == 1 && voters.iter().all(is_self)) {
+        if voters.len() > 1 || !voters.iter().all(is_self) {
             let reason = format!("it names voters other than this node ({node})");
             let fix = format!("this version runs single nodes: leave it out or name only {node}");
             self.refuse("controller.quorum.voters", &reason, &fix);

@@ -19,7 +19,7 @@ use super::request::{
     TopicSelector,
 };
 use crate::config::BrokerDefaults;
-use crate::env::Rng;
+use crate::env::{Env, Rng};
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, ProducerId, Uuid};
 
 /// Requests that may wait; more wait at their sender.
@@ -73,8 +73,19 @@ pub struct ControllerTask {
 impl Controller {
     /// Replays what `quorum` kept until somebody leads. Then [`Controller::image`] is up to date;
     /// the task's first deed is to send all of it to `updates` as one change from nothing.
-    /// `entropy` gives topic ids: a stream of its own, different on every start.
     pub async fn open(
+        env: &Env,
+        quorum: Box<dyn Quorum>,
+        node: BrokerId,
+        defaults: BrokerDefaults,
+        updates: mpsc::Sender<ImageUpdate>,
+    ) -> Result<(Self, ControllerTask), ControllerError> {
+        let entropy = env.entropy.stream("controller");
+        Self::open_with(quorum, node, defaults, entropy, updates).await
+    }
+
+    /// As [`Controller::open`], with the randomness for ids and placement.
+    pub(super) async fn open_with(
         quorum: Box<dyn Quorum>,
         node: BrokerId,
         defaults: BrokerDefaults,

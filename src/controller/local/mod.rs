@@ -57,8 +57,7 @@ impl LocalQuorum {
         node: BrokerId,
         snapshot_bytes: u64,
     ) -> Result<Self, LocalQuorumError> {
-        let (store, recovered) = MetadataStore::open(disk, log_dirs).await?;
-        let mut kept: VecDeque<Committed> = recovered.into();
+        let (store, mut kept) = MetadataStore::open(disk, log_dirs).await?;
         kept.push_back(Committed::Leader {
             leader: Some(node),
             term: 1,

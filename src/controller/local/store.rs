@@ -217,7 +217,7 @@ impl MetadataStore {
         self.remove_before(end).await
     }
 
-    /// Removes the files that a snapshot at `begin` replaces. A crash leaves some for the next time.
+    /// Removes the files that a snapshot at `begin` replaces. A crash leaves some for later.
     async fn remove_before(&self, begin: Offset) -> Result<(), LocalQuorumError> {
         let files = Files::list(&*self.disk, &self.directory).await?;
         let records = files.records.iter().map(|first| (first, RECORDS));
