@@ -337,7 +337,7 @@ impl ControllerTask {
 
     /// Tells the subscriber and waits until it is done. Without one (it has stopped, or the node is
     /// stopping) there is nobody to wait for.
-    async fn announce(&self, delta: ImageDelta) {
+    async fn announce(&mut self, delta: ImageDelta) {
         let image = self
             .image
             .read()
