@@ -1,3 +1,5 @@
+//! Settings: the table, texts, layers, listeners, topics, descriptions, data directories.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

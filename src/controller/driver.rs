@@ -234,6 +234,7 @@ impl From<ProposeError> for Refusal {
     fn from(error: ProposeError) -> Self {
         let code = match error {
             ProposeError::NotController { .. } => ErrorCode::NotController,
+            ProposeError::Refused(_) => ErrorCode::KafkaStorageError,
             // It may have happened: the code that says so.
             ProposeError::Unavailable(_) => ErrorCode::RequestTimedOut,
         };

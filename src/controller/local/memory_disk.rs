@@ -17,6 +17,8 @@ struct State {
     /// Changes that are still carried out; later ones fail.
     changes_left: Option<usize>,
     changes: usize,
+    /// No file may grow.
+    is_full: bool,
 }
 
 #[derive(Clone, Default)]
@@ -30,6 +32,10 @@ impl MemoryDisk {
     /// Lets `count` more changes happen; `None`: any number.
     pub fn stop_after(&self, count: Option<usize>) {
         self.state().changes_left = count;
+    }
+
+    pub fn fill(&self, is_full: bool) {
+        self.state().is_full = is_full;
     }
 
     /// Changes carried out so far.
@@ -186,9 +192,12 @@ impl File for MemoryFile {
     fn write_at(&self, pos: u64, slices: Vec<Bytes>) -> BoxFuture<'static, io::Result<()>> {
         let content = slices.concat();
         let from = usize::try_from(pos).unwrap();
-        ready(self.disk.change(|_| {
+        ready(self.disk.change(|state| {
             let mut bytes = self.bytes.lock().unwrap();
             let end = bytes.len().max(from + content.len());
+            if state.is_full && end > bytes.len() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             bytes.resize(end, 0);
             bytes[from..from + content.len()].copy_from_slice(&content);
             Ok(())

@@ -1,3 +1,5 @@
+//! The single-node metadata log: restarts, kills at every step, torn writes, damage, full disks.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -274,7 +276,16 @@ fn a_directory_with_partitions_never_starts_empty() {
             .await
             .err()
             .expect("the partition is noticed");
-        assert!(error.contains("/data holds partitions"), "{error}");
+        assert!(error.contains("/data holds"), "{error}");
+        let disk = MemoryDisk::default();
+        drop(replayed(&disk, 150).await.unwrap());
+        let swapped = [PathBuf::from("/other"), PathBuf::from("/data")];
+        let opened = LocalQuorum::open(Arc::new(disk), &swapped, NODE, 150).await;
+        let error = opened
+            .err()
+            .expect("the metadata elsewhere is noticed")
+            .to_string();
+        assert!(error.contains("/data holds"), "{error}");
     });
 }
 
@@ -292,6 +303,57 @@ fn nothing_is_accepted_after_a_failed_write() {
         assert!(matches!(proposed.await, Err(ProposeError::Unavailable(_))));
         disk.stop_after(None);
         assert!(quorum.next_committed().await.is_err());
+    });
+}
+
+#[test]
+fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
+    run(async {
+        let disk = MemoryDisk::default();
+        let (mut quorum, mut image) = replayed(&disk, 100).await.unwrap();
+        commit(&mut quorum, &mut image, vec![config(0)])
+            .await
+            .unwrap();
+        disk.fill(true);
+        for _ in 0..3 {
+            let proposed = quorum.propose(vec![config(1)]);
+            tokio::select! {
+                biased;
+                _ = quorum.next_committed() => panic!("committed on a full disk"),
+                outcome = proposed => assert!(matches!(outcome, Err(ProposeError::Refused(_)))),
+            }
+        }
+        disk.fill(false);
+        for number in 1..5 {
+            commit(&mut quorum, &mut image, vec![config(number)])
+                .await
+                .unwrap();
+        }
+        let (_, again) = replayed(&disk, 100).await.unwrap();
+        assert_eq!(again, image);
+        assert_eq!(again.end(), Offset(5));
+    });
+}
+
+#[test]
+fn a_snapshot_that_does_not_fit_stops_nothing() {
+    run(async {
+        let disk = MemoryDisk::default();
+        let (mut quorum, mut image) = replayed(&disk, 100).await.unwrap();
+        for number in 0..20 {
+            let proposed = quorum.propose(vec![config(number)]);
+            let Committed::Batch { end, records } = quorum.next_committed().await.unwrap() else {
+                panic!("not a batch");
+            };
+            assert_eq!(proposed.await, Ok(end));
+            image = image.replay(end, &records).unwrap().0;
+            disk.fill(number < 15);
+            quorum.applied(&image).await.unwrap();
+            disk.fill(false);
+        }
+        assert!(disk.names().iter().any(|name| name.ends_with(".snapshot")));
+        let (_, again) = replayed(&disk, 100).await.unwrap();
+        assert_eq!(again, image);
     });
 }
 

@@ -1,3 +1,5 @@
+//! The controller's task: order of carrying out and answering, restarts, failure.
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;

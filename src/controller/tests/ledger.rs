@@ -1,3 +1,5 @@
+//! Decisions one by one: what is made, and what is refused with which code.
+
 use std::collections::BTreeMap;
 
 use super::{Cluster, registration};

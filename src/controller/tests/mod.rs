@@ -1,3 +1,5 @@
+//! What the tests of the controller share.
+
 mod driver;
 mod history;
 mod ledger;

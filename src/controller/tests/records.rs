@@ -1,3 +1,5 @@
+//! Records, their bytes, their replay, and the map images are made of.
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
