@@ -99,12 +99,9 @@ mod tests {
     fn a_group_lives_where_java_hashing_puts_it() {
         assert_eq!(partition_for("", 50), 0);
         assert_eq!(partition_for("a", 50), 97 % 50);
-        // "my-group".hashCode() = 1425236527 in Java.
-        let hash = "my-group"
-            .bytes()
-            .fold(0_i32, |h, b| h.wrapping_mul(31).wrapping_add(i32::from(b)));
-        assert_eq!(partition_for("my-group", 50), (hash & i32::MAX) % 50);
-        // Outside the basic plane a character counts as two units: 0xD83D * 31 + 0xDE00.
-        assert_eq!(partition_for("\u{1F600}", 50), (0xD83D * 31 + 0xDE00) % 50);
+        // Hash codes -1906497762, 158455506 and 1772899.
+        assert_eq!(partition_for("my-group", 50), 240_985_886 % 50);
+        assert_eq!(partition_for("console-consumer-12345", 50), 6);
+        assert_eq!(partition_for("\u{1F600}", 50), 49);
     }
 }
