@@ -133,6 +133,9 @@ fn members_get_what_the_assigning_member_decided() {
     assert_eq!(bench.heartbeat(1, &leader), ErrorCode::None);
     let again = bench.sync(1, &follower, &[]);
     assert_eq!(bench.synced(again).expect("answered").assignment, "F");
+    let other = bench.sync(1, &leader, &[(&leader, "other")]);
+    let other = bench.synced(other).expect("answered").assignment;
+    assert_eq!(other, "L", "a generation has one assignment");
 }
 
 #[test]
@@ -645,6 +648,17 @@ fn a_failover_of_a_stable_group_is_not_seen_by_its_members() {
         GroupState::Empty,
         "sessions run after a failover too"
     );
+}
+
+#[test]
+fn sessions_end_after_a_failover_even_if_nobody_is_heard_of() {
+    let mut bench = Bench::undelayed();
+    bench.stable(2);
+    bench.fail_over(bench.log.len());
+    bench.seconds(9);
+    assert_eq!(bench.state(), GroupState::Stable);
+    bench.seconds(2);
+    assert_eq!(bench.state(), GroupState::Empty);
 }
 
 #[test]

@@ -177,6 +177,8 @@ fn record_types_of_other_protocols_are_not_errors() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn damaged_records_are_refused_not_trusted(
         key in proptest::collection::vec(any::<u8>(), 0..40),
