@@ -1,14 +1,26 @@
 //! Klamm: a Kafka-compatible event-streaming platform in one binary.
 //!
-//! Modules in layer order; each may use only those above it in this list (and see
-//! `docs/architecture.md`).
+//! Modules by layer; each uses only lower layers (see `docs/architecture.md`).
 
+// L0: the vocabulary.
 pub mod types;
 
+// L1: the world, the wire, the settings.
+pub mod config;
 pub mod env;
-
 pub mod wire;
 
-pub mod coordinator;
+// L2: one log on a disk.
+pub mod log;
 
+// L3: machines that decide, and their drivers.
+pub mod controller;
+pub mod coordinator;
 pub mod group;
+pub mod replication;
+
+// L4: the parts together.
+pub mod broker;
+
+// L5: the command line.
+pub mod cli;

@@ -28,7 +28,7 @@ use std::time::Duration;
 pub use clock::{Clock, Timer};
 pub use disk::{DirEntry, Disk, File, LockGuard, OpenMode, Space};
 pub use entropy::{Entropy, Rng};
-pub use net::{Listener, Net, Stream};
+pub use net::{Listener, Net, Stream, split_address};
 pub use task::{Task, TaskControl, Tasks};
 
 use crate::types::{Instant, Timestamp};

@@ -8,7 +8,8 @@ use super::BoxFuture;
 
 /// A node's network.
 pub trait Net: Send + Sync + 'static {
-    /// Listens on `address`, `host:port`. Port 0 takes a free one. Fails with `AddrInUse` when the
+    /// Listens on `address`, `host:port`; an empty host means every interface. Port 0 takes a free
+    /// one. Fails with `AddrInUse` when the
     /// address is taken.
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
 
@@ -40,4 +41,25 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
 
     /// This end, `ip:port`: the address the peer dialled.
     fn local_address(&self) -> String;
+}
+
+/// Host and port of `host:port`: the form of every address here. An IPv6 host stands in brackets,
+/// which are taken off; an empty host means every interface.
+///
+/// # Errors
+/// `InvalidInput` for any other form.
+pub fn split_address(address: &str) -> io::Result<(&str, u16)> {
+    let parts = address
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let Some((host, port)) = parts else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("`{address}` is not of the form host:port"),
+        ));
+    };
+    let unbracketed = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    Ok((unbracketed.unwrap_or(host), port))
 }

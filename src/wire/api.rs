@@ -4,6 +4,8 @@ use super::frame::{self, RequestHeader};
 use super::message::*;
 use super::primitive::{Version, Wire};
 use super::reader::{DecodeError, Reader};
+#[cfg(test)]
+use super::tests::arbitrary::{Arbitrary, Dice};
 use super::writer::{EncodeError, Writer};
 
 /// A request type: which API it belongs to and what answers it.
@@ -16,7 +18,7 @@ macro_rules! apis {
     (@flexible flexible $since:literal) => { Some($since) };
     (@flexible rigid) => { None };
     ($(
-        $name:ident = $key:literal: $module:ident::{$request:ident, $response:ident},
+        $name:ident = $key:literal: $module:ident::{$request:ident, $response:ident $(,)?},
         $versions:expr, $kind:ident $($since:literal)?;
     )*) => {
         /// An API this build can code.
@@ -130,6 +132,24 @@ macro_rules! apis {
             }
         }
 
+        #[cfg(test)]
+        impl Request {
+            pub(super) fn arbitrary(key: ApiKey, dice: &mut Dice, version: Version) -> Self {
+                match key {
+                    $(ApiKey::$name => Self::$name(Arbitrary::arbitrary(dice, version)),)*
+                }
+            }
+        }
+
+        #[cfg(test)]
+        impl Response {
+            pub(super) fn arbitrary(key: ApiKey, dice: &mut Dice, version: Version) -> Self {
+                match key {
+                    $(ApiKey::$name => Self::$name(Arbitrary::arbitrary(dice, version)),)*
+                }
+            }
+        }
+
         $(
             impl ApiRequest for $module::$request {
                 const KEY: ApiKey = ApiKey::$name;
@@ -157,30 +177,49 @@ apis! {
     Fetch = 1: fetch::{FetchRequest, FetchResponse}, 4..=18, flexible 12;
     ListOffsets = 2: list_offsets::{ListOffsetsRequest, ListOffsetsResponse}, 1..=11, flexible 6;
     Metadata = 3: metadata::{MetadataRequest, MetadataResponse}, 0..=13, flexible 9;
-    OffsetCommit = 8: offset_commit::{OffsetCommitRequest, OffsetCommitResponse}, 2..=10, flexible 8;
+    OffsetCommit = 8: offset_commit::{OffsetCommitRequest, OffsetCommitResponse},
+        2..=10, flexible 8;
     OffsetFetch = 9: offset_fetch::{OffsetFetchRequest, OffsetFetchResponse}, 1..=10, flexible 6;
-    FindCoordinator = 10: find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse}, 0..=6, flexible 3;
+    FindCoordinator = 10: find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse},
+        0..=6, flexible 3;
     JoinGroup = 11: join_group::{JoinGroupRequest, JoinGroupResponse}, 0..=9, flexible 6;
     Heartbeat = 12: heartbeat::{HeartbeatRequest, HeartbeatResponse}, 0..=4, flexible 4;
     LeaveGroup = 13: leave_group::{LeaveGroupRequest, LeaveGroupResponse}, 0..=5, flexible 4;
     SyncGroup = 14: sync_group::{SyncGroupRequest, SyncGroupResponse}, 0..=5, flexible 4;
-    DescribeGroups = 15: describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse}, 0..=6, flexible 5;
+    DescribeGroups = 15: describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse},
+        0..=6, flexible 5;
     ListGroups = 16: list_groups::{ListGroupsRequest, ListGroupsResponse}, 0..=5, flexible 3;
     ApiVersions = 18: api_versions::{ApiVersionsRequest, ApiVersionsResponse}, 0..=4, flexible 3;
-    CreateTopics = 19: create_topics::{CreateTopicsRequest, CreateTopicsResponse}, 2..=7, flexible 5;
-    DeleteTopics = 20: delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse}, 1..=6, flexible 4;
-    DeleteRecords = 21: delete_records::{DeleteRecordsRequest, DeleteRecordsResponse}, 0..=2, flexible 2;
-    InitProducerId = 22: init_producer_id::{InitProducerIdRequest, InitProducerIdResponse}, 0..=5, flexible 2;
-    OffsetForLeaderEpoch = 23: offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse}, 2..=4, flexible 4;
-    DescribeConfigs = 32: describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse}, 1..=4, flexible 4;
-    AlterConfigs = 33: alter_configs::{AlterConfigsRequest, AlterConfigsResponse}, 0..=2, flexible 2;
-    DescribeLogDirs = 35: describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse}, 1..=5, flexible 2;
-    CreatePartitions = 37: create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse}, 0..=3, flexible 2;
-    DeleteGroups = 42: delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse}, 0..=2, flexible 2;
-    IncrementalAlterConfigs = 44: incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse}, 0..=1, flexible 1;
+    CreateTopics = 19: create_topics::{CreateTopicsRequest, CreateTopicsResponse},
+        2..=7, flexible 5;
+    DeleteTopics = 20: delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse},
+        1..=6, flexible 4;
+    DeleteRecords = 21: delete_records::{DeleteRecordsRequest, DeleteRecordsResponse},
+        0..=2, flexible 2;
+    InitProducerId = 22: init_producer_id::{InitProducerIdRequest, InitProducerIdResponse},
+        0..=5, flexible 2;
+    OffsetForLeaderEpoch = 23: offset_for_leader_epoch::{
+        OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    }, 2..=4, flexible 4;
+    DescribeConfigs = 32: describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse},
+        1..=4, flexible 4;
+    AlterConfigs = 33: alter_configs::{AlterConfigsRequest, AlterConfigsResponse},
+        0..=2, flexible 2;
+    DescribeLogDirs = 35: describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse},
+        1..=5, flexible 2;
+    CreatePartitions = 37: create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse},
+        0..=3, flexible 2;
+    DeleteGroups = 42: delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse},
+        0..=2, flexible 2;
+    IncrementalAlterConfigs = 44: incremental_alter_configs::{
+        IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    }, 0..=1, flexible 1;
     OffsetDelete = 47: offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse}, 0..=0, rigid;
-    DescribeCluster = 60: describe_cluster::{DescribeClusterRequest, DescribeClusterResponse}, 0..=2, flexible 0;
-    DescribeTopicPartitions = 75: describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse}, 0..=0, flexible 0;
+    DescribeCluster = 60: describe_cluster::{DescribeClusterRequest, DescribeClusterResponse},
+        0..=2, flexible 0;
+    DescribeTopicPartitions = 75: describe_topic_partitions::{
+        DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+    }, 0..=0, flexible 0;
 }
 
 impl ApiKey {

@@ -11,9 +11,11 @@ mod macros;
 pub mod message;
 pub mod primitive;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use api::{ApiKey, Request};
 pub use primitive::{Records, Str, Version, Wire};
-pub use reader::{DecodeError, Reader};
+pub use reader::{DecodeError, ELEMENTS_MAX, Reader};
 pub use writer::{EncodeError, Writer};

@@ -173,20 +173,33 @@ impl Wire for Uuid {
     }
 }
 
-/// Width of a length in versions that are not flexible.
+/// Width of a length in versions that are not flexible. It bounds the length in all versions, so
+/// that a name taken in one version can be given back in another.
 #[derive(Clone, Copy)]
 enum Width {
     Short,
     Long,
 }
 
+impl Width {
+    fn holds(self, length: u32) -> bool {
+        match self {
+            Self::Short => i16::try_from(length).is_ok(),
+            Self::Long => i32::try_from(length).is_ok(),
+        }
+    }
+}
+
 /// Reads a length; `None` is null.
 fn read_length(from: &mut Reader, v: Version, width: Width) -> Result<Option<usize>, DecodeError> {
     if v.flexible {
-        let coded = from.unsigned_varint()?;
-        return Ok(coded
-            .checked_sub(1)
-            .map(|n| usize::try_from(n).unwrap_or(usize::MAX)));
+        let Some(length) = from.unsigned_varint()?.checked_sub(1) else {
+            return Ok(None);
+        };
+        return match width.holds(length) {
+            true => Ok(Some(usize::try_from(length).unwrap_or(usize::MAX))),
+            false => Err(DecodeError::BadLength(i64::from(length))),
+        };
     }
     let length = match width {
         Width::Short => i64::from(from.i16()?),
@@ -203,7 +216,7 @@ fn read_length(from: &mut Reader, v: Version, width: Width) -> Result<Option<usi
 fn write_length(to: &mut Writer, v: Version, width: Width, length: usize) {
     if v.flexible {
         match u32::try_from(length) {
-            Ok(length) if length < u32::MAX => to.unsigned_varint(length + 1),
+            Ok(length) if width.holds(length) => to.unsigned_varint(length + 1),
             _ => to.fail(EncodeError::TooLong(length)),
         }
         return;
@@ -229,7 +242,11 @@ fn write_null(to: &mut Writer, v: Version, width: Width) {
 }
 
 macro_rules! nullable {
-    ($ty:ty, $width:expr, |$from:ident, $length:ident| $read:expr, |$self_:ident, $to:ident, $v:ident| $write:expr) => {
+    (
+        $ty:ty, $width:expr,
+        |$from:ident, $length:ident| $read:expr,
+        |$self_:ident, $to:ident, $v:ident| $write:expr
+    ) => {
         impl Wire for Option<$ty> {
             fn read($from: &mut Reader, v: Version) -> Result<Self, DecodeError> {
                 match read_length($from, v, $width)? {
@@ -299,7 +316,7 @@ impl<T: Wire> Wire for Option<Vec<T>> {
         let Some(count) = read_length(from, v, Width::Long)? else {
             return Ok(None);
         };
-        from.claim_elements(count)?;
+        from.claim_array::<T>(count)?;
         let mut elements = Vec::with_capacity(count.min(PREALLOCATE_MAX));
         for _ in 0..count {
             elements.push(T::read(from, v)?);
@@ -355,7 +372,7 @@ pub(super) fn read_tagged(
     mut known: impl FnMut(u32, &mut Reader) -> Result<bool, DecodeError>,
 ) -> Result<Vec<UnknownField>, DecodeError> {
     let count = from.unsigned_varint()?;
-    from.claim_elements(usize::try_from(count).unwrap_or(usize::MAX))?;
+    from.claim_array::<UnknownField>(usize::try_from(count).unwrap_or(usize::MAX))?;
     let mut unknown = Vec::new();
     for _ in 0..count {
         let tag = from.unsigned_varint()?;
@@ -375,6 +392,9 @@ pub(super) fn read_tagged(
             });
         }
     }
+    // Fields should come by ascending tag. Kafka does not insist, so neither is it refused here;
+    // what is kept is in order.
+    unknown.sort_by_key(|field| field.tag);
     Ok(unknown)
 }
 

@@ -1,6 +1,6 @@
 //! Output as a list of slices, so that record batches go from log to socket without a copy.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 /// A value that the protocol has no form for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -11,16 +11,27 @@ pub enum EncodeError {
     UnexpectedNull,
 }
 
+/// Bytes of the length prefix of a frame.
+pub const LENGTH_BYTES: usize = 4;
+
+/// First allocation of a frame; enough for most headers and small bodies.
+const FRAME_BYTES: usize = 256;
+
 /// Byte strings from this size on are handed over as slices of their own instead of being copied.
 const SHARE_BYTES_MIN: usize = 1024;
 
-/// Collects encoded bytes. Writing never fails at once: the first error is kept and returned by
-/// [`Writer::finish`].
+/// Collects encoded bytes; [`Writer::framed`] puts their length in front. Writing never fails at
+/// once: the first error is kept and returned by [`Writer::finish`].
+///
+/// Everything copied lies in one growing buffer, cut into slices only at the end, so that a
+/// response of many partitions costs a handful of allocations.
 #[derive(Debug, Default)]
 pub struct Writer {
-    done: Vec<Bytes>,
-    done_bytes: usize,
-    tail: BytesMut,
+    copied: Vec<u8>,
+    /// Slices handed over, each with the length that `copied` had then.
+    shared: Vec<(usize, Bytes)>,
+    shared_bytes: usize,
+    framed: bool,
     error: Option<EncodeError>,
 }
 
@@ -28,15 +39,24 @@ impl Writer {
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
         Self {
-            tail: BytesMut::with_capacity(bytes),
+            copied: Vec::with_capacity(bytes),
             ..Self::default()
         }
     }
 
-    /// Bytes written so far.
+    /// A writer whose output begins with its length (without the prefix itself) as 4 bytes.
+    #[must_use]
+    pub fn framed() -> Self {
+        let mut framed = Self::with_capacity(FRAME_BYTES);
+        framed.framed = true;
+        framed.i32(0);
+        framed
+    }
+
+    /// Bytes written so far, a length prefix included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.done_bytes + self.tail.len()
+        self.copied.len() + self.shared_bytes
     }
 
     #[must_use]
@@ -51,48 +71,47 @@ impl Writer {
     /// Appends `bytes` by reference when they are large, by copy when they are small.
     pub fn put_shared(&mut self, bytes: &Bytes) {
         if bytes.len() < SHARE_BYTES_MIN {
-            self.tail.put_slice(bytes);
+            self.copied.put_slice(bytes);
             return;
         }
-        self.close_tail();
-        self.done_bytes += bytes.len();
-        self.done.push(bytes.clone());
+        self.shared_bytes += bytes.len();
+        self.shared.push((self.copied.len(), bytes.clone()));
     }
 
     pub fn put(&mut self, bytes: &[u8]) {
-        self.tail.put_slice(bytes);
+        self.copied.put_slice(bytes);
     }
 
     pub fn u8(&mut self, value: u8) {
-        self.tail.put_u8(value);
+        self.copied.put_u8(value);
     }
 
     pub fn i8(&mut self, value: i8) {
-        self.tail.put_i8(value);
+        self.copied.put_i8(value);
     }
 
     pub fn i16(&mut self, value: i16) {
-        self.tail.put_i16(value);
+        self.copied.put_i16(value);
     }
 
     pub fn u16(&mut self, value: u16) {
-        self.tail.put_u16(value);
+        self.copied.put_u16(value);
     }
 
     pub fn i32(&mut self, value: i32) {
-        self.tail.put_i32(value);
+        self.copied.put_i32(value);
     }
 
     pub fn u32(&mut self, value: u32) {
-        self.tail.put_u32(value);
+        self.copied.put_u32(value);
     }
 
     pub fn i64(&mut self, value: i64) {
-        self.tail.put_i64(value);
+        self.copied.put_i64(value);
     }
 
     pub fn f64(&mut self, value: f64) {
-        self.tail.put_f64(value);
+        self.copied.put_f64(value);
     }
 
     /// Unsigned base-128 integer.
@@ -113,18 +132,17 @@ impl Writer {
     }
 
     /// Appends all that `other` holds.
-    pub fn append(&mut self, mut other: Self) {
+    pub fn append(&mut self, other: Self) {
+        debug_assert!(!other.framed, "a frame is not a part of another");
         if let Some(error) = other.error {
             self.fail(error);
         }
-        if other.done.is_empty() {
-            self.tail.put_slice(&other.tail);
-            return;
-        }
-        self.close_tail();
-        other.close_tail();
-        self.done_bytes += other.done_bytes;
-        self.done.append(&mut other.done);
+        let before = self.copied.len();
+        self.copied.put_slice(&other.copied);
+        self.shared_bytes += other.shared_bytes;
+        let shared = other.shared.into_iter();
+        self.shared
+            .extend(shared.map(|(at, bytes)| (before + at, bytes)));
     }
 
     /// What was written, in order, as slices.
@@ -132,8 +150,25 @@ impl Writer {
         if let Some(error) = self.error {
             return Err(error);
         }
-        self.close_tail();
-        Ok(self.done)
+        if self.framed {
+            let body = self.len() - LENGTH_BYTES;
+            let length = i32::try_from(body).map_err(|_| EncodeError::TooLong(body))?;
+            self.copied[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+        }
+        let copied = Bytes::from(self.copied);
+        let mut slices = Vec::with_capacity(2 * self.shared.len() + 1);
+        let mut from = 0;
+        for (at, bytes) in self.shared {
+            if at > from {
+                slices.push(copied.slice(from..at));
+                from = at;
+            }
+            slices.push(bytes);
+        }
+        if copied.len() > from {
+            slices.push(copied.slice(from..));
+        }
+        Ok(slices)
     }
 
     /// What was written, as one run of bytes (copies when there is more than one slice).
@@ -147,17 +182,10 @@ impl Writer {
 
     fn base128(&mut self, mut value: u64) {
         while value >= 0x80 {
-            self.tail
+            self.copied
                 .put_u8(u8::try_from(value & 0x7f).expect("seven bits fit a byte") | 0x80);
             value >>= 7;
         }
-        self.tail.put_u8(u8::try_from(value).expect("below 0x80"));
-    }
-
-    fn close_tail(&mut self) {
-        if !self.tail.is_empty() {
-            self.done_bytes += self.tail.len();
-            self.done.push(self.tail.split().freeze());
-        }
+        self.copied.put_u8(u8::try_from(value).expect("below 0x80"));
     }
 }

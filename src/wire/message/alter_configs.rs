@@ -1,4 +1,9 @@
-//! AlterConfigs (key 33), versions 0 to 2, flexible from 2.
+//! AlterConfigs (key 33): replaces the whole configuration of resources; what is not named goes
+//! back to its default. IncrementalAlterConfigs is what newer clients use. Versions 0 to 2,
+//! flexible from 2.
+//!
+//! - 1: throttled answers are sent at once (KIP-219).
+//! - 2: flexible.
 
 use crate::wire::primitive::Str;
 

@@ -1,4 +1,14 @@
-//! ApiVersions (key 18), versions 0 to 4, flexible from 3.
+//! ApiVersions (key 18): what the broker speaks; a client's first request. Versions 0 to 4,
+//! flexible from 3.
+//!
+//! The header of the answer is never flexible, and a version not served is answered in version 0
+//! with UNSUPPORTED_VERSION, so that client and broker always find a version in common (KIP-511).
+//!
+//! - 1: throttle time.
+//! - 2: throttled answers are sent at once (KIP-219).
+//! - 3: flexible; name and version of the client's software; features (KIP-584).
+//! - 4: features whose lowest version is 0 may be told; below 4 they must be left out
+//!   (KAFKA-17011).
 
 use crate::wire::primitive::Str;
 

@@ -1,4 +1,9 @@
-//! CreatePartitions (key 37), versions 0 to 3, flexible from 2.
+//! CreatePartitions (key 37): adds partitions to topics (KIP-195). Versions 0 to 3, flexible from
+//! 2.
+//!
+//! - 1: throttled answers are sent at once (KIP-219).
+//! - 2: flexible.
+//! - 3: THROTTLING_QUOTA_EXCEEDED may come (KIP-599).
 
 use crate::wire::primitive::Str;
 
@@ -11,7 +16,9 @@ message! {
 
     pub struct CreatePartitionsTopic {
         name: Str [0..],
+        /// Partitions in all, not to be added.
         count: i32 [0..],
+        /// `None`: the broker chooses.
         assignments: Option<Vec<CreatePartitionsAssignment>> [0..] = Some(Default::default()),
     }
 

@@ -1,4 +1,11 @@
-//! CreateTopics (key 19), versions 2 to 7, flexible from 5.
+//! CreateTopics (key 19): creates topics. Versions 2 to 7, flexible from 5.
+//!
+//! - 2: throttle time.
+//! - 3: throttled answers are sent at once (KIP-219).
+//! - 4: -1 partitions or replicas ask for the broker's default (KIP-464).
+//! - 5: flexible; the answer holds the configuration of the new topic (KIP-525).
+//! - 6: THROTTLING_QUOTA_EXCEEDED may come (KIP-599).
+//! - 7: topic id in the answer (KIP-516).
 
 use crate::types::Uuid;
 use crate::wire::primitive::Str;
@@ -12,7 +19,9 @@ message! {
 
     pub struct CreatableTopic {
         name: Str [0..],
+        /// -1: the default, or as many as are assigned.
         num_partitions: i32 [0..],
+        /// -1: the default, or as many as are assigned.
         replication_factor: i16 [0..],
         assignments: Vec<CreatableReplicaAssignment> [0..],
         configs: Vec<CreatableTopicConfig> [0..],
@@ -42,6 +51,7 @@ message! {
         replication_factor: i16 [5..] = -1,
         configs: Option<Vec<CreatableTopicConfigs>> [5..] = Some(Default::default()),
     } tagged {
+        /// Why the configuration is not shown.
         0 topic_config_error_code: i16 [5..],
     }
 

@@ -1,4 +1,8 @@
-//! DeleteGroups (key 42), versions 0 to 2, flexible from 2.
+//! DeleteGroups (key 42): deletes empty groups and their offsets (KIP-229). Versions 0 to 2,
+//! flexible from 2.
+//!
+//! - 1: throttled answers are sent at once (KIP-219).
+//! - 2: flexible.
 
 use crate::wire::primitive::Str;
 

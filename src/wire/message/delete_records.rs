@@ -1,4 +1,8 @@
-//! DeleteRecords (key 21), versions 0 to 2, flexible from 2.
+//! DeleteRecords (key 21): moves the log start offset up (KIP-107). Versions 0 to 2, flexible from
+//! 2.
+//!
+//! - 1: throttled answers are sent at once (KIP-219).
+//! - 2: flexible.
 
 use crate::wire::primitive::Str;
 
@@ -15,6 +19,7 @@ message! {
 
     pub struct DeleteRecordsPartition {
         partition_index: i32 [0..],
+        /// The new log start; -1 for the high watermark.
         offset: i64 [0..],
     }
 
@@ -30,6 +35,7 @@ message! {
 
     pub struct DeleteRecordsPartitionResult {
         partition_index: i32 [0..],
+        /// Lowest log start offset of all replicas; -1 with an error.
         low_watermark: i64 [0..],
         error_code: i16 [0..],
     }

@@ -1,10 +1,15 @@
-//! DescribeCluster (key 60), versions 0 to 2, flexible from 0.
+//! DescribeCluster (key 60): brokers or controllers of the cluster (KIP-700). Versions 0 to 2,
+//! flexible from 0.
+//!
+//! - 1: the client says which of the two it asks for (KIP-919).
+//! - 2: fenced brokers on request (KIP-1073).
 
 use crate::wire::primitive::Str;
 
 message! {
     pub struct DescribeClusterRequest {
         include_cluster_authorized_operations: bool [0..],
+        /// 1: brokers; 2: controllers.
         endpoint_type: i8 [1..] = 1,
         include_fenced_brokers: bool [2..],
     }

@@ -1,4 +1,10 @@
-//! DescribeConfigs (key 32), versions 1 to 4, flexible from 4.
+//! DescribeConfigs (key 32): configuration of topics, brokers and groups. Versions 1 to 4,
+//! flexible from 4.
+//!
+//! - 1: where each value comes from, and what it overrides, on request (KIP-226).
+//! - 2: throttled answers are sent at once (KIP-219).
+//! - 3: type and documentation of each key (KIP-569).
+//! - 4: flexible.
 
 use crate::wire::primitive::Str;
 
@@ -12,6 +18,7 @@ message! {
     pub struct DescribeConfigsResource {
         resource_type: i8 [0..],
         resource_name: Str [0..],
+        /// `None`: all keys.
         configuration_keys: Option<Vec<Str>> [0..] = Some(Default::default()),
     }
 
@@ -30,6 +37,7 @@ message! {
 
     pub struct DescribeConfigsResourceResult {
         name: Str [0..],
+        /// `None` where it is sensitive.
         value: Option<Str> [0..] = Some(Default::default()),
         read_only: bool [0..],
         config_source: i8 [0..] = -1,

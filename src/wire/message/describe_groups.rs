@@ -1,4 +1,11 @@
-//! DescribeGroups (key 15), versions 0 to 6, flexible from 5.
+//! DescribeGroups (key 15): state and members of groups. Versions 0 to 6, flexible from 5.
+//!
+//! - 1: throttle time.
+//! - 2: throttled answers are sent at once (KIP-219).
+//! - 3: authorized operations on request (KIP-430).
+//! - 4: static members (KIP-345).
+//! - 5: flexible.
+//! - 6: a group that does not exist is GROUP_ID_NOT_FOUND instead of a dead group (KIP-1043).
 
 use bytes::Bytes;
 

@@ -1,4 +1,8 @@
-//! DescribeTopicPartitions (key 75), versions 0 to 0, flexible from 0.
+//! DescribeTopicPartitions (key 75): partitions in pages, with the replicas eligible to lead
+//! (KIP-966). Version 0, flexible.
+//!
+//! Topics come in order of their names; where the limit is reached, the cursor says what comes
+//! next.
 
 use crate::types::Uuid;
 use crate::wire::primitive::Str;
@@ -7,6 +11,7 @@ message! {
     pub struct DescribeTopicPartitionsRequest {
         topics: Vec<TopicRequest> [0..],
         response_partition_limit: i32 [0..] = 2000,
+        /// Where to go on; `None` from the start.
         cursor: Option<Box<CursorRequest>> [0..],
     }
 
@@ -22,6 +27,7 @@ message! {
     pub struct DescribeTopicPartitionsResponse {
         throttle_time_ms: i32 [0..],
         topics: Vec<DescribeTopicPartitionsResponseTopic> [0..],
+        /// `None` on the last page.
         next_cursor: Option<Box<CursorResponse>> [0..],
     }
 

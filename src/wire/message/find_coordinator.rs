@@ -1,10 +1,19 @@
-//! FindCoordinator (key 10), versions 0 to 6, flexible from 3.
+//! FindCoordinator (key 10): which broker coordinates a group or a transaction. Versions 0 to 6,
+//! flexible from 3.
+//!
+//! - 1: kind of key; throttle time and error text.
+//! - 2: throttled answers are sent at once (KIP-219).
+//! - 3: flexible.
+//! - 4: several keys in one request (KIP-699).
+//! - 5: TRANSACTION_ABORTABLE may come (KIP-890).
+//! - 6: share groups, with keys of the form `group:topic-id:partition` (KIP-932).
 
 use crate::wire::primitive::Str;
 
 message! {
     pub struct FindCoordinatorRequest {
         key: Str [0..=3],
+        /// 0: group; 1: transaction; 2: share group.
         key_type: i8 [1..],
         coordinator_keys: Vec<Str> [4..],
     }

@@ -1,4 +1,10 @@
-//! Heartbeat (key 12), versions 0 to 4, flexible from 4.
+//! Heartbeat (key 12): keeps a member's session and tells it of rebalances. Versions 0 to 4,
+//! flexible from 4.
+//!
+//! - 1: throttle time.
+//! - 2: throttled answers are sent at once (KIP-219).
+//! - 3: static members (KIP-345).
+//! - 4: flexible.
 
 use crate::wire::primitive::Str;
 

@@ -1,4 +1,5 @@
-//! IncrementalAlterConfigs (key 44), versions 0 to 1, flexible from 1.
+//! IncrementalAlterConfigs (key 44): sets, deletes, appends to or subtracts from single keys
+//! (KIP-339). Versions 0 to 1, flexible from 1.
 
 use crate::wire::primitive::Str;
 
@@ -16,6 +17,7 @@ message! {
 
     pub struct AlterableConfig {
         name: Str [0..],
+        /// 0: set; 1: delete; 2: append; 3: subtract.
         config_operation: i8 [0..],
         value: Option<Str> [0..] = Some(Default::default()),
     }

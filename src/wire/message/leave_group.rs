@@ -1,4 +1,10 @@
-//! LeaveGroup (key 13), versions 0 to 5, flexible from 4.
+//! LeaveGroup (key 13): takes members out of a group. Versions 0 to 5, flexible from 4.
+//!
+//! - 1: throttle time.
+//! - 2: throttled answers are sent at once (KIP-219).
+//! - 3: several members in one request, static ones too, so that tools can remove them (KIP-345).
+//! - 4: flexible.
+//! - 5: a reason for leaving, for logs (KIP-800).
 
 use crate::wire::primitive::Str;
 

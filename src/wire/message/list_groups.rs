@@ -1,4 +1,10 @@
-//! ListGroups (key 16), versions 0 to 5, flexible from 3.
+//! ListGroups (key 16): groups this broker coordinates. Versions 0 to 5, flexible from 3.
+//!
+//! - 1: throttle time.
+//! - 2: throttled answers are sent at once (KIP-219).
+//! - 3: flexible.
+//! - 4: states, and a filter by state (KIP-518).
+//! - 5: types, and a filter by type (KIP-848).
 
 use crate::wire::primitive::Str;
 

@@ -1,4 +1,5 @@
-//! OffsetDelete (key 47), versions 0 to 0, never flexible.
+//! OffsetDelete (key 47): deletes committed offsets of partitions nobody in the group reads
+//! (KIP-496). Version 0, never flexible.
 
 use crate::wire::primitive::Str;
 

@@ -1,4 +1,11 @@
-//! SyncGroup (key 14), versions 0 to 5, flexible from 4.
+//! SyncGroup (key 14): the leader hands in the assignment, every member fetches its part. Versions
+//! 0 to 5, flexible from 4.
+//!
+//! - 1: throttle time.
+//! - 2: throttled answers are sent at once (KIP-219).
+//! - 3: static members (KIP-345).
+//! - 4: flexible.
+//! - 5: protocol type and name, to be checked against the group's (KIP-559).
 
 use bytes::Bytes;
 
@@ -12,6 +19,7 @@ message! {
         group_instance_id: Option<Str> [3..],
         protocol_type: Option<Str> [5..],
         protocol_name: Option<Str> [5..],
+        /// From the leader; empty from others.
         assignments: Vec<SyncGroupRequestAssignment> [0..],
     }
 

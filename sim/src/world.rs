@@ -1,0 +1,238 @@
+//! The world of one run: nodes, what connects them, and what can befall them.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use klamm::env::{Env, Rng};
+use madsim::runtime::{Handle, NodeHandle, Runtime};
+
+use crate::clock::SimClock;
+use crate::disk::{Platter, SimDisk};
+use crate::entropy::SimEntropy;
+use crate::net::{Network, SimNet};
+use crate::task::SimTasks;
+use crate::trace::Trace;
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct Run<T> {
+    pub value: T,
+    /// Everything that happened: the same for the same seed and code.
+    pub trace: Vec<String>,
+}
+
+impl<T> Run<T> {
+    /// A number that stands for the whole trace (FNV-1a), to compare runs of different processes.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let bytes = self
+            .trace
+            .iter()
+            .flat_map(|line| line.bytes().chain([b'\n']));
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+}
+
+/// Runs `scenario` in a new world made from `seed`, on a thread of its own (what the standard
+/// library keeps per thread would otherwise carry over from an earlier run).
+///
+/// # Panics
+/// When the scenario or a task in it panics, or when all of them wait for ever.
+pub fn simulate<T, S>(seed: u64, scenario: impl FnOnce(SimWorld) -> S + Send + 'static) -> Run<T>
+where
+    T: Send + 'static,
+    S: Future<Output = T>,
+{
+    let run = std::thread::Builder::new()
+        .name(format!("seed-{seed}"))
+        .spawn(move || {
+            let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
+            let trace = Trace::default();
+            let value = runtime.block_on(async {
+                let world = SimWorld::new(seed, trace.clone());
+                scenario(world).await
+            });
+            Run {
+                value,
+                trace: trace.lines(),
+            }
+        });
+    match run.expect("the machine has a thread to spare").join() {
+        Ok(run) => run,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Nodes that share a network.
+#[derive(Clone)]
+pub struct SimWorld {
+    root: [u8; 32],
+    network: Arc<Network>,
+    /// Disks answer from here, so that an operation outlives the task that called it.
+    devices: NodeHandle,
+    trace: Trace,
+}
+
+impl SimWorld {
+    fn new(seed: u64, trace: Trace) -> Self {
+        let mut root = [0; 32];
+        root[..8].copy_from_slice(&seed.to_le_bytes());
+        Self {
+            root,
+            network: Arc::new(Network::new(Rng::derived(root, "network", 0))),
+            devices: Handle::current().create_node().name("devices").build(),
+            trace,
+        }
+    }
+
+    /// Makes a node that is not running yet, with an empty disk. Other nodes reach it by `name`.
+    #[must_use]
+    pub fn node(&self, name: &str) -> SimNode {
+        let mut rng = Rng::derived(self.root, name, 0);
+        let node = Handle::current().create_node().name(name).build();
+        SimNode {
+            world: self.clone(),
+            name: name.to_owned(),
+            address: self.network.add_host(name),
+            clock: SimClock {
+                monotonic_at_start: Duration::from_millis(rng.below(3_600_000)),
+                wall_at_start: 1_767_225_600_000 + i64::try_from(rng.below(2000)).unwrap_or(0),
+            },
+            entropy: Arc::new(SimEntropy::new(rng.bytes())),
+            platter: Arc::default(),
+            disk_rng: Arc::new(Mutex::new(Rng::from_seed(rng.bytes()))),
+            running: Mutex::new(Running { node, life: None }),
+        }
+    }
+}
+
+/// One machine. Its disk outlives the processes that run on it one after another.
+pub struct SimNode {
+    world: SimWorld,
+    name: String,
+    address: String,
+    clock: SimClock,
+    entropy: Arc<SimEntropy>,
+    platter: Arc<Mutex<Platter>>,
+    disk_rng: Arc<Mutex<Rng>>,
+    running: Mutex<Running>,
+}
+
+struct Running {
+    node: NodeHandle,
+    /// The process that runs now.
+    life: Option<Arc<Life>>,
+}
+
+/// One process on a node, from its start to its kill.
+pub(crate) struct Life {
+    name: String,
+    alive: AtomicBool,
+    trace: Trace,
+}
+
+impl Life {
+    /// Adds to the trace what this process did.
+    pub(crate) fn event(&self, what: fmt::Arguments<'_>) {
+        self.trace.event(&self.name, what);
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::SeqCst)
+    }
+
+    /// An error for what a process does after its end: its futures are dropped only when madsim
+    /// comes to them.
+    pub(crate) fn check(&self) -> std::io::Result<()> {
+        if self.is_alive() {
+            Ok(())
+        } else {
+            Err(std::io::Error::other("the process has ended"))
+        }
+    }
+}
+
+impl SimNode {
+    /// The address other nodes see.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Starts a process and gives its `Env`; the one that ran is killed first.
+    #[must_use]
+    pub fn start(&self) -> Env {
+        self.kill();
+        let life = Arc::new(Life {
+            name: self.name.clone(),
+            alive: AtomicBool::new(true),
+            trace: self.world.trace.clone(),
+        });
+        let mut running = self.running();
+        let handle = Handle::current();
+        let id = running.node.id();
+        handle.restart(id);
+        running.node = handle
+            .get_node(id)
+            .expect("the node was made with this one");
+        running.life = Some(Arc::clone(&life));
+        life.event(format_args!("start"));
+        Env {
+            clock: Arc::new(self.clock),
+            net: Arc::new(SimNet {
+                network: Arc::clone(&self.world.network),
+                address: self.address.clone(),
+                name: self.name.clone(),
+                life: Arc::clone(&life),
+            }),
+            disk: Arc::new(SimDisk {
+                platter: Arc::clone(&self.platter),
+                rng: Arc::clone(&self.disk_rng),
+                devices: self.world.devices.clone(),
+                life: Arc::clone(&life),
+            }),
+            tasks: Arc::new(SimTasks {
+                node: running.node.clone(),
+                life,
+            }),
+            entropy: Arc::clone(&self.entropy) as _,
+        }
+    }
+
+    /// Ends the process at once, as `kill -9` does: connections are reset, locks are let go, what
+    /// was written stays.
+    pub fn kill(&self) {
+        let mut running = self.running();
+        let Some(life) = running.life.take() else {
+            return;
+        };
+        life.event(format_args!("kill"));
+        life.alive.store(false, Ordering::SeqCst);
+        self.platter().let_go();
+        self.world.network.cut_off(&self.address);
+        Handle::current().kill(running.node.id());
+    }
+
+    /// Ends the process and loses what the disk was not told to keep, by seeded choice.
+    pub fn lose_power(&self) {
+        self.kill();
+        self.world
+            .trace
+            .event(&self.name, format_args!("power loss"));
+        let mut rng = self.disk_rng.lock().unwrap_or_else(PoisonError::into_inner);
+        self.platter().lose_power(&mut rng);
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn platter(&self) -> MutexGuard<'_, Platter> {
+        self.platter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

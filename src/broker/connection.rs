@@ -1,0 +1,314 @@
+//! One client connection: frames in, answers out, in the order of the requests.
+//!
+//! Produce requests are pipelined: each is handed to its partitions before the next one is read,
+//! and many may wait for their sync at once. Every other request is carried out before the next
+//! one on the same connection starts, as clients of Kafka expect.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::stream::{FuturesOrdered, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::handler::{self, Handling, RequestContext};
+use super::{Broker, Drain};
+use crate::env::{BoxFuture, Stream};
+use crate::types::Instant;
+use crate::wire::api::ApiKey;
+use crate::wire::frame::{self, LENGTH_BYTES, RequestError};
+
+/// Requests of one connection that may be under way at once.
+const IN_FLIGHT_MAX: usize = 128;
+
+/// Bytes read ahead of what is being served.
+const READ_AHEAD_BYTES: usize = 64 << 10;
+
+/// Most memory reserved on the word of a length prefix alone; more is taken as bytes arrive.
+const RESERVE_ON_TRUST_BYTES: usize = 256 << 10;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the peer closed it")]
+    Closed,
+    #[error("no traffic for {0:?}")]
+    Idle(Duration),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error(
+        "a frame of {0} bytes was announced, socket.request.max.bytes allows {1}: raise it, or \
+         check that the client speaks the Kafka protocol without TLS"
+    )]
+    FrameTooLarge(i64, usize),
+    #[error("{0}")]
+    Request(#[from] RequestError),
+    #[error("a response could not be encoded: {0}")]
+    Encode(#[from] crate::wire::EncodeError),
+    #[error("an error that acks=0 leaves no other way to report")]
+    Unacknowledged,
+    #[error("the broker is shutting down")]
+    Draining,
+}
+
+/// The answer to one request, ready to be written.
+enum Reply {
+    Frame(Vec<Bytes>),
+    Nothing,
+    Fail(Ended),
+}
+
+struct Connection {
+    broker: Arc<Broker>,
+    stream: Box<dyn Stream>,
+    local_address: Arc<str>,
+    peer_address: Arc<str>,
+    received: BytesMut,
+    replies: FuturesOrdered<BoxFuture<'static, Reply>>,
+    /// The last request started must be answered before another starts.
+    exclusive: bool,
+    listener: usize,
+}
+
+/// Serves `stream` until either side ends it.
+pub async fn serve(
+    broker: Arc<Broker>,
+    stream: Box<dyn Stream>,
+    listener: usize,
+    drain: Arc<Drain>,
+) {
+    let local_address: Arc<str> = stream.local_address().into();
+    let peer_address: Arc<str> = stream.peer_address().into();
+    broker.metrics.connection_opened();
+    let mut connection = Connection {
+        broker: broker.clone(),
+        stream,
+        local_address,
+        peer_address,
+        received: BytesMut::new(),
+        replies: FuturesOrdered::new(),
+        exclusive: false,
+        listener,
+    };
+    let ended = connection.run(&drain).await;
+    let peer = &connection.peer_address;
+    match ended {
+        Ended::FrameTooLarge(..) | Ended::Request(_) | Ended::Encode(_) => {
+            tracing::warn!(%peer, reason = %ended, "connection closed");
+        }
+        _ => tracing::debug!(%peer, reason = %ended, "connection closed"),
+    }
+    let _ = connection.stream.shutdown().await;
+    broker.metrics.connection_closed();
+}
+
+impl Connection {
+    async fn run(&mut self, drain: &Drain) -> Ended {
+        let idle = super::connections_max_idle(&self.broker.config);
+        let env = self.broker.env.clone();
+        let mut timer = env.clock.timer();
+        timer.reset(env.now().plus(idle));
+        loop {
+            if let Err(ended) = self.start_requests().await {
+                return ended;
+            }
+            if drain.is_on() && self.replies.is_empty() {
+                return Ended::Draining;
+            }
+            let may_read = self.received.len() < self.read_limit() && !drain.is_on();
+            if may_read {
+                self.reserve();
+            }
+            tokio::select! {
+                biased;
+                Some(reply) = self.replies.next(), if !self.replies.is_empty() => {
+                    if let Err(ended) = self.write(reply, idle).await {
+                        return ended;
+                    }
+                    timer.reset(env.now().plus(idle));
+                }
+                read = self.stream.read_buf(&mut self.received), if may_read => match read {
+                    Ok(0) => return Ended::Closed,
+                    Ok(_) => timer.reset(env.now().plus(idle)),
+                    Err(error) => return error.into(),
+                },
+                () = drain.started(), if !drain.is_on() => {}
+                () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => {
+                    if self.replies.is_empty() {
+                        return Ended::Idle(idle);
+                    }
+                    timer.reset(env.now().plus(idle));
+                }
+            }
+        }
+    }
+
+    /// Starts every request that has arrived whole, as far as the limits allow.
+    async fn start_requests(&mut self) -> Result<(), Ended> {
+        loop {
+            if self.replies.is_empty() {
+                self.exclusive = false;
+            }
+            if self.exclusive || self.replies.len() >= IN_FLIGHT_MAX {
+                return Ok(());
+            }
+            let Some(frame) = self.take_frame()? else {
+                return Ok(());
+            };
+            self.start_request(frame).await?;
+        }
+    }
+
+    fn announced(&self) -> Option<i32> {
+        let prefix = self.received.get(..LENGTH_BYTES)?;
+        Some(i32::from_be_bytes(prefix.try_into().expect("four bytes")))
+    }
+
+    fn take_frame(&mut self) -> Result<Option<Bytes>, Ended> {
+        let Some(announced) = self.announced() else {
+            return Ok(None);
+        };
+        let most = self.broker.config.network.request_max_bytes;
+        let length = usize::try_from(announced)
+            .ok()
+            .filter(|length| *length <= most)
+            .ok_or(Ended::FrameTooLarge(i64::from(announced), most))?;
+        if self.received.len() < LENGTH_BYTES + length {
+            return Ok(None);
+        }
+        self.received.advance(LENGTH_BYTES);
+        Ok(Some(self.received.split_to(length).freeze()))
+    }
+
+    fn read_limit(&self) -> usize {
+        let frame = self
+            .announced()
+            .and_then(|length| usize::try_from(length).ok());
+        frame.map_or(READ_AHEAD_BYTES, |length| {
+            (LENGTH_BYTES + length).max(READ_AHEAD_BYTES)
+        })
+    }
+
+    /// Makes room for the next read. A frame's length is trusted only for a first piece; beyond
+    /// that the buffer at most doubles what has really arrived.
+    fn reserve(&mut self) {
+        let missing = self.read_limit() - self.received.len();
+        let on_trust = RESERVE_ON_TRUST_BYTES.max(self.received.len());
+        if self.received.capacity() - self.received.len() < missing.min(READ_AHEAD_BYTES / 4) {
+            self.received.reserve(missing.min(on_trust));
+        }
+    }
+
+    async fn start_request(&mut self, frame: Bytes) -> Result<(), Ended> {
+        let started = self.broker.env.now();
+        let request_bytes = frame.len();
+        let (header, request) = match frame::decode_request(frame) {
+            Ok(decoded) => decoded,
+            Err(RequestError::UnsupportedVersion {
+                key: ApiKey::ApiVersions,
+                header,
+            }) => {
+                let response = handler::api_versions::unsupported_version();
+                let frame = response.frame(header.correlation_id, 0)?;
+                self.replies
+                    .push_back(Box::pin(async { Reply::Frame(frame) }));
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let key = request.api_key();
+        let version = header.api_version;
+        let context = RequestContext {
+            client_id: header.client_id,
+            version,
+            local_address: self.local_address.clone(),
+            peer_address: self.peer_address.clone(),
+            request_bytes,
+            listener: self.listener,
+        };
+        let Handling {
+            response,
+            exclusive,
+        } = handler::start(&self.broker, context, request).await;
+        self.exclusive = exclusive;
+        let broker = self.broker.clone();
+        let correlation_id = header.correlation_id;
+        self.replies.push_back(Box::pin(async move {
+            let response = response.await;
+            observe(&broker, key, started, response.as_ref());
+            match response {
+                Some(handler::Answer::Response(response)) => {
+                    match response.frame(correlation_id, version) {
+                        Ok(frame) => Reply::Frame(frame),
+                        Err(error) => Reply::Fail(error.into()),
+                    }
+                }
+                Some(handler::Answer::CloseConnection) => Reply::Fail(Ended::Unacknowledged),
+                None => Reply::Nothing,
+            }
+        }));
+        Ok(())
+    }
+
+    /// Writes `first` and every further answer that is ready.
+    async fn write(&mut self, first: Reply, patience: Duration) -> Result<(), Ended> {
+        let mut slices = Vec::new();
+        let mut next = Some(first);
+        let mut failed = None;
+        while let Some(reply) = next {
+            match reply {
+                Reply::Frame(frame) => slices.extend(frame),
+                Reply::Nothing => {}
+                Reply::Fail(ended) => {
+                    failed = Some(ended);
+                    break;
+                }
+            }
+            next = futures_util::FutureExt::now_or_never(self.replies.next()).flatten();
+        }
+        let env = self.broker.env.clone();
+        let written = env
+            .timeout(patience, write_all(self.stream.as_mut(), slices))
+            .await;
+        written.map_err(|_| Ended::Idle(patience))??;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+fn observe(broker: &Broker, key: ApiKey, started: Instant, response: Option<&handler::Answer>) {
+    let took = broker.env.now().since(started);
+    let failed = matches!(response, Some(handler::Answer::CloseConnection));
+    broker.metrics.request_served(key, took, failed);
+}
+
+/// Most slices given to one vectored write.
+const SLICES_MAX: usize = 64;
+
+async fn write_all(stream: &mut dyn Stream, slices: Vec<Bytes>) -> io::Result<()> {
+    let mut rest: std::collections::VecDeque<Bytes> = slices
+        .into_iter()
+        .filter(|slice| !slice.is_empty())
+        .collect();
+    while !rest.is_empty() {
+        let vector: Vec<io::IoSlice<'_>> = rest
+            .iter()
+            .take(SLICES_MAX)
+            .map(|slice| io::IoSlice::new(slice))
+            .collect();
+        let mut written = stream.write_vectored(&vector).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        while written > 0 {
+            let front = rest.front_mut().expect("no more is written than was given");
+            let step = written.min(front.len());
+            front.advance(step);
+            written -= step;
+            if front.is_empty() {
+                rest.pop_front();
+            }
+        }
+    }
+    stream.flush().await
+}

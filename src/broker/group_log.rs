@@ -1,0 +1,141 @@
+//! A partition of `__consumer_offsets` as the log of a group coordinator's shard.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::partitions::Hosted;
+use crate::coordinator::{KeyValue, LoadedBatch, LoadedRecord, ShardLog};
+use crate::env::BoxFuture;
+use crate::replication::{AppendItem, Command, FetchSignal, PartitionView, ShardHandle};
+use crate::types::{ErrorCode, Offset};
+use crate::wire::batch::{BatchBuilder, Compression, RecordBatch};
+
+/// Bytes read at once while a coordinator loads.
+const LOAD_BYTES: usize = 1 << 20;
+
+pub struct GroupLog {
+    hosted: Hosted,
+    shard: ShardHandle,
+}
+
+impl GroupLog {
+    #[must_use]
+    pub fn new(hosted: Hosted, shard: ShardHandle) -> Self {
+        Self { hosted, shard }
+    }
+}
+
+impl ShardLog for GroupLog {
+    fn append(&self, records: Vec<KeyValue>) -> BoxFuture<'static, Result<Offset, ErrorCode>> {
+        let mut batch = BatchBuilder::new(Offset::ZERO, Compression::None, None);
+        for record in &records {
+            batch.push(
+                record.timestamp,
+                Some(&record.key),
+                record.value.as_deref(),
+                &[],
+            );
+        }
+        let item = AppendItem {
+            slot: self.hosted.slot,
+            batch: batch.build(),
+        };
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Append {
+            items: vec![item],
+            reply: Some(reply),
+        };
+        let submitted = self.shard.submit(command);
+        Box::pin(async move {
+            if !submitted {
+                return Err(ErrorCode::NotCoordinator);
+            }
+            let outcomes = outcome.await.map_err(|_| ErrorCode::NotCoordinator)?;
+            match outcomes.into_iter().next() {
+                Some(Ok(placed)) => Ok(placed.base_offset),
+                Some(Err(refused)) => Err(refused.code),
+                None => Err(ErrorCode::UnknownServerError),
+            }
+        })
+    }
+
+    fn read(&self, from: Offset) -> BoxFuture<'static, Result<LoadedBatch, ErrorCode>> {
+        let view = self.hosted.view.clone();
+        Box::pin(async move { read(&view, from).await })
+    }
+}
+
+async fn read(view: &Arc<PartitionView>, from: Offset) -> Result<LoadedBatch, ErrorCode> {
+    let reader = view.reader();
+    let until = reader.log_end_offset();
+    let from = from.max(reader.log_start_offset());
+    exposed(view, until).await?;
+    let read = reader
+        .read(from, until, LOAD_BYTES, true)
+        .await
+        .map_err(|error| {
+            tracing::error!(%error, "a group coordinator's log cannot be read");
+            ErrorCode::CoordinatorNotAvailable
+        })?;
+    let mut bytes = Bytes::from(read.slices.concat());
+    let mut loaded = LoadedBatch {
+        records: Vec::new(),
+        next: from,
+        end: false,
+    };
+    while !bytes.is_empty() {
+        let batch = RecordBatch::split_first(&mut bytes).map_err(|error| {
+            tracing::error!(%error, "a group coordinator's log holds a damaged batch");
+            ErrorCode::CoordinatorNotAvailable
+        })?;
+        loaded.next = batch.header.end_offset();
+        if !batch.header.attributes.is_control() {
+            push_records(&batch, from, &mut loaded.records)?;
+        }
+    }
+    loaded.end = loaded.next >= until || read.end >= until;
+    if loaded.end {
+        loaded.next = loaded.next.max(until);
+    }
+    Ok(loaded)
+}
+
+/// Waits until everything below `until` is safe to act on.
+async fn exposed(view: &Arc<PartitionView>, until: Offset) -> Result<(), ErrorCode> {
+    loop {
+        let signal = Arc::new(FetchSignal::default());
+        view.register(&signal);
+        if !view.is_online() {
+            return Err(ErrorCode::NotCoordinator);
+        }
+        if view.high_watermark() >= until {
+            return Ok(());
+        }
+        signal.raised().await;
+    }
+}
+
+fn push_records(
+    batch: &RecordBatch,
+    from: Offset,
+    records: &mut Vec<LoadedRecord>,
+) -> Result<(), ErrorCode> {
+    let unreadable = |error: crate::wire::batch::BatchError| {
+        tracing::error!(%error, "a group coordinator's log holds an unreadable batch");
+        ErrorCode::CoordinatorNotAvailable
+    };
+    for record in batch.records().map_err(unreadable)? {
+        let record = record.map_err(unreadable)?;
+        if record.offset >= from {
+            records.push(LoadedRecord {
+                offset: record.offset,
+                timestamp: record.timestamp,
+                key: record.key,
+                value: record.value,
+            });
+        }
+    }
+    Ok(())
+}

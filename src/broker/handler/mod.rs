@@ -1,0 +1,165 @@
+//! One file per API: a decoded request in, a response out.
+//!
+//! Handlers hold no protocol state: they ask the partition shards, the controller or the group
+//! coordinator, and put the answer into the form of the wire.
+
+mod alter_configs;
+pub mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_topic_partitions;
+mod fetch;
+mod find_coordinator;
+mod groups;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_commit;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+mod produce;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use super::Broker;
+use crate::env::BoxFuture;
+use crate::types::{ErrorCode, LeaderEpoch};
+use crate::wire::Str;
+use crate::wire::api::{Request, Response};
+
+/// What a handler may want to know about where a request came from.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    pub client_id: Option<Str>,
+    pub version: i16,
+    /// `ip:port` the client dialled.
+    pub local_address: Arc<str>,
+    /// `ip:port` of the client.
+    pub peer_address: Arc<str>,
+    pub request_bytes: usize,
+    /// Which of the settings' listeners the client came by.
+    pub listener: usize,
+}
+
+/// What a request comes to.
+pub enum Answer {
+    Response(Response),
+    /// There is no other way to tell the client (a failed produce with acks=0).
+    CloseConnection,
+}
+
+/// A request that was started.
+pub struct Handling {
+    /// `None` where the protocol has no answer.
+    pub response: BoxFuture<'static, Option<Answer>>,
+    /// Whether the next request of the connection waits for this answer.
+    pub exclusive: bool,
+}
+
+impl Handling {
+    fn pipelined(response: impl Future<Output = Option<Answer>> + Send + 'static) -> Self {
+        Self {
+            response: Box::pin(response),
+            exclusive: false,
+        }
+    }
+
+    fn exclusive<R: Into<Response>>(response: impl Future<Output = R> + Send + 'static) -> Self {
+        let response = Box::pin(async { Some(Answer::Response(response.await.into())) });
+        Self {
+            response,
+            exclusive: true,
+        }
+    }
+
+    fn ready(response: impl Into<Response>) -> Self {
+        let answer = Answer::Response(response.into());
+        Self {
+            response: Box::pin(async { Some(answer) }),
+            exclusive: false,
+        }
+    }
+}
+
+/// Starts a request. What must keep the order of the connection has happened when this returns.
+pub async fn start(broker: &Arc<Broker>, context: RequestContext, request: Request) -> Handling {
+    let b = broker.clone();
+    let version = context.version;
+    match request {
+        Request::Produce(body) => produce::start(broker, &context, body).await,
+        Request::Fetch(body) => Handling::exclusive(fetch::handle(b, context, body)),
+        Request::ListOffsets(body) => Handling::exclusive(list_offsets::handle(b, context, body)),
+        Request::Metadata(body) => Handling::exclusive(metadata::handle(b, context, body)),
+        Request::ApiVersions(body) => Handling::ready(api_versions::handle(version, &body)),
+        Request::CreateTopics(body) => Handling::exclusive(create_topics::handle(b, body)),
+        Request::DeleteTopics(body) => Handling::exclusive(delete_topics::handle(b, version, body)),
+        Request::DeleteRecords(body) => Handling::exclusive(delete_records::handle(b, body)),
+        Request::CreatePartitions(body) => Handling::exclusive(create_partitions::handle(b, body)),
+        Request::InitProducerId(body) => Handling::exclusive(init_producer_id::handle(b, body)),
+        Request::OffsetForLeaderEpoch(body) => {
+            Handling::ready(offset_for_leader_epoch::handle(broker, body))
+        }
+        Request::DescribeConfigs(body) => Handling::ready(describe_configs::handle(broker, &body)),
+        Request::AlterConfigs(body) => Handling::exclusive(alter_configs::replace(b, body)),
+        Request::IncrementalAlterConfigs(body) => {
+            Handling::exclusive(alter_configs::incremental(b, body))
+        }
+        Request::DescribeCluster(body) => {
+            Handling::ready(describe_cluster::handle(broker, &context, &body))
+        }
+        Request::DescribeTopicPartitions(body) => {
+            Handling::ready(describe_topic_partitions::handle(broker, &body))
+        }
+        Request::DescribeLogDirs(body) => Handling::exclusive(describe_log_dirs::handle(b, body)),
+        group => start_group(b, context, group),
+    }
+}
+
+/// Requests for a group coordinator.
+fn start_group(b: Arc<Broker>, context: RequestContext, request: Request) -> Handling {
+    match request {
+        Request::FindCoordinator(body) => {
+            Handling::exclusive(find_coordinator::handle(b, context, body))
+        }
+        Request::JoinGroup(body) => Handling::exclusive(groups::join(b, context, body)),
+        Request::SyncGroup(body) => Handling::exclusive(groups::sync(b, body)),
+        Request::Heartbeat(body) => Handling::exclusive(groups::heartbeat(b, body)),
+        Request::LeaveGroup(body) => Handling::exclusive(groups::leave(b, context, body)),
+        Request::DescribeGroups(body) => Handling::exclusive(groups::describe(b, context, body)),
+        Request::ListGroups(body) => Handling::exclusive(groups::list(b, body)),
+        Request::DeleteGroups(body) => Handling::exclusive(groups::delete(b, body)),
+        Request::OffsetCommit(body) => Handling::exclusive(offset_commit::handle(b, context, body)),
+        Request::OffsetFetch(body) => Handling::exclusive(offset_fetch::handle(b, context, body)),
+        Request::OffsetDelete(body) => Handling::exclusive(offset_commit::delete(b, body)),
+        other => unreachable!("{} is started elsewhere", other.api_key().name()),
+    }
+}
+
+/// Compares the leader epoch a client believes in with the partition's (KIP-320).
+fn check_leader_epoch(believed: i32, actual: LeaderEpoch) -> Result<(), ErrorCode> {
+    match LeaderEpoch(believed) {
+        LeaderEpoch::NONE => Ok(()),
+        believed if believed < actual => Err(ErrorCode::FencedLeaderEpoch),
+        believed if believed > actual => Err(ErrorCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+/// Operations as DescribeTopics and its kin number them, as a bit each. Without access control
+/// everyone may do everything.
+const TOPIC_OPERATIONS: i32 =
+    (1 << 3) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 7) | (1 << 8) | (1 << 10) | (1 << 11);
+const CLUSTER_OPERATIONS: i32 =
+    (1 << 5) | (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10) | (1 << 11) | (1 << 12);
+const GROUP_OPERATIONS: i32 = (1 << 3) | (1 << 6) | (1 << 8);
+
+/// The operations to tell of, or the number that says they were not asked for.
+fn operations(wanted: bool, operations: i32) -> i32 {
+    if wanted { operations } else { i32::MIN }
+}

@@ -1,0 +1,168 @@
+//! The broker: puts the parts together and serves clients.
+//!
+//! [`Broker::start`] takes the data directories, replays the metadata, opens the logs, and only
+//! then listens. [`Broker::stop`] does the reverse: connections are drained, logs closed, and a
+//! marker left that says so.
+
+mod acceptance;
+mod clean_shutdown;
+mod connection;
+mod drain;
+mod endpoints;
+mod fetch_session;
+mod group_log;
+mod handler;
+mod hosted_register;
+mod hosting;
+mod http;
+mod listener;
+mod log_dir;
+mod maintenance;
+mod metrics;
+mod partitions;
+mod scrape;
+mod start;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::config::BrokerConfig;
+use crate::controller::Controller;
+use crate::env::tokio::DiskStats;
+use crate::env::{Env, Rng, Task};
+use crate::group::GroupCoordinator;
+use crate::log::TailCache;
+
+use drain::Drain;
+use fetch_session::FetchSessions;
+use log_dir::LogDir;
+use metrics::Metrics;
+use partitions::Partitions;
+pub use start::StartError;
+
+/// How long a stopping broker waits for requests under way.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Pause between looks at whether the connections are gone.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// A running broker.
+pub struct Broker {
+    env: Env,
+    config: BrokerConfig,
+    log_dirs: Vec<LogDir>,
+    tail_cache: Arc<TailCache>,
+    partitions: Partitions,
+    controller: Controller,
+    groups: GroupCoordinator,
+    fetch_sessions: Mutex<FetchSessions>,
+    metrics: Metrics,
+    disk_stats: Option<Arc<DiskStats>>,
+    rng: Mutex<Rng>,
+    drain: Arc<Drain>,
+    ready: AtomicBool,
+    /// Stopped in reverse order of their start.
+    tasks: Mutex<Vec<Task>>,
+    /// `ip:port` of each client listener, in the order of the settings.
+    addresses: Mutex<Vec<String>>,
+}
+
+impl Broker {
+    /// Starts a broker; it serves when this returns.
+    pub async fn start(
+        env: Env,
+        config: BrokerConfig,
+        disk_stats: Option<Arc<DiskStats>>,
+    ) -> Result<Arc<Self>, StartError> {
+        start::start(env, config, disk_stats).await
+    }
+
+    /// The addresses clients are served on, `ip:port`, with the ports that were bound.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Whether clients are served; the text says why not.
+    pub fn readiness(&self) -> Result<(), &'static str> {
+        if self.drain.is_on() {
+            return Err("draining");
+        }
+        match self.ready.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err("starting"),
+        }
+    }
+
+    /// Stops in order: no new connections, requests under way are answered, logs are closed and
+    /// the clean-shutdown markers are left.
+    pub async fn stop(&self) {
+        tracing::info!("stopping");
+        self.drain.start();
+        let deadline = self.env.now().plus(DRAIN_MAX);
+        while self.metrics.connections() > 0 && self.env.now() < deadline {
+            self.env.sleep(DRAIN_LOOK).await;
+        }
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        // The shards were started first and are kept: they close the logs.
+        let shards = self.partitions.shards().len();
+        let mut tasks = tasks.into_iter();
+        let kept: Vec<Task> = tasks.by_ref().take(shards).collect();
+        drop(tasks.rev().collect::<Vec<_>>());
+        self.close_logs().await;
+        drop(kept);
+        tracing::info!("stopped");
+    }
+
+    async fn close_logs(&self) {
+        let mut ends: BTreeMap<usize, clean_shutdown::Ends> = BTreeMap::new();
+        let mut all_clean = true;
+        for topic in self.partitions.table().topics() {
+            for hosted in topic.partitions.values() {
+                let dir = self
+                    .log_dirs
+                    .iter()
+                    .position(|dir| hosted.dir.starts_with(&dir.path));
+                match (self.partitions.close(hosted).await, dir) {
+                    (Some(end), Some(dir)) => {
+                        let name = hosted.topic_partition.to_string();
+                        ends.entry(dir).or_default().insert(name, end);
+                    }
+                    _ => all_clean = false,
+                }
+            }
+        }
+        if !all_clean {
+            tracing::warn!("not every log was closed well: the next start looks through them");
+            return;
+        }
+        for (at, dir) in self.log_dirs.iter().enumerate() {
+            let ends = ends.remove(&at).unwrap_or_default();
+            if let Err(error) = clean_shutdown::leave(&self.env, dir, &ends).await {
+                tracing::warn!(%error, "no clean-shutdown marker: the next start takes longer");
+            }
+        }
+    }
+
+    fn random_bytes<const N: usize>(&self) -> [u8; N] {
+        self.rng
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .bytes()
+    }
+}
+
+/// How long a connection may be silent.
+fn connections_max_idle(config: &BrokerConfig) -> Duration {
+    const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+    config
+        .network
+        .connections_max_idle_ms
+        .map_or(NEVER, Duration::from_millis)
+}

@@ -1,0 +1,249 @@
+//! The partitions this broker hosts: a table that readers look into without waiting, and the
+//! shards that own what is in it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::oneshot;
+
+use super::metrics::TopicCounters;
+use crate::config::TopicConfig;
+use crate::log::{CleanEnd, Log, LogConfig};
+use crate::replication::{Command, PartitionView, ShardHandle, Slot, WantedDurability};
+use crate::types::{ErrorCode, LeaderEpoch, TopicId, TopicPartition};
+
+/// One hosted partition.
+#[derive(Clone)]
+pub struct Hosted {
+    pub topic_partition: TopicPartition,
+    pub slot: Slot,
+    pub shard: usize,
+    pub view: Arc<PartitionView>,
+    /// The partition's own directory.
+    pub dir: PathBuf,
+}
+
+/// A topic with the partitions of it that are hosted here.
+#[derive(Clone)]
+pub struct HostedTopic {
+    pub name: Arc<str>,
+    pub id: TopicId,
+    pub config: Arc<TopicConfig>,
+    pub counters: Arc<TopicCounters>,
+    pub partitions: BTreeMap<i32, Hosted>,
+    /// Partitions that should be here but whose log cannot be used.
+    pub offline: BTreeSet<i32>,
+}
+
+impl HostedTopic {
+    /// The hosted partition, or what to tell who asks for it.
+    pub fn find(&self, partition: i32) -> Result<&Hosted, ErrorCode> {
+        match self.partitions.get(&partition) {
+            Some(hosted) => Ok(hosted),
+            None if self.offline.contains(&partition) => Err(ErrorCode::KafkaStorageError),
+            None => Err(ErrorCode::UnknownTopicOrPartition),
+        }
+    }
+}
+
+/// An immutable picture of the table.
+#[derive(Clone, Default)]
+pub struct Table {
+    by_name: HashMap<Arc<str>, Arc<HostedTopic>>,
+    by_id: HashMap<TopicId, Arc<str>>,
+}
+
+impl Table {
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Arc<HostedTopic>> {
+        self.by_name.get(name)
+    }
+
+    #[must_use]
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<HostedTopic>> {
+        self.by_name.get(self.by_id.get(&id)?)
+    }
+
+    /// The hosted partition, or what to tell who asks for it.
+    pub fn partition(&self, topic: &str, partition: i32) -> Result<&Hosted, ErrorCode> {
+        self.topic(topic)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?
+            .find(partition)
+    }
+
+    /// Every topic, by name.
+    #[must_use]
+    pub fn topics(&self) -> Vec<Arc<HostedTopic>> {
+        let mut topics: Vec<_> = self.by_name.values().cloned().collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        topics
+    }
+
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.by_name
+            .values()
+            .map(|topic| topic.partitions.len())
+            .sum()
+    }
+}
+
+/// The table and the shards behind it.
+pub struct Partitions {
+    table: RwLock<Arc<Table>>,
+    shards: Vec<ShardHandle>,
+    next_slot: AtomicU64,
+}
+
+impl Partitions {
+    #[must_use]
+    pub fn new(shards: Vec<ShardHandle>) -> Self {
+        assert!(!shards.is_empty(), "a broker needs at least one shard");
+        Self {
+            table: RwLock::default(),
+            shards,
+            next_slot: AtomicU64::new(0),
+        }
+    }
+
+    #[must_use]
+    pub fn table(&self) -> Arc<Table> {
+        self.table
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    #[must_use]
+    pub fn shards(&self) -> &[ShardHandle] {
+        &self.shards
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Table)) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut table));
+    }
+
+    /// Hands an open log to a shard. `None` when the shard has ended.
+    pub async fn host(
+        &self,
+        topic_partition: TopicPartition,
+        dir: PathBuf,
+        log: Log,
+        leader_epoch: LeaderEpoch,
+        durability: WantedDurability,
+    ) -> Option<Hosted> {
+        let slot = self.next_slot.fetch_add(1, Ordering::Relaxed);
+        let count = u64::try_from(self.shards.len()).expect("a handful of shards");
+        let shard = usize::try_from(slot % count).expect("less than the number of shards");
+        let (reply, view) = oneshot::channel();
+        let log = Box::new(log);
+        let command = Command::Host {
+            slot,
+            log,
+            leader_epoch,
+            durability,
+            reply,
+        };
+        self.shards[shard].send(command).await;
+        let view = view.await.ok()?;
+        Some(Hosted {
+            topic_partition,
+            slot,
+            shard,
+            view,
+            dir,
+        })
+    }
+
+    /// Makes hosted partitions of a topic visible.
+    pub fn publish(
+        &self,
+        name: &Arc<str>,
+        id: TopicId,
+        config: Arc<TopicConfig>,
+        partitions: Vec<Hosted>,
+        offline: &BTreeSet<i32>,
+    ) {
+        self.change(|table| {
+            let mut topic = match table.by_name.get(name) {
+                Some(topic) if topic.id == id => HostedTopic::clone(topic),
+                _ => HostedTopic {
+                    name: name.clone(),
+                    id,
+                    config: config.clone(),
+                    counters: Arc::default(),
+                    partitions: BTreeMap::new(),
+                    offline: BTreeSet::new(),
+                },
+            };
+            topic.config = config;
+            let added = partitions
+                .into_iter()
+                .map(|p| (p.topic_partition.partition, p));
+            topic.partitions.extend(added);
+            topic.offline.extend(offline);
+            table.by_id.insert(id, name.clone());
+            table.by_name.insert(name.clone(), Arc::new(topic));
+        });
+    }
+
+    /// Takes a topic out of the table and closes its logs; answers what was hosted of it.
+    pub async fn remove(&self, name: &str) -> Option<Arc<HostedTopic>> {
+        let mut removed = None;
+        self.change(|table| {
+            removed = table.by_name.remove(name);
+            if let Some(topic) = &removed {
+                table.by_id.remove(&topic.id);
+            }
+        });
+        let topic = removed?;
+        for hosted in topic.partitions.values() {
+            self.close(hosted).await;
+        }
+        Some(topic)
+    }
+
+    /// Closes the log of a partition after its writes have ended.
+    pub async fn close(&self, hosted: &Hosted) -> Option<CleanEnd> {
+        let (reply, end) = oneshot::channel();
+        self.shards[hosted.shard]
+            .send(Command::Close {
+                slot: hosted.slot,
+                reply,
+            })
+            .await;
+        end.await.ok().flatten()
+    }
+
+    /// Applies a changed topic configuration.
+    pub async fn configure(
+        &self,
+        name: &str,
+        config: Arc<TopicConfig>,
+        log_config: &LogConfig,
+        durability: WantedDurability,
+    ) {
+        let mut changed = None;
+        self.change(|table| {
+            if let Some(topic) = table.by_name.get_mut(name) {
+                let mut copy = HostedTopic::clone(topic);
+                copy.config = config;
+                *topic = Arc::new(copy);
+                changed = Some(topic.clone());
+            }
+        });
+        let Some(topic) = changed else { return };
+        for hosted in topic.partitions.values() {
+            let config = Box::new(log_config.clone());
+            let command = Command::Configure {
+                slot: hosted.slot,
+                config,
+                durability,
+            };
+            self.shards[hosted.shard].send(command).await;
+        }
+    }
+}

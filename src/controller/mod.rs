@@ -1,0 +1,48 @@
+//! The cluster's metadata: what topics, partitions, brokers and settings there are.
+//!
+//! - [`MetadataRecord`]: the vocabulary, with a published binary form (`docs/metadata-records.md`).
+//! - [`ClusterImage`]: the state, built by replaying committed records and by nothing else;
+//!   [`ImageDelta`] says what a batch changed.
+//! - [`ControllerLedger`]: pure: a request and the image in, records and an answer out.
+//! - [`Quorum`]: makes batches of records durable and agreed, and hands them back in order.
+//!   [`LocalQuorum`] is a quorum of one.
+//! - [`Controller`]: the handle on the task that drives all this: handle, propose, replay, publish
+//!   the image, tell the broker, answer.
+//!
+//! **Promises.** An answer goes out only after its records are durable, replayed, and carried out
+//! by the broker's subscriber. Topic ids, producer ids and broker epochs are never given twice, and
+//! the epochs of a partition only grow. An image from a snapshot and the records after it equals
+//! the image from all records.
+
+mod delta;
+mod driver;
+mod election;
+mod image;
+mod ledger;
+mod local;
+mod placement;
+mod quorum;
+mod record;
+mod request;
+mod sorted;
+#[cfg(test)]
+mod tests;
+mod topic_name;
+
+pub use delta::{ImageDelta, PartitionChanges, TopicDelta};
+pub use driver::{Controller, ControllerError, ControllerTask, ImageUpdate};
+pub use election::{Election, elect};
+pub use image::{ClusterImage, ReplayError, TopicImage};
+pub use ledger::ControllerLedger;
+pub use local::{LocalQuorum, LocalQuorumError};
+pub use quorum::{Committed, ProposeError, Quorum};
+pub use record::{
+    BrokerEndpoint, BrokerRecord, Cause, ConfigResource, MetadataRecord, PartitionRecord,
+    PartitionState, RecordError, ResourceType,
+};
+pub use request::{
+    AlterConfigs, AlterOperation, ConfigChange, CreatePartitions, CreateTopics, CreatedTopic,
+    DeleteTopics, DeletedTopic, IncrementalAlterConfigs, MorePartitions, NewTopic, ProducerIdBlock,
+    Refusal, RegisterBroker, Reply, Request, TopicSelector,
+};
+pub use topic_name::{INTERNAL_TOPICS, is_internal_topic, validate_topic_name};

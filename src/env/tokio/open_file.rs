@@ -1,0 +1,144 @@
+//! An open file as its handle and its writer share it: how long it is, and what a sync can no
+//! longer vouch for.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A file as its writer and its handle share it.
+pub(super) struct OpenFile {
+    /// Groups the jobs of a round by file.
+    pub(super) id: u64,
+    pub(super) file: File,
+    state: Mutex<FileState>,
+}
+
+pub(super) struct FileState {
+    /// Length once all that was called is carried out, if it succeeds.
+    len: u64,
+    /// Writes and truncates called and not yet carried out.
+    pending: u64,
+    pub(super) doubt: Doubt,
+}
+
+/// What of a file a sync can no longer vouch for.
+///
+/// A failed write leaves a hole, and after a failed `fdatasync` the kernel may have dropped the
+/// pages and forgets the error, so that the next one would succeed. Either way the bytes from some
+/// offset on are in doubt, and every later sync fails with the first error, whoever asks, until a
+/// truncate has cut the doubtful bytes off.
+pub(super) struct Doubt {
+    /// Lowest offset changed since the last good sync. A file just opened may hold bytes that an
+    /// earlier process wrote and did not sync, so it begins at 0.
+    pub(super) unsynced_from: u64,
+    /// Lowest offset in doubt, and why.
+    from: Option<(u64, Failure)>,
+}
+
+/// An error that is told more than once.
+struct Failure {
+    kind: io::ErrorKind,
+    text: String,
+}
+
+impl Failure {
+    fn again(&self) -> io::Error {
+        let text = format!("not durable since an earlier failure: {}", self.text);
+        io::Error::new(self.kind, text)
+    }
+}
+
+impl Doubt {
+    /// Nothing changed since the last good sync.
+    pub(super) const CLEAN: u64 = u64::MAX;
+
+    fn changed(&mut self, pos: u64) {
+        self.unsynced_from = self.unsynced_from.min(pos);
+    }
+
+    pub(super) fn failed(&mut self, pos: u64, error: &io::Error) {
+        match &mut self.from {
+            Some((from, _)) => *from = (*from).min(pos),
+            None => {
+                let failure = Failure {
+                    kind: error.kind(),
+                    text: error.to_string(),
+                };
+                self.from = Some((pos, failure));
+            }
+        }
+    }
+
+    pub(super) fn cut(&mut self, len: u64) {
+        if self.from.as_ref().is_some_and(|(from, _)| len <= *from) {
+            self.from = None;
+        }
+    }
+
+    pub(super) fn error(&self) -> Option<io::Error> {
+        self.from.as_ref().map(|(_, failure)| failure.again())
+    }
+}
+
+impl FileState {
+    /// Foretells what a write of `bytes` bytes at `pos` does.
+    pub(super) fn write_called(&mut self, pos: u64, bytes: u64) {
+        if bytes > 0 {
+            self.len = self.len.max(pos.saturating_add(bytes));
+        }
+        self.pending += 1;
+    }
+
+    /// Foretells what a truncate to `len` does.
+    pub(super) fn truncate_called(&mut self, len: u64) {
+        self.len = len;
+        self.pending += 1;
+    }
+}
+
+impl OpenFile {
+    pub(super) fn new(id: u64, file: File) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Self {
+            id,
+            file,
+            state: Mutex::new(FileState {
+                len,
+                pending: 0,
+                doubt: Doubt {
+                    unsynced_from: 0,
+                    from: None,
+                },
+            }),
+        })
+    }
+
+    /// Length with all that was called so far.
+    pub(super) fn len(&self) -> io::Result<u64> {
+        let state = self.state();
+        if state.pending > 0 {
+            return Ok(state.len);
+        }
+        Ok(self.file.metadata()?.len())
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, FileState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a write or truncate of the bytes from `pos` on ended in `result`.
+    pub(super) fn carried_out(&self, result: &io::Result<()>, pos: u64) {
+        let mut state = self.state();
+        state.doubt.changed(pos);
+        if let Err(error) = result {
+            state.doubt.failed(pos, error);
+        }
+        state.pending -= 1;
+        if state.pending == 0 && state.doubt.from.is_some() {
+            // The length foretold may be wrong.
+            if let Ok(metadata) = self.file.metadata() {
+                state.len = metadata.len();
+            }
+        }
+    }
+}

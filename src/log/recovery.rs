@@ -1,0 +1,536 @@
+//! Opening a log, after any end.
+//!
+//! What a segment's durable slot covers was synced: if it is not whole, the log is refused and
+//! nothing is touched. What lies beyond the newest slot of the last segment may be the torn end of
+//! writes that no sync had covered: the first batch there that is not right, and all after it, is
+//! cut, and the report says so. Segments that are not the last were durable to their end before
+//! the next one was made (see [`super::roll`]), so nothing is ever cut from them.
+//!
+//! After a clean end nothing is scanned, and nothing is cut whatever is found.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::checkpoint::CheckpointError;
+use super::compaction::CleanPoint;
+use super::epoch_cache::EpochCache;
+use super::error::{Corruption, LogError};
+use super::files;
+use super::header_page::{DurableSlot, HEADER_PAGE_BYTES, SegmentId, decode_page};
+use super::identity;
+use super::index::SegmentIndex;
+use super::log::{CleanEnd, Log, OpenOptions, Parts, Point, Writer, write_slot};
+use super::log_start;
+use super::producer_snapshot;
+use super::replay::{Replay, SegmentFile, corrupt};
+use super::roll::{create_segment, remove_if_there};
+use super::scan::{Scan, Scanned};
+use super::segment::{Segment, foreign};
+use super::truncate::rewrite;
+use crate::env::{DirEntry, Env, File, OpenMode};
+use crate::types::Offset;
+
+/// What opening a log did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Recovery {
+    /// Whether the log was as its clean end left it.
+    pub clean: bool,
+    pub scanned_bytes: u64,
+    /// What was cut off the end, if anything.
+    pub cut: Option<Cut>,
+    /// Files that were missing or damaged and could be made again, and why.
+    pub rebuilt: Vec<String>,
+    /// Left-over files that were removed or put in place.
+    pub tidied: Vec<String>,
+}
+
+/// An unsynced end that was cut off.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cut {
+    pub path: PathBuf,
+    pub position: u64,
+    pub bytes: u64,
+    /// The log's end now.
+    pub from_offset: Offset,
+    pub reason: String,
+}
+
+/// Whether a file shows that the directory's log was in use.
+pub(super) fn holds_data(entry: &DirEntry) -> bool {
+    let segment = files::base_offset_in(&entry.name, files::LOG).is_some();
+    (segment && entry.len > HEADER_PAGE_BYTES)
+        || producer_snapshot::offset_in(&entry.name).is_some()
+}
+
+pub(super) async fn read_page(file: &dyn File) -> std::io::Result<Bytes> {
+    let len = usize::try_from(HEADER_PAGE_BYTES).map_err(std::io::Error::other)?;
+    file.read_at(0, len).await
+}
+
+/// The last segment, recovered.
+struct Last {
+    index: SegmentIndex,
+    writer: Writer,
+    clean: bool,
+}
+
+/// A log being opened.
+struct Opening<'a> {
+    env: &'a Env,
+    dir: &'a Path,
+    options: &'a OpenOptions,
+    report: Recovery,
+}
+
+impl Log {
+    /// Opens the log in `dir`, recovering what an unclean end left. See the module.
+    pub async fn open(
+        env: &Env,
+        dir: &Path,
+        options: OpenOptions,
+    ) -> Result<(Self, Recovery), LogError> {
+        let disk = &*env.disk;
+        let listed = disk.list(dir).await.map_err(LogError::io(dir))?;
+        if !options.identity.check(disk, dir).await? {
+            if listed.iter().any(holds_data) {
+                return Err(LogError::Foreign {
+                    path: dir.join(identity::FILE_NAME),
+                    reason: "the directory holds records and does not say of which topic"
+                        .to_owned(),
+                });
+            }
+            let start = log_start::load(disk, dir).await?.unwrap_or(Offset::ZERO);
+            let log = Self::create_at(env, dir, options, start).await?;
+            let mut report = Recovery::default();
+            report
+                .tidied
+                .push("an unfinished creation was finished".to_owned());
+            return Ok((log, report));
+        }
+        let mut opening = Opening {
+            env,
+            dir,
+            options: &options,
+            report: Recovery::default(),
+        };
+        let parts = opening.run(listed).await?;
+        let report = opening.report;
+        Ok((Self::from_parts(env, dir, options, parts), report))
+    }
+}
+
+impl Opening<'_> {
+    async fn run(&mut self, listed: Vec<DirEntry>) -> Result<Parts, LogError> {
+        let disk = &*self.env.disk;
+        let interval = self.options.config.index_interval_bytes;
+        let start = log_start::load(disk, self.dir).await?;
+        let listed = self.tidy(listed).await?;
+        let mut files = self.segments(&listed, start).await?;
+        let Some(last) = files.pop() else {
+            let path = self.dir.to_owned();
+            let reason = "its segment files are missing".to_owned();
+            return Err(LogError::Foreign { path, reason });
+        };
+        let first = files.first().unwrap_or(&last);
+        let log_start_offset = start.unwrap_or(Offset::ZERO);
+        if first.base_offset > log_start_offset {
+            return Err(first.corrupt(0, "the log's first file", "an earlier segment"));
+        }
+        let clean = self.options.clean.filter(|clean| {
+            let closed: u64 = files.iter().map(|file| file.file_bytes).sum();
+            clean.file_bytes == closed + last.file_bytes
+        });
+        if clean.is_none() {
+            for file in &files {
+                self.check_closed(file).await?;
+            }
+        }
+        let (last, file, slot) = self.open_last(last).await?;
+        let last_base = last.0.base_offset;
+        let loaded = self.load_epochs().await?;
+        let mut replay = Replay::begin(self.env, self.dir, slot.end_offset).await?;
+        replay.wants_epochs = loaded.is_none();
+        replay.catch_up(&files, interval).await?;
+        let recovered = self
+            .recover_last(&last, &*file, slot, clean, &mut replay)
+            .await?;
+        let end = recovered.writer.end.offset;
+        self.report.clean = recovered.clean;
+        self.report.scanned_bytes += replay.scanned_bytes;
+        self.report.rebuilt.append(&mut replay.rebuilt);
+        let mut epochs = loaded.unwrap_or_default();
+        for entry in replay.epochs.entries() {
+            let newer = epochs
+                .latest()
+                .is_none_or(|latest| entry.epoch > latest.epoch);
+            if newer {
+                epochs.assign(entry.epoch, entry.start_offset);
+            }
+        }
+        epochs.truncate_from_end(end);
+        epochs.truncate_from_start(log_start_offset);
+        let (producers, snapshots) = replay.finish(end).await?;
+        let sealed = files.iter().map(|file| {
+            let end = file.end.unwrap_or(last_base);
+            Segment::new(file.base_offset, end, file.file_bytes)
+        });
+        Ok(Parts {
+            sealed: sealed.collect(),
+            index: recovered.index,
+            file: None,
+            dirty: !recovered.clean,
+            writer: recovered.writer,
+            log_start_offset: log_start_offset.min(end),
+            epochs,
+            producers,
+            snapshots,
+            clean_point: self.load_clean_point().await?,
+        })
+    }
+
+    /// Removes what crashes left behind and finishes compactions that were decided. The listing
+    /// afterwards.
+    async fn tidy(&mut self, listed: Vec<DirEntry>) -> Result<Vec<DirEntry>, LogError> {
+        let disk = &*self.env.disk;
+        let mut changed = false;
+        for entry in &listed {
+            let name = &entry.name;
+            let stale = [files::DELETED, files::CLEANED, files::TEMPORARY];
+            if stale.iter().any(|suffix| name.ends_with(suffix)) {
+                remove_if_there(disk, &self.dir.join(name)).await?;
+                self.report.tidied.push(format!("removed {name}"));
+                changed = true;
+            } else if let Some(name) = name.strip_suffix(files::SWAP)
+                && let Some(base) = files::base_offset_in(name, files::LOG)
+            {
+                self.finish_swap(base, &listed).await?;
+                changed = true;
+            }
+        }
+        if !changed {
+            return Ok(listed);
+        }
+        disk.list(self.dir).await.map_err(LogError::io(self.dir))
+    }
+
+    /// Puts a compacted segment in the place of its sources: it was complete and durable before it
+    /// got its name.
+    async fn finish_swap(&mut self, base: Offset, listed: &[DirEntry]) -> Result<(), LogError> {
+        let disk = &*self.env.disk;
+        let target = files::path(self.dir, base, files::LOG);
+        let swap = files::suffixed(&target, files::SWAP);
+        let opened = disk.open(&swap, OpenMode::Read).await;
+        let file = opened.map_err(LogError::io(&swap))?;
+        let page = read_page(&*file).await.map_err(LogError::io(&swap))?;
+        let refused = |found: String| Corruption {
+            path: swap.clone(),
+            position: 0,
+            offset: base,
+            found,
+            expected: "a complete compacted segment".to_owned(),
+        };
+        let (id, slot) = decode_page(&page).map_err(refused)?;
+        if SegmentId::new(&self.options.identity, base, id.generation) != id {
+            return Err(refused(foreign(&id)).into());
+        }
+        let slot = slot.ok_or_else(|| refused("no valid durable slot".to_owned()))?;
+        for entry in listed {
+            let within = files::base_offset_in(&entry.name, files::LOG)
+                .is_some_and(|other| other > base && other < slot.end_offset);
+            if within {
+                remove_if_there(disk, &self.dir.join(&entry.name)).await?;
+            }
+        }
+        let synced = disk.sync_dir(self.dir).await;
+        synced.map_err(LogError::io(self.dir))?;
+        let renamed = disk.rename(&swap, &target).await;
+        renamed.map_err(LogError::io(&swap))?;
+        let synced = disk.sync_dir(self.dir).await;
+        synced.map_err(LogError::io(self.dir))?;
+        self.report
+            .tidied
+            .push(format!("put {base} compacted in place"));
+        Ok(())
+    }
+
+    /// The segment files, ascending; those wholly below the log's start are removed.
+    async fn segments(
+        &mut self,
+        listed: &[DirEntry],
+        start: Option<Offset>,
+    ) -> Result<Vec<SegmentFile>, LogError> {
+        let bases: Vec<(Offset, u64)> = listed
+            .iter()
+            .filter_map(|entry| {
+                let base = files::base_offset_in(&entry.name, files::LOG)?;
+                Some((base, entry.len))
+            })
+            .collect();
+        let mut segments = Vec::new();
+        for (at, (base, file_bytes)) in bases.iter().enumerate() {
+            let end = bases.get(at + 1).map(|next| next.0);
+            let segment = SegmentFile::new(self.dir, *base, *file_bytes, end);
+            if let (Some(end), Some(start)) = (end, start)
+                && end <= start
+            {
+                remove_if_there(&*self.env.disk, &segment.path).await?;
+                let index = files::path(self.dir, *base, files::INDEX);
+                remove_if_there(&*self.env.disk, &index).await?;
+                self.report.tidied.push(format!("removed segment {base}"));
+                continue;
+            }
+            segments.push(segment);
+        }
+        Ok(segments)
+    }
+
+    /// After an unclean end: whether a closed segment is whole, and joins the next one.
+    async fn check_closed(&mut self, segment: &SegmentFile) -> Result<(), LogError> {
+        let opened = self.env.disk.open(&segment.path, OpenMode::Existing).await;
+        let file = opened.map_err(LogError::io(&segment.path))?;
+        let (id, slot) = self.page(segment, &*file).await?;
+        let end = segment.end.unwrap_or(segment.base_offset);
+        if let Some(slot) = slot
+            && slot.position == segment.file_bytes
+            && slot.end_offset == end
+        {
+            return Ok(());
+        }
+        // Its final slot never got to the disk; what it would say must hold all the same.
+        let mut replay = Replay::begin(self.env, self.dir, Offset::ZERO).await?;
+        let interval = self.options.config.index_interval_bytes;
+        let found = replay.scan_closed(segment, interval).await?;
+        self.report.scanned_bytes += found.position;
+        if found.end_offset != end {
+            let found = format!("records up to offset {}", found.end_offset);
+            let expected = format!("records up to the next segment, {end}");
+            return Err(segment.corrupt(segment.file_bytes, found, &expected));
+        }
+        let sequence = slot.map_or(1, |slot| slot.sequence + 1);
+        let slot = DurableSlot {
+            sequence,
+            position: found.position,
+            end_offset: end,
+            chain: found.chain,
+        };
+        let sealed = async {
+            rewrite(&*file, HEADER_PAGE_BYTES, found.position).await?;
+            file.sync().await?;
+            write_slot(&*file, &id, &slot).await
+        };
+        sealed.await.map_err(LogError::io(&segment.path))?;
+        let name = segment.path.display();
+        self.report
+            .rebuilt
+            .push(format!("the final slot of {name}"));
+        Ok(())
+    }
+
+    async fn page(
+        &self,
+        segment: &SegmentFile,
+        file: &dyn File,
+    ) -> Result<(SegmentId, Option<DurableSlot>), LogError> {
+        let page = read_page(file).await;
+        let page = page.map_err(LogError::io(&segment.path))?;
+        let expected = format!(
+            "segment {} of {}",
+            segment.base_offset, self.options.identity.topic_partition
+        );
+        let (id, slot) =
+            decode_page(&page).map_err(|found| segment.corrupt(0, found, &expected))?;
+        if SegmentId::new(&self.options.identity, segment.base_offset, id.generation) != id {
+            return Err(LogError::Foreign {
+                path: segment.path.clone(),
+                reason: format!("it is {}, not {expected}", foreign(&id)),
+            });
+        }
+        Ok((id, slot))
+    }
+
+    /// The last segment's file and newest slot. One whose creation did not finish is made anew: it
+    /// has its name because the one before it ends where it begins.
+    async fn open_last(
+        &mut self,
+        mut segment: SegmentFile,
+    ) -> Result<
+        (
+            (SegmentFile, SegmentId),
+            std::sync::Arc<dyn File>,
+            DurableSlot,
+        ),
+        LogError,
+    > {
+        let disk = &*self.env.disk;
+        let opened = disk.open(&segment.path, OpenMode::Existing).await;
+        let mut file = opened.map_err(LogError::io(&segment.path))?;
+        match self.page(&segment, &*file).await {
+            Ok((id, Some(slot))) => Ok(((segment, id), file, slot)),
+            Err(LogError::Corrupt(_)) | Ok((_, None))
+                if segment.file_bytes <= HEADER_PAGE_BYTES =>
+            {
+                let id = SegmentId::new(&self.options.identity, segment.base_offset, 0);
+                file = create_segment(disk, self.dir, &id).await?;
+                segment.file_bytes = HEADER_PAGE_BYTES;
+                let name = segment.path.display();
+                self.report
+                    .rebuilt
+                    .push(format!("the empty segment {name}"));
+                let slot = DurableSlot::empty(segment.base_offset);
+                Ok(((segment, id), file, slot))
+            }
+            Ok((_, None)) => Err(segment.corrupt(512, "no valid durable slot", "one of two")),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks the last segment, and cuts its end where that was never durable.
+    async fn recover_last(
+        &mut self,
+        (segment, id): &(SegmentFile, SegmentId),
+        file: &dyn File,
+        slot: DurableSlot,
+        clean: Option<CleanEnd>,
+        replay: &mut Replay,
+    ) -> Result<Last, LogError> {
+        let whole = clean.is_some_and(|clean| {
+            slot.position == segment.file_bytes && slot.end_offset == clean.log_end_offset
+        });
+        let replayed = replay.producers_end() >= slot.end_offset || slot.end_offset == Offset::ZERO;
+        if whole && replayed && !replay.wants_epochs {
+            let loaded = SegmentIndex::load(&*self.env.disk, self.dir, segment.base_offset).await;
+            if let Some((of, index)) = loaded
+                && of.generation == id.generation
+                && of.file_bytes == slot.position
+                && of.chain == slot.chain
+            {
+                return Ok(Last::new(index, *id, slot, true));
+            }
+            let base = segment.base_offset;
+            self.report
+                .rebuilt
+                .push(format!("the index of segment {base}"));
+        }
+        let scan = Scan {
+            file,
+            base_offset: segment.base_offset,
+            file_bytes: segment.file_bytes,
+            index_interval_bytes: self.options.config.index_interval_bytes,
+            chain_position: slot.position,
+            limit: None,
+        };
+        let found = scan.run(&mut |header| replay.visit(header)).await;
+        let found = found.map_err(LogError::io(&segment.path))?;
+        self.report.scanned_bytes += found.position;
+        judge(segment, &found, &slot, whole)?;
+        self.settle(segment, file, &found, &slot)
+            .await
+            .map_err(LogError::io(&segment.path))?;
+        let mut end = Point {
+            offset: found.end_offset,
+            position: found.position,
+            chain: found.chain,
+        };
+        if end.position == slot.position {
+            // A roll may have begun that leaves a gap before the next batch.
+            end.offset = end.offset.max(slot.end_offset);
+        }
+        let mut index = found.index;
+        index.appended_at = self.env.wall();
+        Ok(Last {
+            index,
+            writer: Writer::new(*id, end, slot),
+            clean: whole,
+        })
+    }
+
+    /// Cuts the torn end off, if there is one, and makes what stays durable.
+    async fn settle(
+        &mut self,
+        segment: &SegmentFile,
+        file: &dyn File,
+        found: &Scanned,
+        slot: &DurableSlot,
+    ) -> std::io::Result<()> {
+        if slot.position == segment.file_bytes {
+            return Ok(());
+        }
+        rewrite(file, slot.position, found.position).await?;
+        if let Some(reason) = &found.damage {
+            file.truncate(found.position).await?;
+            self.report.cut = Some(Cut {
+                path: segment.path.clone(),
+                position: found.position,
+                bytes: segment.file_bytes - found.position,
+                from_offset: found.end_offset,
+                reason: reason.clone(),
+            });
+        }
+        file.sync().await
+    }
+
+    /// `None`: to be made again from the log.
+    async fn load_epochs(&mut self) -> Result<Option<EpochCache>, LogError> {
+        match EpochCache::load(&*self.env.disk, self.dir).await {
+            Ok(epochs) => Ok(epochs),
+            Err(CheckpointError::Damaged { path, reason }) => {
+                let path = path.display();
+                self.report.rebuilt.push(format!("{path}: {reason}"));
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn load_clean_point(&mut self) -> Result<Option<CleanPoint>, LogError> {
+        match CleanPoint::load(&*self.env.disk, self.dir).await {
+            Ok(point) => Ok(point),
+            Err(CheckpointError::Damaged { path, reason }) => {
+                let path = path.display();
+                self.report.rebuilt.push(format!("{path}: {reason}"));
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Last {
+    fn new(index: SegmentIndex, id: SegmentId, slot: DurableSlot, clean: bool) -> Self {
+        let end = Point {
+            offset: slot.end_offset,
+            position: slot.position,
+            chain: slot.chain,
+        };
+        Self {
+            index,
+            writer: Writer::new(id, end, slot),
+            clean,
+        }
+    }
+}
+
+/// Refuses a last segment in which something durable is not as it was.
+fn judge(
+    segment: &SegmentFile,
+    found: &Scanned,
+    slot: &DurableSlot,
+    clean: bool,
+) -> Result<(), LogError> {
+    if let Some(damage) = &found.damage
+        && (clean || found.position < slot.position)
+    {
+        return Err(corrupt(&segment.path, found, damage).into());
+    }
+    if found.position < slot.position {
+        let damage = "the end of the file";
+        return Err(corrupt(&segment.path, found, damage).into());
+    }
+    if found.chain_at != Some(slot.chain) {
+        let expected = format!("the batch headers written before byte {}", slot.position);
+        let found = "batch headers that are well formed but not those";
+        return Err(segment.corrupt(HEADER_PAGE_BYTES, found, &expected));
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Closing a segment and beginning the next.
+//!
+//! Order of a roll, each step durable before the next: the old segment's batches; its final slot,
+//! which says where the next segment begins; index, producer snapshot and epochs; the new file
+//! with its name. So wherever a crash falls, a segment that is not the last was durable to its end.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::LogError;
+use super::files;
+use super::header_page::{DurableSlot, HEADER_PAGE_BYTES, SegmentId, encode_page};
+use super::index::{RELATIVE_OFFSET_MAX, SegmentIndex};
+use super::log::{Log, Point, Writer, write_slot};
+use super::producer_snapshot;
+use super::segment::{Active, Segment, SegmentTimes};
+use crate::env::{Disk, File, OpenMode};
+use crate::types::{Offset, Timestamp};
+use crate::wire::batch::BatchHeader;
+
+/// Producer snapshots kept; recovery needs one, damage may take another.
+const SNAPSHOTS_KEPT: usize = 3;
+
+/// Makes an empty segment, durable with its name. What lies there already was never used.
+pub(super) async fn create_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    id: &SegmentId,
+) -> Result<Arc<dyn File>, LogError> {
+    let path = files::path(dir, id.base_offset, files::LOG);
+    let create = async {
+        let file = disk.open(&path, OpenMode::Create).await?;
+        file.truncate(0).await?;
+        let page = encode_page(id, &DurableSlot::empty(id.base_offset));
+        file.write_at(0, vec![page]).await?;
+        file.sync().await?;
+        disk.sync_dir(dir).await?;
+        Ok(file)
+    };
+    create.await.map_err(LogError::io(&path))
+}
+
+impl Log {
+    pub(super) fn draw_jitter(&mut self) -> i64 {
+        let bound = self.config.segment_jitter_ms.min(self.config.segment_ms);
+        match (&mut self.jitter, u64::try_from(bound)) {
+            (Some(random), Ok(bound)) => i64::try_from(random.below(bound)).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    fn segment_span_ms(&self) -> i64 {
+        self.config.segment_ms.saturating_sub(self.writer.jitter_ms)
+    }
+
+    /// Whether the batch must begin a new segment: the old one is full or old, or cannot number it.
+    pub(super) fn must_roll(&self, header: &BatchHeader, now: Timestamp) -> bool {
+        let end = self.writer.end;
+        let relative = header.last_offset().since(self.writer.id.base_offset);
+        if relative > RELATIVE_OFFSET_MAX {
+            // An empty segment that begins where the batch does cannot be improved.
+            return header.base_offset > self.writer.id.base_offset;
+        }
+        if end.position == HEADER_PAGE_BYTES {
+            return false;
+        }
+        let position = end.position + header.total_bytes() as u64;
+        if position > u64::from(u32::MAX)
+            || position - HEADER_PAGE_BYTES > self.config.segment_bytes
+        {
+            return true;
+        }
+        let first = self.shared.view().active.index.first_timestamp;
+        let age = if first.0 >= 0 && header.max_timestamp.0 >= 0 {
+            header.max_timestamp.millis_since(first)
+        } else {
+            self.age_ms(now)
+        };
+        age > self.segment_span_ms()
+    }
+
+    /// How long the active segment has held records.
+    fn age_ms(&self, now: Timestamp) -> i64 {
+        self.writer
+            .filled_since
+            .map_or(0, |since| now.millis_since(since))
+    }
+
+    /// Begins a new segment if the active one's records are older than `segment.ms`. Whether it did.
+    pub async fn roll_if_due(&mut self, now: Timestamp) -> Result<bool, LogError> {
+        let empty = self.writer.end.position == HEADER_PAGE_BYTES;
+        if empty || self.age_ms(now) <= self.segment_span_ms() {
+            return Ok(false);
+        }
+        self.usable()?;
+        self.roll(self.writer.end.offset).await?;
+        Ok(true)
+    }
+
+    /// Closes the active segment; the next begins at `next_base`, at or after the log's end.
+    ///
+    /// On error the log is as it was, except that more of it may be durable.
+    pub(super) async fn roll(&mut self, next_base: Offset) -> Result<(), LogError> {
+        let path = self.active_path();
+        let file = self.active_file().await?;
+        file.sync().await.map_err(LogError::io(&path))?;
+        self.all_durable();
+        let slot = self.writer.next_slot(next_base);
+        let sealed = write_slot(&*file, &self.writer.id, &slot).await;
+        sealed.map_err(LogError::io(&path))?;
+        self.writer.slot = slot;
+        self.save_beside().await?;
+        let id = SegmentId::new(&self.shared.identity, next_base, 0);
+        let next = create_segment(&*self.env.disk, &self.shared.dir, &id).await?;
+        self.switch_to(id, next);
+        Ok(())
+    }
+
+    fn switch_to(&mut self, id: SegmentId, file: Arc<dyn File>) {
+        let end = Point {
+            offset: id.base_offset,
+            position: HEADER_PAGE_BYTES,
+            chain: 0,
+        };
+        let mut writer = Writer::new(id, end, DurableSlot::empty(id.base_offset));
+        writer.next_ticket = self.writer.next_ticket;
+        let old = std::mem::replace(&mut self.writer, writer);
+        self.writer.jitter_ms = self.draw_jitter();
+        self.dirty = true;
+        let closed = Segment::new(old.id.base_offset, id.base_offset, old.end.position);
+        let mut view = self.shared.view();
+        closed.set_times(SegmentTimes::of(&view.active.index));
+        view.sealed.push(closed);
+        view.active = Active {
+            base_offset: id.base_offset,
+            position: end.position,
+            index: SegmentIndex::new(id.base_offset),
+            file: Some(file),
+            written: (end.offset, end.position),
+        };
+        view.log_end_offset = id.base_offset;
+        view.changes += 1;
+    }
+
+    /// Removes all but the newest snapshots.
+    pub(super) async fn prune_snapshots(&mut self) -> Result<(), LogError> {
+        while self.snapshots.len() > SNAPSHOTS_KEPT {
+            let name = producer_snapshot::file_name(self.snapshots[0]);
+            let path = self.shared.dir.join(name);
+            remove_if_there(&*self.env.disk, &path).await?;
+            self.snapshots.remove(0);
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
+    match disk.remove(path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(LogError::io(path)(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,235 @@
+//! One hosted partition: its machine, its log, and the writes under way between them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use super::partition::{Effect, Event, Partition};
+use super::shard::{AppendRefused, Placed, Waiter, WantedDurability};
+use super::view::PartitionView;
+use crate::log::{Append, Appended, Log, LogError, Ticket};
+use crate::types::{ErrorCode, Instant, LeaderEpoch, Offset, Timestamp, TopicPartition};
+use crate::wire::batch::RecordBatch;
+
+/// A write whose completion is awaited. Completions are taken in the order of the appends.
+struct UnderWay {
+    ticket: Ticket,
+    end: Offset,
+    done: bool,
+}
+
+pub(super) struct Replica {
+    pub(super) log: Log,
+    pub(super) view: Arc<PartitionView>,
+    pub(super) durability: WantedDurability,
+    /// An alarm to stamp, or to sync, the log is set.
+    pub(super) stamp_due: bool,
+    pub(super) sync_due: bool,
+    machine: Partition<Waiter>,
+    leader_epoch: LeaderEpoch,
+    under_way: VecDeque<UnderWay>,
+    /// Counts recoveries, so that completions of writes from before one are not taken for later.
+    incarnation: u64,
+    appended_since_sync: i64,
+    effects: Vec<Effect<Waiter>>,
+}
+
+/// An append that was given to the log.
+pub(super) struct Started {
+    pub(super) placed: Placed,
+    /// The write to await, with what identifies it; none for a batch that was there already.
+    pub(super) write: Option<(Appended, u64)>,
+}
+
+impl Replica {
+    pub(super) fn new(log: Log, leader_epoch: LeaderEpoch, durability: WantedDurability) -> Self {
+        let end = log.log_end_offset();
+        let view = Arc::new(PartitionView::new(log.reader(), leader_epoch, end));
+        Self {
+            machine: Partition::new(end),
+            log,
+            view,
+            durability,
+            stamp_due: false,
+            sync_due: false,
+            leader_epoch,
+            under_way: VecDeque::new(),
+            incarnation: 0,
+            appended_since_sync: 0,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Gives `batch` to the log. `waiter` is acknowledged or refused by a later effect, unless
+    /// this returns an error.
+    pub(super) async fn append(
+        &mut self,
+        batch: &RecordBatch,
+        now: Timestamp,
+        waiter: Option<Waiter>,
+    ) -> Result<Started, AppendRefused> {
+        if self.machine.is_storage_failed() {
+            return Err(AppendRefused::storage(
+                "the log is recovering from a failed write",
+            ));
+        }
+        let sync = self.wants_sync(batch);
+        let appended = self.log.append(batch, self.leader_epoch, now, sync).await;
+        let log_start_offset = self.log.log_start_offset();
+        match appended {
+            Err(error) => Err(AppendRefused {
+                code: error.code(),
+                reason: error.to_string(),
+            }),
+            Ok(Append::Duplicate {
+                base_offset,
+                last_offset,
+                log_append_time,
+            }) => {
+                let end = last_offset.next();
+                self.machine
+                    .step(Event::Repeated { end, waiter }, &mut self.effects);
+                let placed = Placed {
+                    base_offset,
+                    log_append_time,
+                    log_start_offset,
+                };
+                Ok(Started {
+                    placed,
+                    write: None,
+                })
+            }
+            Ok(Append::New(appended)) => {
+                let end = appended.last_offset.next();
+                let ticket = appended.ticket;
+                self.under_way.push_back(UnderWay {
+                    ticket,
+                    end,
+                    done: false,
+                });
+                self.machine
+                    .step(Event::Appended { end, waiter }, &mut self.effects);
+                let placed = Placed {
+                    base_offset: appended.base_offset,
+                    log_append_time: appended.log_append_time,
+                    log_start_offset,
+                };
+                Ok(Started {
+                    placed,
+                    write: Some((appended, self.incarnation)),
+                })
+            }
+        }
+    }
+
+    fn wants_sync(&mut self, batch: &RecordBatch) -> bool {
+        match self.durability {
+            WantedDurability::Fsync => true,
+            WantedDurability::Replicated { flush_messages, .. } => {
+                self.appended_since_sync += i64::from(batch.header.last_offset_delta) + 1;
+                let due = self.appended_since_sync >= flush_messages;
+                if due {
+                    self.appended_since_sync = 0;
+                }
+                due
+            }
+        }
+    }
+
+    /// Takes the completion of a write. An error is returned for the driver to start a recovery.
+    pub(super) fn completed(
+        &mut self,
+        ticket: Ticket,
+        incarnation: u64,
+        result: io::Result<()>,
+    ) -> io::Result<()> {
+        if incarnation != self.incarnation || self.machine.is_storage_failed() {
+            return Ok(());
+        }
+        result?;
+        if let Some(write) = self
+            .under_way
+            .iter_mut()
+            .find(|write| write.ticket == ticket)
+        {
+            write.done = true;
+        }
+        let mut durable = None;
+        while self.under_way.front().is_some_and(|write| write.done) {
+            let write = self.under_way.pop_front().expect("the front was looked at");
+            self.log.completed(write.ticket);
+            durable = Some(write.end);
+        }
+        if let Some(end) = durable {
+            self.machine.step(Event::Durable { end }, &mut self.effects);
+        }
+        Ok(())
+    }
+
+    /// Refuses everyone who waits, then cuts the log back to what is known to be durable.
+    pub(super) async fn recover(&mut self) -> Result<(), ErrorCode> {
+        if !self.machine.is_storage_failed() {
+            self.machine.step(Event::StorageFailed, &mut self.effects);
+        }
+        self.incarnation += 1;
+        self.under_way.clear();
+        match self.log.fall_back_to_durable().await {
+            Ok(()) => {
+                let end = self.log.log_end_offset();
+                self.machine
+                    .step(Event::StorageRecovered { end }, &mut self.effects);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(partition = %self.topic_partition(), %error, "recovery failed");
+                Err(ErrorCode::KafkaStorageError)
+            }
+        }
+    }
+
+    /// Rolls, expires and removes what is due.
+    pub(super) async fn maintain(
+        &mut self,
+        now: Timestamp,
+        monotonic: Instant,
+    ) -> Result<(), LogError> {
+        self.log.roll_if_due(now).await?;
+        self.log.expire_producers(monotonic);
+        let removed = self
+            .log
+            .apply_retention(now, self.machine.high_watermark())
+            .await?;
+        if removed.segments_removed > 0 {
+            tracing::info!(
+                partition = %self.topic_partition(),
+                segments = removed.segments_removed,
+                bytes = removed.bytes_removed,
+                log_start_offset = removed.log_start_offset.0,
+                "retention removed old segments"
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn topic_partition(&self) -> &TopicPartition {
+        &self.log.identity().topic_partition
+    }
+
+    /// Whether writes are still under way.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    pub(super) fn is_storage_failed(&self) -> bool {
+        self.machine.is_storage_failed()
+    }
+
+    pub(super) fn high_watermark(&self) -> Offset {
+        self.machine.high_watermark()
+    }
+
+    /// The effects since the last call, in order.
+    pub(super) fn take_effects(&mut self) -> Vec<Effect<Waiter>> {
+        std::mem::take(&mut self.effects)
+    }
+}

@@ -1,0 +1,606 @@
+//! The owner of a share of the partitions: one task, one mailbox, no locks.
+//!
+//! Everything that changes a partition goes through its shard's mailbox and is carried out in the
+//! order it arrived. One request that touches many partitions costs one message per shard. An idle
+//! partition costs no task, no timer and no wake-up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
+
+use super::partition::Effect;
+use super::replica::Replica;
+use super::view::PartitionView;
+use crate::env::{BoxFuture, Env, Task};
+use crate::log::compaction::{Compacted, CompactionJob};
+use crate::log::{CleanEnd, Log, LogConfig, SegmentCompaction, Ticket};
+use crate::types::{ErrorCode, Instant, LeaderEpoch, Offset, Timestamp};
+use crate::wire::batch::RecordBatch;
+
+/// Number of a hosted partition, given by whoever hosts it and never reused in a process.
+pub type Slot = u64;
+
+/// Commands a shard's mailbox holds before senders wait.
+const MAILBOX_MAX: usize = 1024;
+
+/// Pause before another attempt to recover a log whose storage failed.
+const RECOVERY_PAUSE: Duration = Duration::from_secs(2);
+
+/// A log that was appended to notes this much later how far it is durable, unless later appends
+/// have done so.
+const STAMP_AFTER: Duration = Duration::from_secs(1);
+
+/// When an append counts as safe on this broker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WantedDurability {
+    /// After `fdatasync`.
+    Fsync,
+    /// After the write, with a sync after this many records or this much time (Kafka's
+    /// `flush.messages` and `flush.ms`).
+    Replicated {
+        flush_messages: i64,
+        flush: Option<Duration>,
+    },
+}
+
+/// One batch for one partition.
+pub struct AppendItem {
+    pub slot: Slot,
+    pub batch: RecordBatch,
+}
+
+/// Where a batch went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placed {
+    pub base_offset: Offset,
+    /// `Timestamp::NONE` unless the topic stamps records on append.
+    pub log_append_time: Timestamp,
+    pub log_start_offset: Offset,
+}
+
+/// Why a batch was not, or perhaps not, stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AppendRefused {
+    pub code: ErrorCode,
+    pub reason: String,
+}
+
+impl AppendRefused {
+    pub(super) fn storage(reason: &str) -> Self {
+        Self {
+            code: ErrorCode::KafkaStorageError,
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn not_here() -> Self {
+        let reason = "this broker does not lead the partition any more".to_owned();
+        Self {
+            code: ErrorCode::NotLeaderOrFollower,
+            reason,
+        }
+    }
+}
+
+pub type AppendOutcome = Result<Placed, AppendRefused>;
+
+/// A round of compaction: what to do, and the files to do it on.
+pub struct CompactionRound {
+    pub job: CompactionJob,
+    pub io: SegmentCompaction,
+}
+
+/// What a shard is asked to do.
+pub enum Command {
+    /// Take over a partition with its open log.
+    Host {
+        slot: Slot,
+        log: Box<Log>,
+        leader_epoch: LeaderEpoch,
+        durability: WantedDurability,
+        reply: oneshot::Sender<Arc<PartitionView>>,
+    },
+    /// Append batches. With a `reply`, one answer for all of them once each is safe or refused,
+    /// in the order of `items`; without, nobody is told.
+    Append {
+        items: Vec<AppendItem>,
+        reply: Option<oneshot::Sender<Vec<AppendOutcome>>>,
+    },
+    /// Raise the log start to `before`, or to the high watermark. Answers the new log start.
+    DeleteRecords {
+        slot: Slot,
+        before: Option<Offset>,
+        reply: oneshot::Sender<Result<Offset, ErrorCode>>,
+    },
+    Configure {
+        slot: Slot,
+        config: Box<LogConfig>,
+        durability: WantedDurability,
+    },
+    /// Roll, expire and remove what is due in every partition.
+    Maintain { now: Timestamp },
+    PlanCompaction {
+        slot: Slot,
+        now: Timestamp,
+        map_bytes: usize,
+        reply: oneshot::Sender<Option<CompactionRound>>,
+    },
+    InstallCompacted {
+        slot: Slot,
+        compacted: Box<Compacted>,
+        reply: oneshot::Sender<bool>,
+    },
+    /// Let go of a partition after its writes have ended; its log is closed cleanly.
+    Close {
+        slot: Slot,
+        reply: oneshot::Sender<Option<CleanEnd>>,
+    },
+}
+
+/// Identifies who waits for an append: the request, and the item within it.
+pub(super) type Waiter = (u64, usize);
+
+/// The way to a shard.
+#[derive(Clone)]
+pub struct ShardHandle {
+    mailbox: mpsc::Sender<Command>,
+    unbounded: mpsc::UnboundedSender<Command>,
+}
+
+impl ShardHandle {
+    /// Starts a shard. It ends when every handle is gone or the task is dropped.
+    pub fn start(env: &Env) -> (Self, Task) {
+        let (mailbox, commands) = mpsc::channel(MAILBOX_MAX);
+        let (unbounded, submitted) = mpsc::unbounded_channel();
+        let shard = Shard {
+            env: env.clone(),
+            replicas: BTreeMap::new(),
+            writes: FuturesUnordered::new(),
+            requests: BTreeMap::new(),
+            next_request: 0,
+            alarms: BTreeSet::new(),
+            closing: BTreeMap::new(),
+        };
+        let task = env.spawn("partition-shard", shard.run(commands, submitted));
+        (Self { mailbox, unbounded }, task)
+    }
+
+    /// Waits for room in the mailbox. `false` when the shard has ended.
+    pub async fn send(&self, command: Command) -> bool {
+        self.mailbox.send(command).await.is_ok()
+    }
+
+    /// Gives a command without waiting, for callers that bound how many they have under way (the
+    /// coordinators). Not ordered with those of [`Self::send`]. `false` when the shard has ended.
+    pub fn submit(&self, command: Command) -> bool {
+        self.unbounded.send(command).is_ok()
+    }
+}
+
+/// A request whose items are not all decided.
+struct Request {
+    outcomes: Vec<AppendOutcome>,
+    undecided: usize,
+    reply: oneshot::Sender<Vec<AppendOutcome>>,
+}
+
+struct WriteEnd {
+    slot: Slot,
+    ticket: Ticket,
+    incarnation: u64,
+    result: io::Result<()>,
+}
+
+/// What is to be done at a time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    /// Another attempt to recover this partition's log.
+    Recover(Slot),
+    /// `flush.ms` has passed since the first append that was not synced.
+    Sync(Slot),
+    /// See [`STAMP_AFTER`].
+    Stamp(Slot),
+}
+
+struct Shard {
+    env: Env,
+    replicas: BTreeMap<Slot, Replica>,
+    writes: FuturesUnordered<BoxFuture<'static, WriteEnd>>,
+    requests: BTreeMap<u64, Request>,
+    next_request: u64,
+    alarms: BTreeSet<(Instant, Alarm)>,
+    closing: BTreeMap<Slot, oneshot::Sender<Option<CleanEnd>>>,
+}
+
+impl Shard {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut submitted: mpsc::UnboundedReceiver<Command>,
+    ) {
+        let mut timer = self.env.clock.timer();
+        let mut set_for = None;
+        loop {
+            let next = self.alarms.first().map(|(at, _)| *at);
+            if next != set_for {
+                set_for = next;
+                match next {
+                    Some(at) => timer.reset(at),
+                    None => timer.clear(),
+                }
+            }
+            tokio::select! {
+                biased;
+                Some(end) = self.writes.next(), if !self.writes.is_empty() => {
+                    self.on_write_end(end).await;
+                }
+                Some(command) = submitted.recv() => self.on_command(command).await,
+                command = commands.recv() => match command {
+                    Some(command) => self.on_command(command).await,
+                    None => return,
+                },
+                () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => {
+                    set_for = None;
+                    self.on_timer().await;
+                }
+            }
+        }
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Host {
+                slot,
+                log,
+                leader_epoch,
+                durability,
+                reply,
+            } => {
+                let replica = Replica::new(*log, leader_epoch, durability);
+                let _ = reply.send(replica.view.clone());
+                self.replicas.insert(slot, replica);
+            }
+            Command::Append { items, reply } => self.append(items, reply).await,
+            Command::DeleteRecords {
+                slot,
+                before,
+                reply,
+            } => {
+                let _ = reply.send(self.delete_records(slot, before).await);
+            }
+            Command::Configure {
+                slot,
+                config,
+                durability,
+            } => {
+                if let Some(replica) = self.replicas.get_mut(&slot) {
+                    replica.log.set_config(*config);
+                    replica.durability = durability;
+                }
+            }
+            Command::Maintain { now } => self.maintain(now).await,
+            Command::PlanCompaction {
+                slot,
+                now,
+                map_bytes,
+                reply,
+            } => {
+                let _ = reply.send(self.plan_compaction(slot, now, map_bytes).await);
+            }
+            Command::InstallCompacted {
+                slot,
+                compacted,
+                reply,
+            } => {
+                let _ = reply.send(self.install_compacted(slot, *compacted).await);
+            }
+            Command::Close { slot, reply } => self.close(slot, reply).await,
+        }
+    }
+
+    async fn append(
+        &mut self,
+        items: Vec<AppendItem>,
+        reply: Option<oneshot::Sender<Vec<AppendOutcome>>>,
+    ) {
+        let id = self.next_request;
+        self.next_request += 1;
+        let wanted = reply.is_some();
+        let mut outcomes = Vec::with_capacity(items.len());
+        let mut undecided = 0;
+        let mut touched = Vec::with_capacity(items.len());
+        for (at, item) in items.into_iter().enumerate() {
+            let waiter = wanted.then_some((id, at));
+            let outcome = self.append_one(&item, waiter).await;
+            if outcome.is_ok() {
+                undecided += 1;
+                touched.push(item.slot);
+            }
+            outcomes.push(outcome);
+        }
+        if let Some(reply) = reply {
+            if undecided == 0 {
+                let _ = reply.send(outcomes);
+                return;
+            }
+            self.requests.insert(
+                id,
+                Request {
+                    outcomes,
+                    undecided,
+                    reply,
+                },
+            );
+        }
+        for slot in touched {
+            self.carry_out(slot);
+        }
+    }
+
+    async fn append_one(&mut self, item: &AppendItem, waiter: Option<Waiter>) -> AppendOutcome {
+        let now = self.env.wall();
+        let Some(replica) = self.replicas.get_mut(&item.slot) else {
+            return Err(AppendRefused::not_here());
+        };
+        if self.closing.contains_key(&item.slot) {
+            return Err(AppendRefused::not_here());
+        }
+        let started = replica.append(&item.batch, now, waiter).await?;
+        let Some((appended, incarnation)) = started.write else {
+            return Ok(started.placed);
+        };
+        let (slot, ticket, done) = (item.slot, appended.ticket, appended.done);
+        if !std::mem::replace(&mut replica.stamp_due, true) {
+            self.alarms
+                .insert((self.env.now().plus(STAMP_AFTER), Alarm::Stamp(slot)));
+        }
+        if let WantedDurability::Replicated {
+            flush: Some(span), ..
+        } = replica.durability
+            && !std::mem::replace(&mut replica.sync_due, true)
+        {
+            self.alarms
+                .insert((self.env.now().plus(span), Alarm::Sync(slot)));
+        }
+        self.writes.push(Box::pin(async move {
+            WriteEnd {
+                slot,
+                ticket,
+                incarnation,
+                result: done.await,
+            }
+        }));
+        Ok(started.placed)
+    }
+
+    async fn on_write_end(&mut self, end: WriteEnd) {
+        let Some(replica) = self.replicas.get_mut(&end.slot) else {
+            return;
+        };
+        if let Err(error) = replica.completed(end.ticket, end.incarnation, end.result) {
+            tracing::error!(
+                partition = %replica.topic_partition(), %error,
+                "a log write failed: appends are refused until the log is cut back to what is \
+                 durable"
+            );
+            self.recover(end.slot).await;
+        }
+        self.carry_out(end.slot);
+        self.finish_close(end.slot).await;
+    }
+
+    async fn recover(&mut self, slot: Slot) {
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return;
+        };
+        if replica.recover().await.is_err() {
+            self.alarms
+                .insert((self.env.now().plus(RECOVERY_PAUSE), Alarm::Recover(slot)));
+        }
+    }
+
+    /// Carries out what the machine decided, in its order.
+    fn carry_out(&mut self, slot: Slot) {
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return;
+        };
+        for effect in replica.take_effects() {
+            match effect {
+                Effect::Expose(high_watermark) => replica.view.expose(high_watermark),
+                Effect::Acknowledge(waiter) => decide(&mut self.requests, waiter, None),
+                Effect::Refuse(waiter) => {
+                    let refused = AppendRefused::storage("the write or its sync failed");
+                    decide(&mut self.requests, waiter, Some(refused));
+                }
+            }
+        }
+    }
+
+    async fn delete_records(
+        &mut self,
+        slot: Slot,
+        before: Option<Offset>,
+    ) -> Result<Offset, ErrorCode> {
+        let replica = self
+            .replicas
+            .get_mut(&slot)
+            .ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let high_watermark = replica.high_watermark();
+        let before = before.unwrap_or(high_watermark);
+        if before > high_watermark || before < Offset::ZERO {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        replica
+            .log
+            .delete_records_before(before)
+            .await
+            .map_err(|error| {
+                tracing::error!(partition = %replica.topic_partition(), %error, "DeleteRecords");
+                ErrorCode::KafkaStorageError
+            })
+    }
+
+    async fn maintain(&mut self, now: Timestamp) {
+        let monotonic = self.env.now();
+        for replica in self.replicas.values_mut() {
+            if replica.is_storage_failed() {
+                continue;
+            }
+            if let Err(error) = replica.maintain(now, monotonic).await {
+                let partition = replica.topic_partition();
+                tracing::error!(%partition, %error, "log maintenance failed; tried again later");
+            }
+        }
+    }
+
+    async fn plan_compaction(
+        &mut self,
+        slot: Slot,
+        now: Timestamp,
+        map_bytes: usize,
+    ) -> Option<CompactionRound> {
+        let replica = self.replicas.get_mut(&slot)?;
+        if replica.is_storage_failed() {
+            return None;
+        }
+        match replica
+            .log
+            .compaction_plan(now, replica.high_watermark(), map_bytes)
+            .await
+        {
+            Ok(job) => Some(CompactionRound {
+                job: job?,
+                io: replica.log.compaction_io(),
+            }),
+            Err(error) => {
+                let partition = replica.topic_partition();
+                tracing::error!(%partition, %error, "compaction could not be planned");
+                None
+            }
+        }
+    }
+
+    async fn install_compacted(&mut self, slot: Slot, compacted: Compacted) -> bool {
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return false;
+        };
+        match replica.log.install_compacted(compacted).await {
+            Ok(_) => true,
+            Err(error) => {
+                let partition = replica.topic_partition();
+                tracing::error!(%partition, %error, "compacted segments could not be put in place");
+                false
+            }
+        }
+    }
+
+    async fn close(&mut self, slot: Slot, reply: oneshot::Sender<Option<CleanEnd>>) {
+        if !self.replicas.contains_key(&slot) {
+            let _ = reply.send(None);
+            return;
+        }
+        self.closing.insert(slot, reply);
+        self.finish_close(slot).await;
+    }
+
+    /// Ends a partition that is being closed once its writes have ended.
+    async fn finish_close(&mut self, slot: Slot) {
+        if !self.closing.contains_key(&slot)
+            || self.replicas.get(&slot).is_some_and(Replica::is_busy)
+        {
+            return;
+        }
+        let (Some(reply), Some(replica)) =
+            (self.closing.remove(&slot), self.replicas.remove(&slot))
+        else {
+            return;
+        };
+        replica.view.close();
+        let failed = replica.is_storage_failed();
+        let partition = replica.topic_partition().clone();
+        let end = match replica.log.close().await {
+            Ok(end) if !failed => Some(end),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::warn!(%partition, %error, "the log was not closed cleanly");
+                None
+            }
+        };
+        let _ = reply.send(end);
+    }
+
+    async fn on_timer(&mut self) {
+        let now = self.env.now();
+        while let Some((at, alarm)) = self.alarms.first().copied() {
+            if at > now {
+                return;
+            }
+            self.alarms.pop_first();
+            match alarm {
+                Alarm::Recover(slot) => {
+                    if self
+                        .replicas
+                        .get(&slot)
+                        .is_some_and(Replica::is_storage_failed)
+                    {
+                        self.recover(slot).await;
+                        self.carry_out(slot);
+                    }
+                }
+                Alarm::Sync(slot) => self.sync(slot).await,
+                Alarm::Stamp(slot) => self.stamp(slot).await,
+            }
+        }
+    }
+
+    async fn sync(&mut self, slot: Slot) {
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return;
+        };
+        replica.sync_due = false;
+        if let Err(error) = replica.log.sync_all().await {
+            tracing::error!(partition = %replica.topic_partition(), %error, "sync failed");
+            self.recover(slot).await;
+            self.carry_out(slot);
+        }
+    }
+
+    async fn stamp(&mut self, slot: Slot) {
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return;
+        };
+        if replica.is_busy() {
+            self.alarms
+                .insert((self.env.now().plus(STAMP_AFTER), Alarm::Stamp(slot)));
+            return;
+        }
+        replica.stamp_due = false;
+        if replica.is_storage_failed() {
+            return;
+        }
+        if let Err(error) = replica.log.stamp().await {
+            let partition = replica.topic_partition();
+            tracing::warn!(%partition, %error, "the log could not note how far it is durable");
+        }
+    }
+}
+
+fn decide(requests: &mut BTreeMap<u64, Request>, waiter: Waiter, refused: Option<AppendRefused>) {
+    let (id, item) = waiter;
+    let Some(request) = requests.get_mut(&id) else {
+        return;
+    };
+    if let Some(refused) = refused {
+        request.outcomes[item] = Err(refused);
+    }
+    request.undecided -= 1;
+    if request.undecided == 0
+        && let Some(request) = requests.remove(&id)
+    {
+        let _ = request.reply.send(request.outcomes);
+    }
+}
