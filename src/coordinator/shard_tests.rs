@@ -1,3 +1,5 @@
+//! A shard over a ledger that adds numbers.
+
 use bytes::Bytes;
 
 use super::*;

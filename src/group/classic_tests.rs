@@ -1,3 +1,5 @@
+//! The classic protocol rule by rule: one short story a test.
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -359,8 +361,9 @@ fn a_join_repeated_while_completing_tells_the_same_again() {
     let first = bench.join(&id);
     bench.seconds(1);
     let again = bench.join(&id);
-    let (first, again) = (bench.joined(first).unwrap(), bench.joined(again).unwrap());
+    let (first, again) = (bench.joined(first), bench.joined(again));
     assert_eq!(first, again);
+    let again = again.expect("answered at once");
     assert_eq!(again.members.len(), 1);
 }
 
@@ -463,7 +466,10 @@ fn an_absent_static_member_keeps_its_place_until_its_session_ends() {
     let x = bench.join_as(long("x", &nobody()), 5);
     let y = bench.join_as(long("y", &nobody()), 5);
     bench.seconds(1);
-    let (x, y) = (bench.joined(x).unwrap(), bench.joined(y).unwrap());
+    let (x, y) = (
+        bench.joined(x).expect("joined"),
+        bench.joined(y).expect("joined"),
+    );
     bench.sync(1, &x.leader, &[]);
     let other = if x.leader == x.member_id { &y } else { &x };
     bench.sync(1, &other.member_id, &[]);
@@ -560,12 +566,12 @@ fn a_full_group_takes_nobody_more() {
 #[test]
 fn metadata_that_could_not_be_recorded_is_refused_at_the_door() {
     let mut bench = Bench::with(GroupConfig {
-        record_bytes_max: 100,
+        record_bytes_max: 400,
         initial_rebalance_delay: Duration::ZERO,
         ..GroupConfig::default()
     });
     let large = JoinGroupRequest {
-        protocols: vec![protocol("range", Bytes::from(vec![0; 101]))],
+        protocols: vec![protocol("range", Bytes::from(vec![0; 401]))],
         ..join_request(&nobody())
     };
     let to = bench.join_as(large, 3);
@@ -574,7 +580,7 @@ fn metadata_that_could_not_be_recorded_is_refused_at_the_door() {
     let id = bench.member_id();
     bench.join(&id);
     bench.seconds(1);
-    let large = "x".repeat(100);
+    let large = "x".repeat(400);
     let to = bench.sync(1, &id, &[(&id, &large)]);
     let refused = bench.synced(to).expect("refused at once").error_code;
     assert_eq!(refused, ErrorCode::UnknownServerError.code());

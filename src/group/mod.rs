@@ -11,8 +11,8 @@
 //! generation number is recorded before any member learns it, so it never names two generations.
 
 mod classic;
-mod coordinator;
 mod describe;
+mod handle;
 mod heartbeat;
 mod join;
 mod leave;
@@ -26,7 +26,7 @@ mod sync;
 #[cfg(test)]
 mod classic_tests;
 #[cfg(test)]
-mod coordinator_tests;
+mod handle_tests;
 #[cfg(test)]
 mod history_tests;
 #[cfg(test)]
@@ -36,7 +36,7 @@ mod test_group;
 
 use std::time::Duration;
 
-pub use coordinator::GroupCoordinator;
+pub use handle::GroupCoordinator;
 pub use ledger::{GroupLedger, GroupSnapshot, GroupSoft, Reply, Request};
 pub use record::GroupRecord;
 pub use state::{CommittedOffset, Group, GroupMetadata, GroupState, RecordedMember};
@@ -61,8 +61,8 @@ pub struct GroupConfig {
     pub offsets_retention_check_interval: Duration,
     /// `offset.metadata.max.bytes`
     pub offset_metadata_bytes_max: usize,
-    /// Most bytes that subscriptions and assignments of one group may take: they are one record,
-    /// which must fit the internal topic's `max.message.bytes`.
+    /// Most bytes the record of a group may take, all members with their subscriptions and
+    /// assignments: less than the internal topic's `max.message.bytes`.
     pub record_bytes_max: usize,
 }
 

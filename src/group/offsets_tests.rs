@@ -1,3 +1,5 @@
+//! Committing, reading, deleting and expiring offsets, one rule a test.
+
 use bytes::Bytes;
 
 use super::ledger::{Reply, Request};

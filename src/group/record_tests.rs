@@ -1,3 +1,5 @@
+//! Records against the bytes Kafka writes, and against damage.
+
 use proptest::prelude::*;
 
 use super::*;
