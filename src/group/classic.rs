@@ -230,7 +230,7 @@ impl Live {
     }
 
     /// Protocols that every member knows.
-    pub fn common_protocols(&self) -> BTreeSet<&Str> {
+    pub fn shared_protocols(&self) -> BTreeSet<&Str> {
         let mut members = self.members.values();
         let names = |member: &'_ Member| -> BTreeSet<Str> {
             member
@@ -242,22 +242,22 @@ impl Live {
         let Some(first) = members.next() else {
             return BTreeSet::new();
         };
-        let mut common: BTreeSet<&Str> = first.protocols.iter().map(|(name, _)| name).collect();
+        let mut shared: BTreeSet<&Str> = first.protocols.iter().map(|(name, _)| name).collect();
         for member in members {
             let known = names(member);
-            common.retain(|name| known.contains(*name));
+            shared.retain(|name| known.contains(*name));
         }
-        common
+        shared
     }
 
     /// The protocol of the next generation: each member votes for the first of its list that all
     /// know; between equals the least name wins.
     pub fn select_protocol(&self) -> Option<Str> {
-        let common = self.common_protocols();
+        let shared = self.shared_protocols();
         let mut votes: BTreeMap<&Str, usize> = BTreeMap::new();
         for member in self.members.values() {
             let liked = member.protocols.iter().map(|(name, _)| name);
-            if let Some(name) = liked.into_iter().find(|name| common.contains(name)) {
+            if let Some(name) = liked.into_iter().find(|name| shared.contains(name)) {
                 *votes.entry(name).or_default() += 1;
             }
         }

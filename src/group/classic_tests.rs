@@ -153,7 +153,7 @@ fn the_protocol_most_members_like_among_those_all_know_is_chosen() {
 }
 
 #[test]
-fn a_member_without_a_common_protocol_is_refused() {
+fn a_member_that_shares_no_protocol_is_refused() {
     let mut bench = Bench::undelayed();
     bench.stable(1);
     let stranger = bench.join_as(with_protocols(&nobody(), &["other"]), 3);
@@ -498,8 +498,14 @@ fn an_absent_static_member_keeps_its_place_until_its_session_ends() {
 #[test]
 fn members_leave_together_each_with_its_own_error() {
     let mut bench = Bench::undelayed();
-    let (ids, generation) = stable_static(&mut bench, &["x", "y", "z"], 5);
     let (empty, stranger) = (nobody(), Str::from("stranger"));
+    let nowhere = bench.leave(&[(&stranger, None)]);
+    let unknown = ErrorCode::UnknownMemberId.code();
+    assert_eq!(
+        (nowhere.error_code, nowhere.members[0].error_code),
+        (0, unknown)
+    );
+    let (ids, generation) = stable_static(&mut bench, &["x", "y", "z"], 5);
     let answer = bench.leave(&[
         (&ids[0], Some("x")),
         (&empty, Some("y")),
@@ -508,7 +514,6 @@ fn members_leave_together_each_with_its_own_error() {
         (&stranger, None),
     ]);
     let codes: Vec<i16> = answer.members.iter().map(|m| m.error_code).collect();
-    let unknown = ErrorCode::UnknownMemberId.code();
     let fenced = ErrorCode::FencedInstanceId.code();
     assert_eq!(codes, [0, 0, unknown, fenced, unknown]);
     assert_eq!(bench.state(), GroupState::PreparingRebalance);

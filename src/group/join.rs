@@ -144,9 +144,9 @@ impl Live {
         if self.members.is_empty() {
             return !join.protocol_type.is_empty() && !join.protocols.is_empty();
         }
-        let common = self.common_protocols();
+        let shared = self.shared_protocols();
         self.protocol_type.as_ref() == Some(&join.protocol_type)
-            && join.protocols.iter().any(|(name, _)| common.contains(name))
+            && join.protocols.iter().any(|(name, _)| shared.contains(name))
     }
 
     fn join_new(
