@@ -8,3 +8,5 @@ pub mod types;
 pub mod env;
 
 pub mod wire;
+
+pub mod client;
