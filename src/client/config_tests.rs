@@ -36,7 +36,10 @@ fn a_bad_value_names_the_setting_and_the_reason() {
         ("partition.assignment.strategy", "mine"),
     ] {
         let error = ClientConfig::from_pairs([(name, value)]).expect_err(name);
-        assert!(error.to_string().starts_with(&format!("{name}={value}: ")), "{error}");
+        assert!(
+            error.to_string().starts_with(&format!("{name}={value}: ")),
+            "{error}"
+        );
     }
 }
 
@@ -53,7 +56,10 @@ fn java_class_names_of_assignors_are_understood() {
     let name = "org.apache.kafka.clients.consumer.CooperativeStickyAssignor";
     let config =
         ClientConfig::from_pairs([("partition.assignment.strategy", name)]).expect("valid");
-    assert_eq!(config.partition_assignment_strategy, [Strategy::CooperativeSticky]);
+    assert_eq!(
+        config.partition_assignment_strategy,
+        [Strategy::CooperativeSticky]
+    );
 }
 
 #[test]

@@ -170,15 +170,14 @@ impl Connection {
             ..Default::default()
         };
         let permit = self.permit().await?;
-        let pending =
-            self.start_with::<ApiVersionsRequest>(&request.into(), version, permit)?;
+        let pending = self.start_with::<ApiVersionsRequest>(&request.into(), version, permit)?;
         let shared = Arc::clone(&pending.shared);
         let frame = pending.frame().await?;
         // A broker that does not know the version answers in version 0 (KIP-511); the error code
         // comes first in every version.
         let mut from = Reader::new(frame.clone());
-        let peeked = read_response_header(&mut from, ApiKey::ApiVersions, version)
-            .and_then(|_| from.i16());
+        let peeked =
+            read_response_header(&mut from, ApiKey::ApiVersions, version).and_then(|_| from.i16());
         let version = match peeked {
             Ok(code) if code == ErrorCode::UnsupportedVersion.code() => 0,
             _ => version,
@@ -259,11 +258,7 @@ impl Connection {
     /// Starts a call without waiting: `None` when as many calls are under way as may be. The
     /// request is queued for the socket when this returns, so calls started one after another
     /// arrive in that order.
-    pub fn try_start<R>(
-        &self,
-        request: R,
-        cap: i16,
-    ) -> Result<Option<PendingCall<R>>, ClientError>
+    pub fn try_start<R>(&self, request: R, cap: i16) -> Result<Option<PendingCall<R>>, ClientError>
     where
         R: ApiRequest + Into<Request>,
     {

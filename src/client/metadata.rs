@@ -239,9 +239,15 @@ mod tests {
         let partition = TopicPartition::new("t", 0);
         let view = ClusterView::default().updated(&answer(1, 1, 5), false, Instant(0));
         let stale = view.updated(&answer(1, 2, 4), false, Instant(1));
-        assert_eq!(stale.leader(&partition), Some((BrokerId(1), LeaderEpoch(5))));
+        assert_eq!(
+            stale.leader(&partition),
+            Some((BrokerId(1), LeaderEpoch(5)))
+        );
         let recreated = stale.updated(&answer(2, 2, 0), false, Instant(2));
-        assert_eq!(recreated.leader(&partition), Some((BrokerId(2), LeaderEpoch(0))));
+        assert_eq!(
+            recreated.leader(&partition),
+            Some((BrokerId(2), LeaderEpoch(0)))
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod error;
 mod metadata;
 mod producer;
 
-//ADMIN
+pub use admin::Admin;
 pub use cluster::{Cluster, Lane, Topics};
 pub use config::{Acks, ClientConfig, ConfigError, Isolation, OffsetReset, Strategy};
 pub use connection::{ApiRanges, Connection, ConnectionOptions, PendingCall};
