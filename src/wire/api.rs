@@ -1,5 +1,7 @@
 //! The APIs: one table with each API's key, its versions and its types.
 
+#[cfg(test)]
+use super::arbitrary::{Arbitrary, Dice};
 use super::frame::{self, RequestHeader};
 use super::message::*;
 use super::primitive::{Version, Wire};
@@ -126,6 +128,24 @@ macro_rules! apis {
             pub fn write(&self, to: &mut Writer, version: Version) {
                 match self {
                     $(Self::$name(body) => body.write(to, version),)*
+                }
+            }
+        }
+
+        #[cfg(test)]
+        impl Request {
+            pub(super) fn arbitrary(key: ApiKey, dice: &mut Dice, version: Version) -> Self {
+                match key {
+                    $(ApiKey::$name => Self::$name(Arbitrary::arbitrary(dice, version)),)*
+                }
+            }
+        }
+
+        #[cfg(test)]
+        impl Response {
+            pub(super) fn arbitrary(key: ApiKey, dice: &mut Dice, version: Version) -> Self {
+                match key {
+                    $(ApiKey::$name => Self::$name(Arbitrary::arbitrary(dice, version)),)*
                 }
             }
         }

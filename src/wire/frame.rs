@@ -12,8 +12,7 @@ use super::primitive::{Str, Version, Wire, read_tagged, write_tagged};
 use super::reader::{DecodeError, Reader};
 use super::writer::{EncodeError, Writer};
 
-/// Bytes of the length prefix.
-pub const LENGTH_BYTES: usize = 4;
+pub use super::writer::LENGTH_BYTES;
 
 /// What precedes the body of every request.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -47,7 +46,8 @@ const RIGID: Version = Version {
     flexible: false,
 };
 
-/// Decodes a request frame without its length prefix.
+/// Decodes a request frame without its length prefix. Bytes after the last field are ignored, as
+/// Kafka does: some clients pad, and the frame's length alone says where the next one begins.
 pub fn decode_request(frame: Bytes) -> Result<(RequestHeader, Request), RequestError> {
     let mut from = Reader::new(frame);
     let mut header = read_fixed_header(&mut from).map_err(RequestError::Header)?;
@@ -82,15 +82,13 @@ fn read_rest(
     if version.flexible {
         read_tagged(from, |_, _| Ok(false))?;
     }
-    let request = Request::read(key, from, version)?;
-    from.finish()?;
-    Ok(request)
+    Request::read(key, from, version)
 }
 
 /// Encodes a request with its length prefix.
 pub fn request_frame(request: &Request, header: &RequestHeader) -> Result<Vec<Bytes>, EncodeError> {
     let version = request.api_key().version(header.api_version);
-    let mut to = Writer::with_capacity(256);
+    let mut to = Writer::framed();
     to.i16(header.api_key);
     to.i16(header.api_version);
     to.i32(header.correlation_id);
@@ -99,7 +97,7 @@ pub fn request_frame(request: &Request, header: &RequestHeader) -> Result<Vec<By
         write_tagged(&mut to, Vec::new(), &[]);
     }
     request.write(&mut to, version);
-    with_length(to)
+    to.finish()
 }
 
 /// Encodes a response with its length prefix.
@@ -110,13 +108,13 @@ pub fn response_frame(
 ) -> Result<Vec<Bytes>, EncodeError> {
     let key = response.api_key();
     let version = key.version(version);
-    let mut to = Writer::with_capacity(256);
+    let mut to = Writer::framed();
     to.i32(correlation_id);
     if version.flexible && key != ApiKey::ApiVersions {
         write_tagged(&mut to, Vec::new(), &[]);
     }
     response.write(&mut to, version);
-    with_length(to)
+    to.finish()
 }
 
 /// Reads the header of a response to a request of `key` and `version`: its correlation id.
@@ -130,12 +128,4 @@ pub fn read_response_header(
         read_tagged(from, |_, _| Ok(false))?;
     }
     Ok(correlation_id)
-}
-
-fn with_length(body: Writer) -> Result<Vec<Bytes>, EncodeError> {
-    let length = i32::try_from(body.len()).map_err(|_| EncodeError::TooLong(body.len()))?;
-    let mut framed = Writer::with_capacity(body.len().min(4096) + LENGTH_BYTES);
-    framed.i32(length);
-    framed.append(body);
-    framed.finish()
 }

@@ -7,6 +7,7 @@
 //!     pub struct Name {
 //!         field: Type [since..],            // present from version `since` on
 //!         gone: Type [0..=3] = default,     // with a default other than `Default::default()`
+//!         late: Option<Type> [0..; null 7..], // null only in these versions; an error in others
 //!     } tagged {
 //!         0 extra: Type [12..],             // tagged field number 0 in flexible versions
 //!     }
@@ -20,16 +21,23 @@ macro_rules! message {
     ($(
         $(#[$meta:meta])*
         pub struct $name:ident {
-            $( $(#[$field_meta:meta])* $field:ident: $ty:ty [$range:expr] $(= $default:expr)?, )*
+            $(
+                $(#[$field_meta:meta])*
+                $field:ident: $ty:ty [$range:expr $(; null $null:expr)?] $(= $default:expr)?,
+            )*
         } $( tagged {
-            $( $tag:literal $tagged:ident: $tagged_ty:ty [$tagged_range:expr] $(= $tagged_default:expr)?, )*
+            $(
+                $(#[$tagged_meta:meta])*
+                $tag:literal $tagged:ident: $tagged_ty:ty [$tagged_range:expr]
+                    $(= $tagged_default:expr)?,
+            )*
         } )?
     )*) => { $(
         $(#[$meta])*
         #[derive(Clone, PartialEq, Debug)]
         pub struct $name {
             $( $(#[$field_meta])* pub $field: $ty, )*
-            $( $( pub $tagged: $tagged_ty, )* )?
+            $( $( $(#[$tagged_meta])* pub $tagged: $tagged_ty, )* )?
             /// Tagged fields this version does not know.
             pub unknown_fields: Vec<$crate::wire::primitive::UnknownField>,
         }
@@ -55,6 +63,9 @@ macro_rules! message {
                 let mut value = Self::default();
                 $( if ($range).contains(&version.number) {
                     value.$field = $crate::wire::primitive::Wire::read(from, version)?;
+                    $( if value.$field.is_none() && !($null).contains(&version.number) {
+                        return Err($crate::wire::DecodeError::UnexpectedNull);
+                    } )?
                 } )*
                 if version.flexible {
                     value.unknown_fields =
@@ -75,6 +86,9 @@ macro_rules! message {
             #[allow(unused_mut, unused_variables, clippy::reversed_empty_ranges)]
             fn write(&self, to: &mut $crate::wire::Writer, version: $crate::wire::Version) {
                 $( if ($range).contains(&version.number) {
+                    $( if self.$field.is_none() && !($null).contains(&version.number) {
+                        to.fail($crate::wire::EncodeError::UnexpectedNull);
+                    } )?
                     $crate::wire::primitive::Wire::write(&self.$field, to, version);
                 } )*
                 if version.flexible {
@@ -93,6 +107,31 @@ macro_rules! message {
                     )* )?
                     $crate::wire::primitive::write_tagged(to, known, &self.unknown_fields);
                 }
+            }
+        }
+
+        #[cfg(test)]
+        impl $crate::wire::arbitrary::Arbitrary for $name {
+            #[allow(unused_variables, clippy::reversed_empty_ranges)]
+            fn arbitrary(
+                dice: &mut $crate::wire::arbitrary::Dice,
+                version: $crate::wire::Version,
+            ) -> Self {
+                let mut value = Self::default();
+                $( if ($range).contains(&version.number) {
+                    value.$field = $crate::wire::arbitrary::Arbitrary::arbitrary(dice, version);
+                    $( if value.$field.is_none() && !($null).contains(&version.number) {
+                        value.$field = Some(Default::default());
+                    } )?
+                } )*
+                if version.flexible {
+                    $( $( if ($tagged_range).contains(&version.number) && dice.one_in(2) {
+                        value.$tagged =
+                            $crate::wire::arbitrary::Arbitrary::arbitrary(dice, version);
+                    } )* )?
+                    value.unknown_fields = $crate::wire::arbitrary::unknown_fields(dice);
+                }
+                value
             }
         }
     )* };

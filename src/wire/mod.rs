@@ -4,6 +4,8 @@
 //! cannot accept, and never allocates more than the bytes at hand can justify.
 
 pub mod api;
+#[cfg(test)]
+mod arbitrary;
 pub mod batch;
 pub mod frame;
 #[macro_use]
@@ -11,6 +13,8 @@ mod macros;
 pub mod message;
 pub mod primitive;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use api::{ApiKey, Request};

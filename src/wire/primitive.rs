@@ -173,20 +173,33 @@ impl Wire for Uuid {
     }
 }
 
-/// Width of a length in versions that are not flexible.
+/// Width of a length in versions that are not flexible. It bounds the length in all versions, so
+/// that a name taken in one version can be given back in another.
 #[derive(Clone, Copy)]
 enum Width {
     Short,
     Long,
 }
 
+impl Width {
+    fn holds(self, length: u32) -> bool {
+        match self {
+            Self::Short => i16::try_from(length).is_ok(),
+            Self::Long => i32::try_from(length).is_ok(),
+        }
+    }
+}
+
 /// Reads a length; `None` is null.
 fn read_length(from: &mut Reader, v: Version, width: Width) -> Result<Option<usize>, DecodeError> {
     if v.flexible {
-        let coded = from.unsigned_varint()?;
-        return Ok(coded
-            .checked_sub(1)
-            .map(|n| usize::try_from(n).unwrap_or(usize::MAX)));
+        let Some(length) = from.unsigned_varint()?.checked_sub(1) else {
+            return Ok(None);
+        };
+        return match width.holds(length) {
+            true => Ok(Some(usize::try_from(length).unwrap_or(usize::MAX))),
+            false => Err(DecodeError::BadLength(i64::from(length))),
+        };
     }
     let length = match width {
         Width::Short => i64::from(from.i16()?),
@@ -203,7 +216,7 @@ fn read_length(from: &mut Reader, v: Version, width: Width) -> Result<Option<usi
 fn write_length(to: &mut Writer, v: Version, width: Width, length: usize) {
     if v.flexible {
         match u32::try_from(length) {
-            Ok(length) if length < u32::MAX => to.unsigned_varint(length + 1),
+            Ok(length) if width.holds(length) => to.unsigned_varint(length + 1),
             _ => to.fail(EncodeError::TooLong(length)),
         }
         return;

@@ -11,15 +11,25 @@ pub enum EncodeError {
     UnexpectedNull,
 }
 
+/// Bytes of the length prefix of a frame.
+pub const LENGTH_BYTES: usize = 4;
+
+/// First allocation of a frame; enough for most headers and small bodies.
+const FRAME_BYTES: usize = 256;
+
 /// Byte strings from this size on are handed over as slices of their own instead of being copied.
 const SHARE_BYTES_MIN: usize = 1024;
 
-/// Collects encoded bytes. Writing never fails at once: the first error is kept and returned by
+/// Collects encoded bytes; [`Writer::framed`] puts their length in front. Writing never fails at once: the first error is kept and returned by
 /// [`Writer::finish`].
 #[derive(Debug, Default)]
 pub struct Writer {
     done: Vec<Bytes>,
     done_bytes: usize,
+    /// The slice with the length prefix, once other slices follow it; its place in `done` is the
+    /// first.
+    head: Option<BytesMut>,
+    framed: bool,
     tail: BytesMut,
     error: Option<EncodeError>,
 }
@@ -33,7 +43,16 @@ impl Writer {
         }
     }
 
-    /// Bytes written so far.
+    /// A writer whose output begins with its length (without the prefix itself) as 4 bytes.
+    #[must_use]
+    pub fn framed() -> Self {
+        let mut framed = Self::with_capacity(FRAME_BYTES);
+        framed.framed = true;
+        framed.i32(0);
+        framed
+    }
+
+    /// Bytes written so far, a length prefix included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.done_bytes + self.tail.len()
@@ -114,6 +133,7 @@ impl Writer {
 
     /// Appends all that `other` holds.
     pub fn append(&mut self, mut other: Self) {
+        debug_assert!(!other.framed, "a frame is not a part of another");
         if let Some(error) = other.error {
             self.fail(error);
         }
@@ -132,7 +152,16 @@ impl Writer {
         if let Some(error) = self.error {
             return Err(error);
         }
+        if self.framed {
+            let body = self.len() - LENGTH_BYTES;
+            let length = i32::try_from(body).map_err(|_| EncodeError::TooLong(body))?;
+            let first = self.head.as_mut().unwrap_or(&mut self.tail);
+            first[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+        }
         self.close_tail();
+        if let Some(head) = self.head {
+            self.done[0] = head.freeze();
+        }
         Ok(self.done)
     }
 
@@ -157,7 +186,13 @@ impl Writer {
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
             self.done_bytes += self.tail.len();
-            self.done.push(self.tail.split().freeze());
+            let closed = self.tail.split();
+            if self.framed && self.done.is_empty() {
+                self.head = Some(closed);
+                self.done.push(Bytes::new());
+            } else {
+                self.done.push(closed.freeze());
+            }
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use crate::types::{
+    ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp,
+};
 
 /// Bytes of a batch before its records.
 pub const HEADER_BYTES: usize = 61;
@@ -42,6 +44,28 @@ pub enum BatchError {
     TooLarge(usize),
     #[error("record {index}: {reason}")]
     BadRecord { index: usize, reason: &'static str },
+    #[error("record {index} has no key, which its topic requires")]
+    MissingKey { index: usize },
+}
+
+impl BatchError {
+    /// What a producer is told. Damage in transit is worth a retry; what the producer made that
+    /// way is not.
+    #[must_use]
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            Self::Truncated { .. } | Self::BadLength(_) | Self::BadCrc { .. } => {
+                ErrorCode::CorruptMessage
+            }
+            Self::TooLarge(_) => ErrorCode::MessageTooLarge,
+            Self::UnsupportedMagic(_)
+            | Self::BadCount { .. }
+            | Self::UnknownCompression(_)
+            | Self::Decompress(_)
+            | Self::BadRecord { .. }
+            | Self::MissingKey { .. } => ErrorCode::InvalidRecord,
+        }
+    }
 }
 
 /// How the records of a batch are compressed (attribute bits 0 to 2).
@@ -115,6 +139,16 @@ impl Attributes {
     #[must_use]
     pub fn is_transactional(self) -> bool {
         self.0 & Self::TRANSACTIONAL != 0
+    }
+
+    #[must_use]
+    pub fn with_transactional(self) -> Self {
+        Self(self.0 | Self::TRANSACTIONAL)
+    }
+
+    #[must_use]
+    pub fn with_control(self) -> Self {
+        Self(self.0 | Self::CONTROL)
     }
 
     #[must_use]
@@ -196,7 +230,7 @@ impl BatchHeader {
     }
 
     /// Appends the 61 bytes of this header.
-    pub fn write(&self, to: &mut BytesMut) {
+    pub fn write(&self, to: &mut impl BufMut) {
         to.put_i64(self.base_offset.0);
         to.put_i32(self.batch_length);
         to.put_i32(self.leader_epoch.0);
@@ -267,7 +301,9 @@ impl RecordBatch {
                 computed,
             });
         }
-        if header.record_count < 0 || header.last_offset_delta < 0 {
+        let fits = header.last_offset_delta >= 0
+            && i64::from(header.record_count) <= i64::from(header.last_offset_delta) + 1;
+        if header.record_count < 0 || !fits {
             let BatchHeader {
                 record_count: count,
                 last_offset_delta,
@@ -284,19 +320,49 @@ impl RecordBatch {
 
     /// Finishes a batch from its header and its (compressed) records: sets length and CRC.
     #[must_use]
-    pub fn seal(mut header: BatchHeader, records: &[u8]) -> Self {
-        let length = HEADER_BYTES - LOG_OVERHEAD_BYTES + records.len();
+    pub fn seal(header: BatchHeader, records: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + records.len());
+        bytes.resize(HEADER_BYTES, 0);
+        bytes.extend_from_slice(records);
+        Self::seal_in_place(header, bytes)
+    }
+
+    /// Like [`RecordBatch::seal`], for records that already lie behind [`HEADER_BYTES`] of room.
+    pub(super) fn seal_in_place(mut header: BatchHeader, mut bytes: Vec<u8>) -> Self {
+        let length = bytes.len() - LOG_OVERHEAD_BYTES;
         header.batch_length = i32::try_from(length).expect("batches are bounded far below 2 GiB");
         header.crc = 0;
-        let mut bytes = BytesMut::with_capacity(HEADER_BYTES + records.len());
-        header.write(&mut bytes);
-        bytes.put_slice(records);
+        header.write(&mut &mut bytes[..HEADER_BYTES]);
         header.crc = crc32c::crc32c(&bytes[CRC_COVERS_FROM..]);
         bytes[MAGIC_AT + 1..CRC_COVERS_FROM].copy_from_slice(&header.crc.to_be_bytes());
         Self {
             header,
-            bytes: bytes.freeze(),
+            bytes: Bytes::from(bytes),
         }
+    }
+
+    /// The same records with the time of their arrival in the log for a timestamp (topics with
+    /// `message.timestamp.type=LogAppendTime`). The CRC covers it, so the bytes are copied.
+    #[must_use]
+    pub fn with_log_append_time(&self, now: Timestamp) -> Self {
+        let attributes = self.header.attributes;
+        let header = BatchHeader {
+            attributes: attributes.with_timestamp_type(TimestampType::LogAppendTime),
+            max_timestamp: now,
+            ..self.header
+        };
+        Self::seal(header, &self.bytes[HEADER_BYTES..])
+    }
+
+    /// The same batch with another largest timestamp, for producers that state a wrong one. The
+    /// CRC covers it, so the bytes are copied.
+    #[must_use]
+    pub fn with_max_timestamp(&self, max_timestamp: Timestamp) -> Self {
+        let header = BatchHeader {
+            max_timestamp,
+            ..self.header
+        };
+        Self::seal(header, &self.bytes[HEADER_BYTES..])
     }
 
     /// The same batch at another place of the log: base offset and leader epoch are set, the rest

@@ -4,9 +4,18 @@
 //! everything from the attributes on, so the two fields a broker assigns (base offset and leader
 //! epoch) can be set without touching it; see [`RecordBatch::placed`].
 
+mod builder;
+mod compress;
 mod header;
+mod lz4;
+mod record;
+#[cfg(test)]
+mod tests;
+mod xxhash;
 
+pub use builder::BatchBuilder;
 pub use header::{
     Attributes, BatchError, BatchHeader, Compression, HEADER_BYTES, LOG_OVERHEAD_BYTES,
     RecordBatch, TimestampType, UNCOMPRESSED_MAX,
 };
+pub use record::{CheckedRecords, Record, RecordIter};

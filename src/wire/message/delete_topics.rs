@@ -21,7 +21,7 @@ message! {
     }
 
     pub struct DeletableTopicResult {
-        name: Option<Str> [0..] = Some(Default::default()),
+        name: Option<Str> [0..; null 6..] = Some(Default::default()),
         topic_id: Uuid [6..],
         error_code: i16 [0..],
         error_message: Option<Str> [5..],

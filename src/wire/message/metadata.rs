@@ -5,7 +5,7 @@ use crate::wire::primitive::Str;
 
 message! {
     pub struct MetadataRequest {
-        topics: Option<Vec<MetadataRequestTopic>> [0..] = Some(Default::default()),
+        topics: Option<Vec<MetadataRequestTopic>> [0..; null 1..] = Some(Default::default()),
         allow_auto_topic_creation: bool [4..] = true,
         include_cluster_authorized_operations: bool [8..=10],
         include_topic_authorized_operations: bool [8..],
@@ -13,7 +13,7 @@ message! {
 
     pub struct MetadataRequestTopic {
         topic_id: Uuid [10..],
-        name: Option<Str> [0..] = Some(Default::default()),
+        name: Option<Str> [0..; null 10..] = Some(Default::default()),
     }
 
     pub struct MetadataResponse {
@@ -35,7 +35,7 @@ message! {
 
     pub struct MetadataResponseTopic {
         error_code: i16 [0..],
-        name: Option<Str> [0..] = Some(Default::default()),
+        name: Option<Str> [0..; null 12..] = Some(Default::default()),
         topic_id: Uuid [10..],
         is_internal: bool [1..],
         partitions: Vec<MetadataResponsePartition> [0..],

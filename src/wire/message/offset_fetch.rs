@@ -6,7 +6,7 @@ use crate::wire::primitive::Str;
 message! {
     pub struct OffsetFetchRequest {
         group_id: Str [0..=7],
-        topics: Option<Vec<OffsetFetchRequestTopic>> [0..=7] = Some(Default::default()),
+        topics: Option<Vec<OffsetFetchRequestTopic>> [0..=7; null 2..] = Some(Default::default()),
         groups: Vec<OffsetFetchRequestGroup> [8..],
         require_stable: bool [7..],
     }
