@@ -1,1 +1,2 @@
 //! Integration tests: real sockets, real disks, real clients. One binary, one module a subject.
+mod env_conformance;

@@ -7,14 +7,22 @@
 //! | --- | --- |
 //! | `write_at`, `truncate` completed | perhaps, in any part and any order, by pieces of 512 bytes; the rest reads as before, or as zeros where the file grew |
 //! | `File::sync` completed without error | every write and truncate of that file *called* before `sync` was called |
-//! | `File::sync` failed | nothing is known of what was written since the last good `sync`; a later good `sync` says nothing about it |
+//! | `File::sync` failed | nothing is known of what was changed since the last good `sync` |
 //! | `open` that created, `rename`, `remove`, `create_dir` completed | perhaps |
-//! | `sync_dir(d)` completed | every creation, rename and removal *in* `d` called before it |
+//! | `sync_dir(d)` completed | every creation, rename and removal *in* `d` *completed* before it was called |
 //!
 //! **Order.** Calls on one [`File`] take effect in the order they were called (not polled, not
 //! awaited): a caller may call `write_at` and then `sync` and await only the `sync`, whose success
 //! implies that the write was carried out and durable, and whose failure may be the write's.
-//! Calls on different files are unordered until awaited.
+//! Calls on different files and on directories are unordered until awaited. A path has one handle
+//! that writes at a time.
+//!
+//! **A failure stays.** After a failed write, truncate or sync, the bytes from some offset on are in
+//! doubt: of a write its first, of a truncate its length, of a sync the lowest changed since the last
+//! good one. Every later `sync` of that handle fails, with the first error's kind, until a `truncate`
+//! to that offset or below has succeeded: no caller can mistake a second `sync` for a cure (the
+//! kernel forgets an error once told). Opening the file anew also begins afresh: only for a reader
+//! that checks what it finds.
 //!
 //! **A call happens.** Dropping the returned future cancels nothing.
 //!
@@ -82,7 +90,7 @@ pub trait Disk: Send + Sync + 'static {
     /// Removes a directory with all that is in it.
     fn remove_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 
-    /// Makes creations, renames and removals in `dir` durable.
+    /// Makes creations, renames and removals in `dir` durable: those completed before the call.
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 
     /// Takes `path` as this process's own until the guard is dropped or the process ends in any
@@ -99,7 +107,8 @@ pub trait LockGuard: Send + Sync {
 
 /// An open file.
 pub trait File: Send + Sync + 'static {
-    /// Current length in bytes, counting every write called so far.
+    /// Current length in bytes, counting every write and truncate called so far on this handle.
+    /// After one failed the length is what the file then has.
     fn len(&self) -> BoxFuture<'_, io::Result<u64>>;
 
     /// Up to `len` bytes from `pos`: fewer only where the file ends. Sees every write that

@@ -20,6 +20,23 @@ impl Rng {
         Self(ChaCha8Rng::from_seed(seed))
     }
 
+    /// Stream number `count` for `purpose` out of `root`: the same for the same three, unrelated
+    /// for any others.
+    #[must_use]
+    pub fn derived(root: [u8; 32], purpose: &str, count: u64) -> Self {
+        // FNV-1a: purposes are a handful of names in the source, which it tells apart.
+        let name = purpose
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        let mut named = ChaCha8Rng::from_seed(root);
+        named.set_stream(name);
+        let mut counted = ChaCha8Rng::from_seed(Self(named).bytes());
+        counted.set_stream(count);
+        Self::from_seed(Self(counted).bytes())
+    }
+
     pub fn u64(&mut self) -> u64 {
         self.0.next_u64()
     }

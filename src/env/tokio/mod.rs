@@ -1,1 +1,86 @@
-//! Production: the five seams on tokio and the operating system.
+//! The production `Env`: tokio, the operating system's sockets and files, and a pool of threads
+//! that write logs.
+//!
+//! The only place in the library that touches the operating system.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this module is what the other modules call instead"
+)]
+
+mod clock;
+mod disk;
+mod entropy;
+mod net;
+mod stats;
+mod task;
+mod writer;
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use ::tokio::runtime::Handle;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+pub use stats::DiskStats;
+
+use super::Env;
+
+/// How to build the production `Env`. The default suits a broker.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Threads that write and sync files; `None`: twice the cores, at most 4.
+    pub disk_writers: Option<NonZeroUsize>,
+    /// Where randomness comes from; `None`: the operating system. Fixed only in tests.
+    pub entropy_seed: Option<[u8; 32]>,
+    /// Counters the disk keeps: hold a clone to read them.
+    pub disk_stats: Arc<DiskStats>,
+}
+
+/// Builds an `Env` on the tokio runtime this is called in, with its timers and sockets enabled.
+///
+/// # Errors
+/// The operating system gives no thread or no randomness.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn env(options: Options) -> io::Result<Env> {
+    let runtime = Handle::current();
+    let writers = options.disk_writers.unwrap_or_else(default_disk_writers);
+    Ok(Env {
+        clock: Arc::new(clock::SystemClock::start()),
+        net: Arc::new(net::TcpNet),
+        disk: Arc::new(disk::FileDisk::start(
+            runtime.clone(),
+            writers,
+            options.disk_stats,
+        )?),
+        tasks: Arc::new(task::RuntimeTasks::new(runtime)),
+        entropy: Arc::new(entropy::SeededEntropy::new(options.entropy_seed)?),
+    })
+}
+
+/// Raises this process's limit of open files as far as it may, and gives the limit that then
+/// holds (`None`: no limit). A broker holds a few files per partition and one socket per client.
+///
+/// # Errors
+/// The operating system refuses.
+pub fn raise_file_limit() -> io::Result<Option<u64>> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            },
+        )?;
+    }
+    Ok(limit.maximum)
+}
+
+fn default_disk_writers() -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new((cores * 2).min(4)).unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,1 +1,0 @@
-//! What every `Env` must show, as tests that both implementations run.
