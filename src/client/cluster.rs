@@ -27,8 +27,10 @@ use crate::wire::{Request, Str};
 pub enum Lane {
     /// Metadata, admin and offsets.
     Control,
-    /// Produce and Fetch.
+    /// Produce.
     Data,
+    /// Fetch.
+    Fetch,
     /// JoinGroup, SyncGroup, Heartbeat.
     Group,
 }
@@ -286,7 +288,7 @@ impl Cluster {
             setup_timeout: config.connection_setup_timeout,
             in_flight_max: match lane {
                 Lane::Data => config.max_in_flight,
-                Lane::Control | Lane::Group => 64,
+                Lane::Control | Lane::Fetch | Lane::Group => 64,
             },
             response_max: config
                 .receive_message_max_bytes

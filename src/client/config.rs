@@ -228,8 +228,6 @@ settings! {
     partition_assignment_strategy: Vec<Strategy> = "partition.assignment.strategy" "range,cooperative-sticky" strategies;
     /// Let brokers create topics that are asked for.
     allow_auto_create_topics: bool = "allow.auto.create.topics" "true" boolean;
-    /// Rack of this client; brokers may point it to a nearby replica.
-    client_rack: String = "client.rack" "" text;
 }
 
 impl ClientConfig {

@@ -66,6 +66,9 @@ struct Shared {
     task: Mutex<Option<Task>>,
 }
 
+/// The right to have one more call under way on a connection.
+pub struct CallPermit(OwnedSemaphorePermit);
+
 /// A request on its way. The outbox needs no bound of its own: each entry holds a permit.
 struct Outgoing {
     slices: Vec<Bytes>,
@@ -255,32 +258,39 @@ impl Connection {
         }
     }
 
-    /// Starts a call without waiting: `None` when as many calls are under way as may be. The
-    /// request is queued for the socket when this returns, so calls started one after another
-    /// arrive in that order.
-    pub fn try_start<R>(&self, request: R, cap: i16) -> Result<Option<PendingCall<R>>, ClientError>
-    where
-        R: ApiRequest + Into<Request>,
-    {
-        let version = self.version_of(R::KEY, cap)?;
-        let Ok(permit) = Arc::clone(&self.shared.in_flight).try_acquire_owned() else {
-            return Ok(None);
-        };
-        self.start_with(&request.into(), version, permit).map(Some)
+    /// Room for one more call; `None` when as many are under way as may be.
+    #[must_use]
+    pub fn try_permit(&self) -> Option<CallPermit> {
+        let permit = Arc::clone(&self.shared.in_flight).try_acquire_owned();
+        permit.ok().map(CallPermit)
     }
 
-    /// Sends a request that is never answered (Produce with acks=0); completes when it is queued
-    /// for the socket.
-    pub async fn tell<R>(&self, request: R, cap: i16) -> Result<(), ClientError>
+    /// Starts a call without waiting. The request is queued for the socket when this returns, so
+    /// calls started one after another arrive in that order.
+    pub fn start<R>(
+        &self,
+        permit: CallPermit,
+        request: R,
+        cap: i16,
+    ) -> Result<PendingCall<R>, ClientError>
     where
         R: ApiRequest + Into<Request>,
     {
         let version = self.version_of(R::KEY, cap)?;
-        let permit = self.permit().await?;
+        self.start_with(&request.into(), version, permit.0)
+    }
+
+    /// Sends a request that is never answered (Produce with acks=0): it is queued for the socket
+    /// when this returns, and its permit is held until it is written.
+    pub fn tell<R>(&self, permit: CallPermit, request: R, cap: i16) -> Result<(), ClientError>
+    where
+        R: ApiRequest + Into<Request>,
+    {
+        let version = self.version_of(R::KEY, cap)?;
         let (_, slices) = self.encode(&request.into(), version)?;
         let outgoing = Outgoing {
             slices,
-            permit,
+            permit: permit.0,
             waiting: None,
         };
         let sent = self.shared.outbox.send(outgoing);

@@ -28,3 +28,7 @@ pub use config::{Acks, ClientConfig, ConfigError, Isolation, OffsetReset, Strate
 pub use connection::{ApiRanges, Connection, ConnectionOptions, PendingCall};
 pub use error::{ApiError, ClientError};
 pub use metadata::{BrokerView, ClusterView, PartitionView, TopicView};
+pub use producer::{
+    Delivery, DeliveryError, Outcome, Producer, ProducerRecord, RecordMetadata, murmur2,
+    partition_of_key,
+};
