@@ -26,6 +26,7 @@ pub use admin::Admin;
 pub use cluster::{Cluster, Lane, Topics};
 pub use config::{Acks, ClientConfig, ConfigError, Isolation, OffsetReset, Strategy};
 pub use connection::{ApiRanges, Connection, ConnectionOptions, PendingCall};
+pub use consumer::{Consumer, ConsumerRecord, RebalanceEvent};
 pub use error::{ApiError, ClientError};
 pub use metadata::{BrokerView, ClusterView, PartitionView, TopicView};
 pub use producer::{

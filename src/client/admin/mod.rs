@@ -9,7 +9,7 @@
 
 mod brokers;
 mod configs;
-mod group_offsets;
+pub(crate) mod group_offsets;
 mod groups;
 mod offsets;
 mod topics;
