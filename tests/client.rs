@@ -1,5 +1,9 @@
 //! Klamm's own client against any cluster that speaks the Kafka protocol, named by `BOOTSTRAP`
 //! (`host:port`). Without it these tests say so and pass.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the environment says which cluster to test"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -27,10 +31,11 @@ fn with_cluster<F: Future<Output = ()>>(body: impl FnOnce(Fixture) -> F) {
         .expect("a runtime");
     runtime.block_on(async {
         let env = klamm::env::tokio::env(Default::default()).expect("an env");
+        let clock = env.clone();
         let run = env.entropy.stream("test").u64();
         let fixture = Fixture { env, servers, run };
         let limit = Duration::from_secs(90);
-        let done = tokio::time::timeout(limit, body(fixture)).await;
+        let done = clock.timeout(limit, body(fixture)).await;
         done.expect("the test ends in time");
     });
 }
