@@ -183,7 +183,8 @@ impl BrokerProcess {
         kill_process(self.process_id(), signal).expect("a child of ours can be signalled");
     }
 
-    fn process_id(&self) -> Pid {
+    /// The id of the running process.
+    pub fn process_id(&self) -> Pid {
         Pid::from_child(self.child.as_ref().expect("the broker was started"))
     }
 
