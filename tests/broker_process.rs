@@ -1,8 +1,8 @@
-//! A broker as users run it: the built `klamm` binary in a process of its own, on loopback, with its
-//! data in a temporary directory.
+//! A broker as users run it: the built `klamm` binary in a process of its own, on loopback, its data
+//! in a temporary directory.
 //!
-//! Promises: a [`BrokerProcess`] never outlives its value (dropping it kills the process), keeps its
-//! ports and data across `kill9`, `sigterm` and `restart`, and keeps every line the process wrote.
+//! Promises: a [`BrokerProcess`] never outlives its value (dropping it kills the process), keeps
+//! its ports and data across `kill9`, `sigterm` and `restart`, and keeps what the process wrote.
 //! When the test that owns it panics, the last lines of that output are printed.
 
 #![allow(
