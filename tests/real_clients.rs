@@ -231,7 +231,8 @@ fn last_line(output: &str) -> &str {
     output.lines().next_back().unwrap_or("no output")
 }
 
-/// Prints a line past the test runner's capture: a skipped suite must be seen.
+/// Prints a line past the test runner's capture: a skipped suite must be seen. The runner may be in
+/// the middle of a line of its own.
 fn visible(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "\n{line}");
 }
