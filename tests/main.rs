@@ -2,5 +2,6 @@
 
 mod broker_process;
 mod env_conformance;
+mod log_recovery;
 mod tidy;
 mod wire;
