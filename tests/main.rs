@@ -3,6 +3,7 @@
 mod broker_process;
 mod client;
 mod env_conformance;
+mod log_recovery;
 mod real_clients;
 mod tidy;
 mod wire;
