@@ -10,7 +10,8 @@ pub mod config;
 pub mod env;
 pub mod wire;
 
-// L2: one log on a disk.
+// L2: one log on a disk, a client of a cluster.
+pub mod client;
 pub mod log;
 
 // L3: machines that decide, and their drivers.
