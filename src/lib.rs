@@ -10,7 +10,7 @@ pub mod config;
 pub mod env;
 pub mod wire;
 
-// L2: one log on a disk, a client of a cluster.
+// L2: one log on a disk; the protocol from the other side.
 pub mod client;
 pub mod log;
 

@@ -29,7 +29,10 @@ fn main() -> ExitCode {
 
 fn run_command(command: cli::Command) -> ExitCode {
     tracing_to_stderr(LogFormat::Pretty, "warn");
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(FAILED, &format!("no threads to run on: {error}")),
     };
@@ -79,7 +82,10 @@ fn load(options: &NodeOptions) -> Result<Loaded, String> {
                 .map_err(|error| format!("{} cannot be read: {error}", path.display()))?,
         ),
     };
-    let overrides = options.overrides.iter().map(|o| (o.key.clone(), o.value.clone()));
+    let overrides = options
+        .overrides
+        .iter()
+        .map(|o| (o.key.clone(), o.value.clone()));
     BrokerConfig::load(file.as_deref(), std::env::vars(), overrides)
         .map_err(|errors| errors.to_string())
 }
@@ -91,9 +97,10 @@ async fn serve(config: BrokerConfig) -> ExitCode {
         Ok(env) => env,
         Err(error) => return fail(FAILED, &error.to_string()),
     };
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         return fail(FAILED, "signals cannot be heard");
     };
     let started = tokio::select! {
@@ -122,7 +129,10 @@ async fn serve(config: BrokerConfig) -> ExitCode {
 fn tracing_to_stderr(format: LogFormat, level: &str) {
     use tracing_subscriber::fmt;
     let level = level.parse().unwrap_or(tracing::Level::INFO);
-    let builder = fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    let builder = fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Pretty => {

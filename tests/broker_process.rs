@@ -1,8 +1,8 @@
-//! A broker as users run it: the built `klamm` binary in a process of its own, on loopback, with its
-//! data in a temporary directory.
+//! A broker as users run it: the built `klamm` binary in a process of its own, on loopback, its data
+//! in a temporary directory.
 //!
-//! Promises: a [`BrokerProcess`] never outlives its value (dropping it kills the process), keeps its
-//! ports and data across `kill9`, `sigterm` and `restart`, and keeps every line the process wrote.
+//! Promises: a [`BrokerProcess`] never outlives its value (dropping it kills the process), keeps
+//! its ports and data across `kill9`, `sigterm` and `restart`, and keeps what the process wrote.
 //! When the test that owns it panics, the last lines of that output are printed.
 
 #![allow(
@@ -183,7 +183,8 @@ impl BrokerProcess {
         kill_process(self.process_id(), signal).expect("a child of ours can be signalled");
     }
 
-    fn process_id(&self) -> Pid {
+    /// The id of the running process.
+    pub fn process_id(&self) -> Pid {
         Pid::from_child(self.child.as_ref().expect("the broker was started"))
     }
 

@@ -26,8 +26,12 @@ const LAYERS: &[(&str, usize)] = &[
 ];
 
 /// Neighbours of one layer that may be used all the same: who, whom.
-const NEIGHBOURS: &[(&str, &str)] =
-    &[("group", "coordinator"), ("config", "wire"), ("replication", "log"), ("client", "config")];
+const NEIGHBOURS: &[(&str, &str)] = &[
+    ("group", "coordinator"),
+    ("config", "wire"),
+    ("replication", "log"),
+    ("client", "config"),
+];
 
 /// Modules of the decision layer that may wait and touch the world: drivers, nothing else.
 const DRIVERS: &[&str] = &[
@@ -35,9 +39,8 @@ const DRIVERS: &[&str] = &[
     "replication/replica.rs",
     "replication/view.rs",
     "controller/driver.rs",
-    "controller/local.rs",
-    "controller/quorum.rs",
-    "controller/snapshot_file.rs",
+    "controller/local/mod.rs",
+    "controller/local/store.rs",
     "coordinator/driver.rs",
     "group/mod.rs",
     "group/handle.rs",
@@ -68,12 +71,18 @@ impl Source {
             .lines()
             .zip(self.text.lines().skip(1))
             .position(|(one, next)| one == "#[cfg(test)]" && next == "mod tests {");
-        let lines = self.text.lines().enumerate().map(|(at, line)| (at + 1, line));
+        let lines = self
+            .text
+            .lines()
+            .enumerate()
+            .map(|(at, line)| (at + 1, line));
         lines.take(end.unwrap_or(usize::MAX)).collect()
     }
 
     fn code_without_comments(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.code().into_iter().filter(|(_, line)| !line.trim_start().starts_with("//"))
+        self.code()
+            .into_iter()
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
 }
 
@@ -91,7 +100,10 @@ fn sources(below: &[&str]) -> Vec<Source> {
                 dirs.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).expect("source is UTF-8");
-                let path = path.strip_prefix(root()).expect("below the root").to_owned();
+                let path = path
+                    .strip_prefix(root())
+                    .expect("below the root")
+                    .to_owned();
                 found.push(Source { path, text });
             }
         }
@@ -110,7 +122,11 @@ fn none(violations: &BTreeMap<(PathBuf, usize), String>) {
     for ((path, line), what) in violations {
         writeln!(text, "{}:{line}: {what}", path.display()).expect("writing to a string");
     }
-    assert!(violations.is_empty(), "{} violations:\n{text}", violations.len());
+    assert!(
+        violations.is_empty(),
+        "{} violations:\n{text}",
+        violations.len()
+    );
 }
 
 #[test]
@@ -159,7 +175,14 @@ fn functions_stay_small() {
 
 fn is_function(line: &str) -> bool {
     let mut rest = line.trim_start();
-    for prefix in ["pub ", "pub(super) ", "pub(crate) ", "const ", "async ", "unsafe "] {
+    for prefix in [
+        "pub ",
+        "pub(super) ",
+        "pub(crate) ",
+        "const ",
+        "async ",
+        "unsafe ",
+    ] {
         rest = rest.strip_prefix(prefix).unwrap_or(rest);
     }
     rest.starts_with("fn ")
@@ -188,7 +211,12 @@ fn layers_only_look_down() {
     let layers: BTreeMap<&str, usize> = LAYERS.iter().copied().collect();
     let mut violations = BTreeMap::new();
     for source in sources(&["src"]) {
-        let module = source.path.components().nth(1).expect("below src").as_os_str();
+        let module = source
+            .path
+            .components()
+            .nth(1)
+            .expect("below src")
+            .as_os_str();
         let module = module.to_string_lossy().trim_end_matches(".rs").to_owned();
         if module == "lib" || module == "main" {
             continue;
@@ -198,9 +226,13 @@ fn layers_only_look_down() {
             .unwrap_or_else(|| panic!("src/{module} has no layer: add it to LAYERS"));
         for (number, line) in source.code_without_comments() {
             for used in line.split("crate::").skip(1) {
-                let used: String =
-                    used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                let Some(layer) = layers.get(used.as_str()) else { continue };
+                let used: String = used
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                let Some(layer) = layers.get(used.as_str()) else {
+                    continue;
+                };
                 let fine = *layer < own
                     || used == module
                     || NEIGHBOURS.contains(&(module.as_str(), used.as_str()));
@@ -217,9 +249,18 @@ fn layers_only_look_down() {
 #[test]
 fn machines_do_not_wait() {
     let mut violations = BTreeMap::new();
-    let folders = ["src/replication", "src/controller", "src/coordinator", "src/group"];
+    let folders = [
+        "src/replication",
+        "src/controller",
+        "src/coordinator",
+        "src/group",
+    ];
     for source in sources(&folders) {
-        let path = source.path.to_string_lossy().trim_start_matches("src/").to_owned();
+        let path = source
+            .path
+            .to_string_lossy()
+            .trim_start_matches("src/")
+            .to_owned();
         if DRIVERS.contains(&path.as_str()) || source.is_test() {
             continue;
         }
@@ -237,7 +278,12 @@ fn machines_do_not_wait() {
 #[test]
 fn nothing_is_left_unfinished_or_unordered() {
     let mut violations = BTreeMap::new();
-    let unfinished = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), "dbg!("];
+    let unfinished = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        "dbg!(",
+    ];
     for source in all() {
         let mut previous = "";
         for (number, line) in source.text.lines().enumerate() {
@@ -261,13 +307,20 @@ fn nothing_is_left_unfinished_or_unordered() {
 fn names_say_something() {
     let mut violations = BTreeMap::new();
     for source in sources(&["src", "sim", "jepsen"]) {
-        let stem = source.path.file_stem().expect("a file").to_string_lossy().to_lowercase();
+        let stem = source
+            .path
+            .file_stem()
+            .expect("a file")
+            .to_string_lossy()
+            .to_lowercase();
         if EMPTY_WORDS.contains(&stem.as_str()) {
             violations.insert((source.path.clone(), 0), format!("a file named {stem}"));
         }
         for (number, line) in source.code_without_comments() {
             let declares = ["struct ", "enum ", "trait ", "mod ", "fn "];
-            let Some(at) = declares.iter().find_map(|word| line.find(word).map(|i| i + word.len()))
+            let Some(at) = declares
+                .iter()
+                .find_map(|word| line.find(word).map(|i| i + word.len()))
             else {
                 continue;
             };
@@ -302,12 +355,32 @@ fn every_source_starts_with_what_it_is() {
 #[test]
 fn the_top_level_holds_what_it_should() {
     let allowed = [
-        ".cargo", ".ci", ".git", ".gitignore", "Cargo.lock", "Cargo.toml", "LICENSE", "README.md",
-        "corpus", "docs", "jepsen", "klamm-data", "sim", "src", "target", "tests",
+        ".cargo",
+        ".ci",
+        ".git",
+        ".gitignore",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "corpus",
+        "docs",
+        "jepsen",
+        "klamm-data",
+        "sim",
+        "src",
+        "target",
+        "tests",
     ];
     let mut extra: Vec<String> = fs::read_dir(root())
         .expect("the root can be listed")
-        .map(|entry| entry.expect("listed").file_name().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .expect("listed")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
         .filter(|name| !allowed.contains(&name.as_str()))
         .collect();
     extra.sort();

@@ -11,15 +11,14 @@ use crate::wire::batch::{BatchBuilder, BatchError, Compression, RecordBatch, Tim
 const ZSTD_SINCE: i16 = 7;
 
 fn refused(code: ErrorCode, reason: impl Into<String>) -> AppendRefused {
-    AppendRefused { code, reason: reason.into() }
+    AppendRefused {
+        code,
+        reason: reason.into(),
+    }
 }
 
 /// Checks `acks` against the topic's `min.insync.replicas` and the replicas in sync.
-pub fn check_acks(
-    acks: i16,
-    config: &TopicConfig,
-    in_sync: usize,
-) -> Result<(), AppendRefused> {
+pub fn check_acks(acks: i16, config: &TopicConfig, in_sync: usize) -> Result<(), AppendRefused> {
     match acks {
         0 | 1 => Ok(()),
         -1 if in_sync >= config.min_insync_replicas => Ok(()),
@@ -46,17 +45,26 @@ pub fn check_batch(
 ) -> Result<RecordBatch, AppendRefused> {
     let size = records.len();
     if size == 0 {
-        return Err(refused(ErrorCode::InvalidRecord, "no record batch for the partition"));
+        return Err(refused(
+            ErrorCode::InvalidRecord,
+            "no record batch for the partition",
+        ));
     }
     let mut batch = RecordBatch::split_first(&mut records)
         .map_err(|error| refused(error.error_code(), error.to_string()))?;
     if !records.is_empty() {
-        return Err(refused(ErrorCode::InvalidRecord, "more than one batch for the partition"));
+        return Err(refused(
+            ErrorCode::InvalidRecord,
+            "more than one batch for the partition",
+        ));
     }
     if size > config.max_message_bytes {
         return Err(refused(
             ErrorCode::MessageTooLarge,
-            format!("a batch of {size} bytes, max.message.bytes is {}", config.max_message_bytes),
+            format!(
+                "a batch of {size} bytes, max.message.bytes is {}",
+                config.max_message_bytes
+            ),
         ));
     }
     check_header(&batch, produce_version)?;
@@ -89,7 +97,10 @@ fn check_header(batch: &RecordBatch, produce_version: i16) -> Result<(), AppendR
         return invalid("control batches are written by brokers only");
     }
     if header.attributes.is_transactional() {
-        return Err(refused(ErrorCode::InvalidTxnState, "transactions are not supported yet"));
+        return Err(refused(
+            ErrorCode::InvalidTxnState,
+            "transactions are not supported yet",
+        ));
     }
     if header.attributes.has_delete_horizon() {
         return invalid("the delete horizon is set by brokers only");
@@ -179,8 +190,11 @@ fn rebuild(batch: &RecordBatch, codec: Compression) -> Result<RecordBatch, Appen
         .leader_epoch(header.leader_epoch)
         .timestamp_type(header.attributes.timestamp_type());
     if header.has_producer() {
-        builder =
-            builder.producer(header.producer_id, header.producer_epoch, header.base_sequence);
+        builder = builder.producer(
+            header.producer_id,
+            header.producer_epoch,
+            header.base_sequence,
+        );
     }
     for record in batch.records().map_err(malformed)? {
         let record = record.map_err(malformed)?;

@@ -32,7 +32,10 @@ pub async fn take(env: &Env, dir: &LogDir) -> Result<Option<Ends>, CheckpointErr
         Err(error) => return Err(error),
     };
     let path = dir.path.join(NAME);
-    let io = |source| CheckpointError::Io { path: path.clone(), source };
+    let io = |source| CheckpointError::Io {
+        path: path.clone(),
+        source,
+    };
     env.disk.remove(&path).await.map_err(io)?;
     env.disk.sync_dir(&dir.path).await.map_err(io)?;
     Ok(ends)
@@ -40,7 +43,13 @@ pub async fn take(env: &Env, dir: &LogDir) -> Result<Option<Ends>, CheckpointErr
 
 /// Leaves the marker. To be called once every log is closed, and only if each was closed well.
 pub async fn leave(env: &Env, dir: &LogDir, ends: &Ends) -> Result<(), CheckpointError> {
-    checkpoint::write(&*env.disk, &dir.path, NAME, encode(dir.meta.directory_id, ends)).await
+    checkpoint::write(
+        &*env.disk,
+        &dir.path,
+        NAME,
+        encode(dir.meta.directory_id, ends),
+    )
+    .await
 }
 
 fn encode(directory_id: Uuid, ends: &Ends) -> Bytes {
@@ -69,7 +78,13 @@ fn decode(directory_id: Uuid, mut body: Bytes) -> Option<Ends> {
         let name = String::from_utf8(body.split_to(length).to_vec()).ok()?;
         let log_end_offset = Offset(body.get_i64());
         let file_bytes = body.get_u64();
-        ends.insert(name, CleanEnd { log_end_offset, file_bytes });
+        ends.insert(
+            name,
+            CleanEnd {
+                log_end_offset,
+                file_bytes,
+            },
+        );
     }
     body.is_empty().then_some(ends)
 }
@@ -80,7 +95,10 @@ mod tests {
 
     #[test]
     fn a_marker_is_believed_only_in_its_own_directory() {
-        let end = CleanEnd { log_end_offset: Offset(7), file_bytes: 4096 };
+        let end = CleanEnd {
+            log_end_offset: Offset(7),
+            file_bytes: 4096,
+        };
         let ends = Ends::from([("orders-0".to_owned(), end), ("orders-1".to_owned(), end)]);
         let (own, other) = (Uuid([1; 16]), Uuid([2; 16]));
         let body = encode(own, &ends);

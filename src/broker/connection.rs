@@ -153,7 +153,9 @@ impl Connection {
             if self.exclusive || self.replies.len() >= IN_FLIGHT_MAX {
                 return Ok(());
             }
-            let Some(frame) = self.take_frame()? else { return Ok(()) };
+            let Some(frame) = self.take_frame()? else {
+                return Ok(());
+            };
             self.start_request(frame).await?;
         }
     }
@@ -164,7 +166,9 @@ impl Connection {
     }
 
     fn take_frame(&mut self) -> Result<Option<Bytes>, Ended> {
-        let Some(announced) = self.announced() else { return Ok(None) };
+        let Some(announced) = self.announced() else {
+            return Ok(None);
+        };
         let most = self.broker.config.network.request_max_bytes;
         let length = usize::try_from(announced)
             .ok()
@@ -178,8 +182,12 @@ impl Connection {
     }
 
     fn read_limit(&self) -> usize {
-        let frame = self.announced().and_then(|length| usize::try_from(length).ok());
-        frame.map_or(READ_AHEAD_BYTES, |length| (LENGTH_BYTES + length).max(READ_AHEAD_BYTES))
+        let frame = self
+            .announced()
+            .and_then(|length| usize::try_from(length).ok());
+        frame.map_or(READ_AHEAD_BYTES, |length| {
+            (LENGTH_BYTES + length).max(READ_AHEAD_BYTES)
+        })
     }
 
     /// Makes room for the next read. A frame's length is trusted only for a first piece; beyond
@@ -197,10 +205,14 @@ impl Connection {
         let request_bytes = frame.len();
         let (header, request) = match frame::decode_request(frame) {
             Ok(decoded) => decoded,
-            Err(RequestError::UnsupportedVersion { key: ApiKey::ApiVersions, header }) => {
+            Err(RequestError::UnsupportedVersion {
+                key: ApiKey::ApiVersions,
+                header,
+            }) => {
                 let response = handler::api_versions::unsupported_version();
                 let frame = response.frame(header.correlation_id, 0)?;
-                self.replies.push_back(Box::pin(async { Reply::Frame(frame) }));
+                self.replies
+                    .push_back(Box::pin(async { Reply::Frame(frame) }));
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -215,8 +227,10 @@ impl Connection {
             request_bytes,
             listener: self.listener,
         };
-        let Handling { response, exclusive } =
-            handler::start(&self.broker, context, request).await;
+        let Handling {
+            response,
+            exclusive,
+        } = handler::start(&self.broker, context, request).await;
         self.exclusive = exclusive;
         let broker = self.broker.clone();
         let correlation_id = header.correlation_id;
@@ -254,18 +268,15 @@ impl Connection {
             next = futures_util::FutureExt::now_or_never(self.replies.next()).flatten();
         }
         let env = self.broker.env.clone();
-        let written = env.timeout(patience, write_all(self.stream.as_mut(), slices)).await;
+        let written = env
+            .timeout(patience, write_all(self.stream.as_mut(), slices))
+            .await;
         written.map_err(|_| Ended::Idle(patience))??;
         failed.map_or(Ok(()), Err)
     }
 }
 
-fn observe(
-    broker: &Broker,
-    key: ApiKey,
-    started: Instant,
-    response: Option<&handler::Answer>,
-) {
+fn observe(broker: &Broker, key: ApiKey, started: Instant, response: Option<&handler::Answer>) {
     let took = broker.env.now().since(started);
     let failed = matches!(response, Some(handler::Answer::CloseConnection));
     broker.metrics.request_served(key, took, failed);
@@ -275,11 +286,16 @@ fn observe(
 const SLICES_MAX: usize = 64;
 
 async fn write_all(stream: &mut dyn Stream, slices: Vec<Bytes>) -> io::Result<()> {
-    let mut rest: std::collections::VecDeque<Bytes> =
-        slices.into_iter().filter(|slice| !slice.is_empty()).collect();
+    let mut rest: std::collections::VecDeque<Bytes> = slices
+        .into_iter()
+        .filter(|slice| !slice.is_empty())
+        .collect();
     while !rest.is_empty() {
-        let vector: Vec<io::IoSlice<'_>> =
-            rest.iter().take(SLICES_MAX).map(|slice| io::IoSlice::new(slice)).collect();
+        let vector: Vec<io::IoSlice<'_>> = rest
+            .iter()
+            .take(SLICES_MAX)
+            .map(|slice| io::IoSlice::new(slice))
+            .collect();
         let mut written = stream.write_vectored(&vector).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -296,4 +312,3 @@ async fn write_all(stream: &mut dyn Stream, slices: Vec<Bytes>) -> io::Result<()
     }
     stream.flush().await
 }
-

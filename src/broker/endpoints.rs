@@ -34,7 +34,12 @@ pub fn own(broker: &Broker, context: &RequestContext) -> Endpoint {
         Advertised::Echo { port: 0 } => (dialled_host, dialled_port),
         Advertised::Echo { port } => (dialled_host, i32::from(*port)),
     };
-    Endpoint { id: broker.config.node_id, host, port, rack: broker.config.rack.clone() }
+    Endpoint {
+        id: broker.config.node_id,
+        host,
+        port,
+        rack: broker.config.rack.clone(),
+    }
 }
 
 fn endpoint(broker: &Broker, context: &RequestContext, record: &BrokerRecord) -> Option<Endpoint> {
@@ -42,7 +47,10 @@ fn endpoint(broker: &Broker, context: &RequestContext, record: &BrokerRecord) ->
         return Some(own(broker, context));
     }
     let name = &broker.config.listeners[context.listener].name;
-    let found = record.endpoints.iter().find(|endpoint| endpoint.listener == *name)?;
+    let found = record
+        .endpoints
+        .iter()
+        .find(|endpoint| endpoint.listener == *name)?;
     Some(Endpoint {
         id: record.id,
         host: found.host.clone(),

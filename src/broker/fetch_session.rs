@@ -69,7 +69,10 @@ pub struct FetchSessions {
 impl FetchSessions {
     #[must_use]
     pub fn new(slots_max: usize) -> Self {
-        Self { slots_max, sessions: BTreeMap::new() }
+        Self {
+            slots_max,
+            sessions: BTreeMap::new(),
+        }
     }
 
     #[must_use]
@@ -92,7 +95,11 @@ impl FetchSessions {
         match request.session_epoch {
             EPOCH_NONE => {
                 self.sessions.remove(&request.session_id);
-                Ok(Plan { session_id: 0, incremental: false, targets: named(request) })
+                Ok(Plan {
+                    session_id: 0,
+                    incremental: false,
+                    targets: named(request),
+                })
             }
             EPOCH_NEW => {
                 self.sessions.remove(&request.session_id);
@@ -105,18 +112,39 @@ impl FetchSessions {
     fn open(&mut self, now: Instant, targets: Vec<Target>, random: i32) -> Plan {
         let id = random.unsigned_abs().cast_signed().max(1);
         if self.sessions.contains_key(&id) || targets.is_empty() || !self.make_room(now) {
-            return Plan { session_id: 0, incremental: false, targets };
+            return Plan {
+                session_id: 0,
+                incremental: false,
+                targets,
+            };
         }
-        let remembered = targets.iter().map(|target| (target.clone(), None)).collect();
-        self.sessions.insert(id, Session { epoch: 1, used: now, targets: remembered });
-        Plan { session_id: id, incremental: false, targets }
+        let remembered = targets
+            .iter()
+            .map(|target| (target.clone(), None))
+            .collect();
+        self.sessions.insert(
+            id,
+            Session {
+                epoch: 1,
+                used: now,
+                targets: remembered,
+            },
+        );
+        Plan {
+            session_id: id,
+            incremental: false,
+            targets,
+        }
     }
 
     fn make_room(&mut self, now: Instant) -> bool {
         if self.sessions.len() < self.slots_max {
             return true;
         }
-        let oldest = self.sessions.iter().min_by_key(|(id, session)| (session.used, **id));
+        let oldest = self
+            .sessions
+            .iter()
+            .min_by_key(|(id, session)| (session.used, **id));
         match oldest {
             Some((id, session)) if now.since(session.used) > EVICTABLE_AFTER => {
                 let id = *id;
@@ -143,15 +171,25 @@ impl FetchSessions {
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         session.used = now;
         session.apply(request);
-        let targets = session.targets.iter().map(|(target, _)| target.clone()).collect();
-        Ok(Plan { session_id: request.session_id, incremental: true, targets })
+        let targets = session
+            .targets
+            .iter()
+            .map(|(target, _)| target.clone())
+            .collect();
+        Ok(Plan {
+            session_id: request.session_id,
+            incremental: true,
+            targets,
+        })
     }
 
     /// Notes what the answer to `plan` says, and answers which of its partitions to leave out.
     /// Partitions that gave records move to the back, so that none starves behind them.
     pub fn finish(&mut self, plan: &Plan, told: &[Told]) -> BTreeSet<usize> {
         let mut left_out = BTreeSet::new();
-        let Some(session) = self.sessions.get_mut(&plan.session_id) else { return left_out };
+        let Some(session) = self.sessions.get_mut(&plan.session_id) else {
+            return left_out;
+        };
         let news: BTreeMap<&TargetKey, (usize, Told)> = plan
             .targets
             .iter()
@@ -160,7 +198,9 @@ impl FetchSessions {
             .map(|(at, (target, told))| (&target.key, (at, *told)))
             .collect();
         for (target, last) in &mut session.targets {
-            let Some((at, told)) = news.get(&target.key) else { continue };
+            let Some((at, told)) = news.get(&target.key) else {
+                continue;
+            };
             let same = last.is_some_and(|last| {
                 last.high_watermark == told.high_watermark
                     && last.log_start_offset == told.log_start_offset
@@ -171,7 +211,9 @@ impl FetchSessions {
             // After an error the next good answer is news.
             *last = (!told.has_error).then_some(*told);
         }
-        session.targets.sort_by_key(|(_, last)| last.is_some_and(|told| told.has_records));
+        session
+            .targets
+            .sort_by_key(|(_, last)| last.is_some_and(|told| told.has_records));
         left_out
     }
 }
@@ -189,9 +231,12 @@ impl Session {
                 })
             })
             .collect();
-        self.targets.retain(|(target, _)| !forgotten.contains(&target.key));
-        let mut changed: BTreeMap<TargetKey, Target> =
-            named(request).into_iter().map(|target| (target.key.clone(), target)).collect();
+        self.targets
+            .retain(|(target, _)| !forgotten.contains(&target.key));
+        let mut changed: BTreeMap<TargetKey, Target> = named(request)
+            .into_iter()
+            .map(|target| (target.key.clone(), target))
+            .collect();
         for (target, _) in &mut self.targets {
             if let Some(new) = changed.remove(&target.key) {
                 *target = new;
@@ -217,7 +262,10 @@ fn named(request: &FetchRequest) -> Vec<Target> {
                 partition: fetch.partition,
             };
             if seen.insert(key.clone()) {
-                targets.push(Target { key, fetch: fetch.clone() });
+                targets.push(Target {
+                    key,
+                    fetch: fetch.clone(),
+                });
             }
         }
     }
@@ -238,8 +286,17 @@ mod tests {
                 ..Default::default()
             })
             .collect();
-        let topic = FetchTopic { topic: "t".into(), partitions, ..Default::default() };
-        FetchRequest { session_id, session_epoch, topics: vec![topic], ..Default::default() }
+        let topic = FetchTopic {
+            topic: "t".into(),
+            partitions,
+            ..Default::default()
+        };
+        FetchRequest {
+            session_id,
+            session_epoch,
+            topics: vec![topic],
+            ..Default::default()
+        }
     }
 
     fn told(high_watermark: i64, has_records: bool) -> Told {
@@ -256,10 +313,18 @@ mod tests {
     #[test]
     fn an_idle_partition_is_left_out_of_an_incremental_answer() {
         let mut sessions = FetchSessions::new(10);
-        let plan = sessions.begin(NOW, &request(0, 0, &[(0, 5), (1, 7)]), 42).expect("opens");
+        let plan = sessions
+            .begin(NOW, &request(0, 0, &[(0, 5), (1, 7)]), 42)
+            .expect("opens");
         assert_eq!((plan.session_id, plan.incremental), (42, false));
-        assert!(sessions.finish(&plan, &[told(5, false), told(7, false)]).is_empty());
-        let plan = sessions.begin(NOW, &request(42, 1, &[]), 0).expect("resumes");
+        assert!(
+            sessions
+                .finish(&plan, &[told(5, false), told(7, false)])
+                .is_empty()
+        );
+        let plan = sessions
+            .begin(NOW, &request(42, 1, &[]), 0)
+            .expect("resumes");
         assert_eq!(plan.targets.len(), 2);
         let left_out = sessions.finish(&plan, &[told(5, false), told(8, true)]);
         assert_eq!(left_out, BTreeSet::from([0]));
@@ -268,7 +333,9 @@ mod tests {
     #[test]
     fn a_wrong_epoch_and_an_unknown_session_are_told_apart() {
         let mut sessions = FetchSessions::new(10);
-        sessions.begin(NOW, &request(0, 0, &[(0, 0)]), 7).expect("opens");
+        sessions
+            .begin(NOW, &request(0, 0, &[(0, 0)]), 7)
+            .expect("opens");
         let stale = sessions.begin(NOW, &request(7, 5, &[]), 0);
         assert_eq!(stale, Err(ErrorCode::InvalidFetchSessionEpoch));
         let unknown = sessions.begin(NOW, &request(8, 1, &[]), 0);
@@ -278,10 +345,15 @@ mod tests {
     #[test]
     fn forgotten_partitions_are_no_longer_served() {
         let mut sessions = FetchSessions::new(10);
-        sessions.begin(NOW, &request(0, 0, &[(0, 0), (1, 0)]), 7).expect("opens");
+        sessions
+            .begin(NOW, &request(0, 0, &[(0, 0), (1, 0)]), 7)
+            .expect("opens");
         let mut next = request(7, 1, &[(2, 9)]);
-        next.forgotten_topics_data =
-            vec![ForgottenTopic { topic: "t".into(), partitions: vec![0], ..Default::default() }];
+        next.forgotten_topics_data = vec![ForgottenTopic {
+            topic: "t".into(),
+            partitions: vec![0],
+            ..Default::default()
+        }];
         let plan = sessions.begin(NOW, &next, 0).expect("resumes");
         let partitions: Vec<i32> = plan.targets.iter().map(|t| t.key.partition).collect();
         assert_eq!(partitions, [1, 2]);
@@ -290,9 +362,13 @@ mod tests {
     #[test]
     fn partitions_that_gave_records_are_served_last() {
         let mut sessions = FetchSessions::new(10);
-        let plan = sessions.begin(NOW, &request(0, 0, &[(0, 0), (1, 0)]), 7).expect("opens");
+        let plan = sessions
+            .begin(NOW, &request(0, 0, &[(0, 0), (1, 0)]), 7)
+            .expect("opens");
         sessions.finish(&plan, &[told(5, true), told(0, false)]);
-        let plan = sessions.begin(NOW, &request(7, 1, &[]), 0).expect("resumes");
+        let plan = sessions
+            .begin(NOW, &request(7, 1, &[]), 0)
+            .expect("resumes");
         let partitions: Vec<i32> = plan.targets.iter().map(|t| t.key.partition).collect();
         assert_eq!(partitions, [1, 0]);
     }
@@ -300,20 +376,32 @@ mod tests {
     #[test]
     fn a_full_table_gives_no_session_until_one_is_old() {
         let mut sessions = FetchSessions::new(1);
-        sessions.begin(NOW, &request(0, 0, &[(0, 0)]), 7).expect("opens");
-        let plan = sessions.begin(NOW, &request(0, 0, &[(0, 0)]), 8).expect("serves");
+        sessions
+            .begin(NOW, &request(0, 0, &[(0, 0)]), 7)
+            .expect("opens");
+        let plan = sessions
+            .begin(NOW, &request(0, 0, &[(0, 0)]), 8)
+            .expect("serves");
         assert_eq!(plan.session_id, 0);
         let later = NOW.plus(EVICTABLE_AFTER + Duration::from_secs(1));
-        let plan = sessions.begin(later, &request(0, 0, &[(0, 0)]), 8).expect("serves");
+        let plan = sessions
+            .begin(later, &request(0, 0, &[(0, 0)]), 8)
+            .expect("serves");
         assert_eq!(plan.session_id, 8);
     }
 
     #[test]
     fn an_epoch_wraps_to_one() {
         let mut sessions = FetchSessions::new(1);
-        sessions.begin(NOW, &request(0, 0, &[(0, 0)]), 7).expect("opens");
+        sessions
+            .begin(NOW, &request(0, 0, &[(0, 0)]), 7)
+            .expect("opens");
         sessions.sessions.get_mut(&7).expect("open").epoch = i32::MAX;
-        sessions.begin(NOW, &request(7, i32::MAX, &[]), 0).expect("resumes");
-        sessions.begin(NOW, &request(7, 1, &[]), 0).expect("resumes after the wrap");
+        sessions
+            .begin(NOW, &request(7, i32::MAX, &[]), 0)
+            .expect("resumes");
+        sessions
+            .begin(NOW, &request(7, 1, &[]), 0)
+            .expect("resumes after the wrap");
     }
 }

@@ -31,11 +31,22 @@ impl ShardLog for GroupLog {
     fn append(&self, records: Vec<KeyValue>) -> BoxFuture<'static, Result<Offset, ErrorCode>> {
         let mut batch = BatchBuilder::new(Offset::ZERO, Compression::None, None);
         for record in &records {
-            batch.push(record.timestamp, Some(&record.key), record.value.as_deref(), &[]);
+            batch.push(
+                record.timestamp,
+                Some(&record.key),
+                record.value.as_deref(),
+                &[],
+            );
         }
-        let item = AppendItem { slot: self.hosted.slot, batch: batch.build() };
+        let item = AppendItem {
+            slot: self.hosted.slot,
+            batch: batch.build(),
+        };
         let (reply, outcome) = oneshot::channel();
-        let command = Command::Append { items: vec![item], reply: Some(reply) };
+        let command = Command::Append {
+            items: vec![item],
+            reply: Some(reply),
+        };
         let submitted = self.shard.submit(command);
         Box::pin(async move {
             if !submitted {
@@ -61,12 +72,19 @@ async fn read(view: &Arc<PartitionView>, from: Offset) -> Result<LoadedBatch, Er
     let until = reader.log_end_offset();
     let from = from.max(reader.log_start_offset());
     exposed(view, until).await?;
-    let read = reader.read(from, until, LOAD_BYTES, true).await.map_err(|error| {
-        tracing::error!(%error, "a group coordinator's log cannot be read");
-        ErrorCode::CoordinatorNotAvailable
-    })?;
+    let read = reader
+        .read(from, until, LOAD_BYTES, true)
+        .await
+        .map_err(|error| {
+            tracing::error!(%error, "a group coordinator's log cannot be read");
+            ErrorCode::CoordinatorNotAvailable
+        })?;
     let mut bytes = Bytes::from(read.slices.concat());
-    let mut loaded = LoadedBatch { records: Vec::new(), next: from, end: false };
+    let mut loaded = LoadedBatch {
+        records: Vec::new(),
+        next: from,
+        end: false,
+    };
     while !bytes.is_empty() {
         let batch = RecordBatch::split_first(&mut bytes).map_err(|error| {
             tracing::error!(%error, "a group coordinator's log holds a damaged batch");

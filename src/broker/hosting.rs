@@ -2,7 +2,7 @@
 //! configured and removed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
@@ -26,6 +26,9 @@ const OPENING_MAX: usize = 16;
 
 /// Suffix of a partition's directory that is being removed.
 const DELETED_SUFFIX: &str = "-delete";
+
+/// Suffix of a directory whose topic is not of this cluster.
+const STRAY_SUFFIX: &str = "-stray";
 
 /// What the owner of the hosted partitions keeps between changes.
 pub struct Hosting {
@@ -53,7 +56,9 @@ impl Hosting {
     ) -> std::io::Result<Self> {
         let env = &broker.env;
         let known = |(topic, partition): (TopicId, i32)| {
-            image.topic_by_id(topic).is_some_and(|topic| topic.partition(partition).is_some())
+            image
+                .topic_by_id(topic)
+                .is_some_and(|topic| topic.partition(partition).is_some())
         };
         let register = HostedRegister::open(env, &broker.log_dirs[0].path, known).await?;
         let mut found = BTreeMap::new();
@@ -62,7 +67,12 @@ impl Hosting {
                 found.insert(name, path);
             }
         }
-        Ok(Self { broker, register, found, ends })
+        Ok(Self {
+            broker,
+            register,
+            found,
+            ends,
+        })
     }
 
     /// Hosts everything the image gives to this broker. Called once, before any change.
@@ -71,11 +81,8 @@ impl Hosting {
             let all: BTreeSet<i32> = (0..).take(topic.partitions.len()).collect();
             self.host(image, topic, &all).await;
         }
-        for (name, path) in std::mem::take(&mut self.found) {
-            tracing::warn!(
-                dir = %path.display(),
-                "'{name}' belongs to no topic of this cluster and is left alone"
-            );
+        for path in std::mem::take(&mut self.found).into_values() {
+            self.set_aside(&path).await;
         }
     }
 
@@ -108,6 +115,27 @@ impl Hosting {
             if resource.resource_type == ResourceType::Topic {
                 self.configure(image, &resource.name).await;
             }
+        }
+    }
+
+    /// Frees the name of a directory that belongs to no topic, and keeps what is in it.
+    async fn set_aside(&self, path: &Path) {
+        let random: [u8; 4] = self.broker.random_bytes();
+        let aside = suffixed(
+            path,
+            &format!(".{:08x}{STRAY_SUFFIX}", u32::from_be_bytes(random)),
+        );
+        match self.broker.env.disk.rename(path, &aside).await {
+            Ok(()) => tracing::warn!(
+                from = %path.display(),
+                to = %aside.display(),
+                "a log that belongs to no topic was set aside: remove it when it is not missed"
+            ),
+            Err(error) => tracing::warn!(
+                dir = %path.display(),
+                %error,
+                "a log that belongs to no topic could not be set aside"
+            ),
         }
     }
 
@@ -156,23 +184,30 @@ impl Hosting {
         opened: Vec<Hosted>,
         offline: &BTreeSet<i32>,
     ) {
-        let entries =
-            opened.iter().map(|hosted| (topic.id, hosted.topic_partition.partition)).collect();
+        let entries = opened
+            .iter()
+            .map(|hosted| (topic.id, hosted.topic_partition.partition))
+            .collect();
         if let Err(error) = self.register.enter(&entries).await {
             // The logs exist; should they be lost before the next start, that would go unnoticed.
             tracing::error!(%error, "hosted partitions could not be registered");
         }
         let is_offsets = topic.name.as_ref() == crate::group::TOPIC;
-        let groups = if is_offsets { opened.clone() } else { Vec::new() };
-        self.broker.partitions.publish(&topic.name, topic.id, config, opened, offline);
+        let groups = if is_offsets {
+            opened.clone()
+        } else {
+            Vec::new()
+        };
+        self.broker
+            .partitions
+            .publish(&topic.name, topic.id, config, opened, offline);
         if is_offsets {
             let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
             self.broker.groups.set_partitions(count);
         }
         for hosted in groups {
             let shard = self.broker.partitions.shards()[hosted.shard].clone();
-            let (partition, epoch) =
-                (hosted.topic_partition.partition, hosted.view.leader_epoch());
+            let (partition, epoch) = (hosted.topic_partition.partition, hosted.view.leader_epoch());
             let log = Arc::new(GroupLog::new(hosted, shard));
             self.broker.groups.load(partition, epoch, log).await;
         }
@@ -187,7 +222,13 @@ impl Hosting {
             Some(dir) => (dir, true),
             None => (self.roomiest().join(&name), false),
         };
-        Plan { wanted, dir, exists, lost, clean: self.ends.remove(&name) }
+        Plan {
+            wanted,
+            dir,
+            exists,
+            lost,
+            clean: self.ends.remove(&name),
+        }
     }
 
     /// The data directory with the fewest partitions.
@@ -196,7 +237,9 @@ impl Hosting {
         let load = |dir: &LogDir| {
             let topics = table.topics();
             let partitions = topics.iter().flat_map(|topic| topic.partitions.values());
-            partitions.filter(|hosted| hosted.dir.starts_with(&dir.path)).count()
+            partitions
+                .filter(|hosted| hosted.dir.starts_with(&dir.path))
+                .count()
         };
         let dirs = &self.broker.log_dirs;
         match dirs.as_slice() {
@@ -223,7 +266,10 @@ impl Hosting {
         let config = Arc::new(self.topic_config(image, name));
         let log_config = topics::log_config(&self.broker.config, &config);
         let durability = topics::durability(&config);
-        self.broker.partitions.configure(name, config, &log_config, durability).await;
+        self.broker
+            .partitions
+            .configure(name, config, &log_config, durability)
+            .await;
     }
 
     async fn remove(&self, name: &str, id: TopicId) {
@@ -231,12 +277,21 @@ impl Hosting {
         if table.topic(name).is_none_or(|topic| topic.id != id) {
             return;
         }
-        let Some(topic) = self.broker.partitions.remove(name).await else { return };
+        let Some(topic) = self.broker.partitions.remove(name).await else {
+            return;
+        };
+        if name == crate::group::TOPIC {
+            for hosted in topic.partitions.values() {
+                let partition = hosted.topic_partition.partition;
+                self.broker
+                    .groups
+                    .unload(partition, hosted.view.leader_epoch())
+                    .await;
+            }
+        }
         let disk = &self.broker.env.disk;
         for hosted in topic.partitions.values() {
-            let mut gone = hosted.dir.clone().into_os_string();
-            gone.push(format!(".{id}{DELETED_SUFFIX}"));
-            let gone = PathBuf::from(gone);
+            let gone = suffixed(&hosted.dir, &format!(".{id}{DELETED_SUFFIX}"));
             let removed = match disk.rename(&hosted.dir, &gone).await {
                 Ok(()) => disk.remove_dir(&gone).await,
                 Err(error) => Err(error),
@@ -250,6 +305,12 @@ impl Hosting {
             tracing::warn!(topic = %name, %code, "offsets committed for it may be left");
         }
     }
+}
+
+fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
 }
 
 /// How one partition is to be opened.
@@ -275,11 +336,20 @@ enum HostError {
 }
 
 async fn open(broker: Arc<Broker>, plan: Plan) -> (i32, Result<Hosted, HostError>) {
-    (plan.wanted.topic_partition.partition, try_open(&broker, plan).await)
+    (
+        plan.wanted.topic_partition.partition,
+        try_open(&broker, plan).await,
+    )
 }
 
 async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError> {
-    let Plan { wanted, dir, exists, lost, clean } = plan;
+    let Plan {
+        wanted,
+        dir,
+        exists,
+        lost,
+        clean,
+    } = plan;
     if lost {
         return Err(HostError::Lost(dir));
     }
@@ -304,7 +374,10 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
     };
     let durability = topics::durability(&wanted.config);
     let epoch = wanted.state.leader_epoch;
-    let hosted = broker.partitions.host(topic_partition, dir, log, epoch, durability).await;
+    let hosted = broker
+        .partitions
+        .host(topic_partition, dir, log, epoch, durability)
+        .await;
     hosted.ok_or(HostError::Stopping)
 }
 
@@ -318,7 +391,11 @@ async fn existing(env: &Env, dir: &LogDir) -> std::io::Result<Vec<(String, PathB
         }
         if entry.name.ends_with(DELETED_SUFFIX) {
             env.disk.remove_dir(&path).await?;
-        } else if entry.name.rsplit_once('-').is_some_and(|(_, n)| n.parse::<i32>().is_ok()) {
+        } else if entry
+            .name
+            .rsplit_once('-')
+            .is_some_and(|(_, n)| n.parse::<i32>().is_ok())
+        {
             found.push((entry.name, path));
         }
     }

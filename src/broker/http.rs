@@ -26,7 +26,9 @@ const CONNECTIONS_MAX: usize = 64;
 pub async fn serve(broker: Arc<Broker>, mut listener: Box<dyn Listener>) {
     let room = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let Ok(permit) = room.clone().acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok(stream) => {
                 let answering = broker.clone();
@@ -38,7 +40,10 @@ pub async fn serve(broker: Arc<Broker>, mut listener: Box<dyn Listener>) {
             }
             Err(error) => {
                 tracing::warn!(%error, "admin connection not accepted");
-                broker.env.sleep(std::time::Duration::from_millis(100)).await;
+                broker
+                    .env
+                    .sleep(std::time::Duration::from_millis(100))
+                    .await;
             }
         }
     }
@@ -59,7 +64,10 @@ async fn answer_connection(broker: Arc<Broker>, stream: Box<dyn Stream>) {
 
 async fn answer(broker: &Arc<Broker>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n".to_owned());
+        return text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET is served here\n".to_owned(),
+        );
     }
     match request.uri().path() {
         "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
@@ -69,7 +77,10 @@ async fn answer(broker: &Arc<Broker>, request: &Request<Incoming>) -> Response<F
         },
         "/v1/status/ready" => match broker.readiness() {
             Ok(()) => json(StatusCode::OK, "{\"status\":\"ready\"}\n"),
-            Err(_) => json(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"booting\"}\n"),
+            Err(_) => json(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "{\"status\":\"booting\"}\n",
+            ),
         },
         "/metrics" | "/public_metrics" => match scrape::metrics_text(broker).await {
             Ok(body) => typed(

@@ -32,13 +32,20 @@ impl Admission {
             return None;
         }
         *by_host.entry(host.to_owned()).or_default() += 1;
-        Some(Admitted { admission: self.clone(), host: host.to_owned() })
+        Some(Admitted {
+            admission: self.clone(),
+            host: host.to_owned(),
+        })
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut by_host = self.admission.by_host.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_host = self
+            .admission
+            .by_host
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = by_host.get_mut(&self.host) {
             *count -= 1;
             if *count == 0 {
@@ -61,10 +68,15 @@ pub async fn serve(broker: Arc<Broker>, mut listener: Box<dyn Listener>, index: 
             }
         };
         let peer = stream.peer_address();
-        let host = peer.rsplit_once(':').map_or(peer.as_str(), |(host, _)| host);
+        let host = peer
+            .rsplit_once(':')
+            .map_or(peer.as_str(), |(host, _)| host);
         let network = &broker.config.network;
-        let admitted =
-            admission.admit(host, network.max_connections, network.max_connections_per_ip);
+        let admitted = admission.admit(
+            host,
+            network.max_connections,
+            network.max_connections_per_ip,
+        );
         let Some(admitted) = admitted else {
             tracing::warn!(
                 %peer,

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::config::{BrokerConfig, DirEntryKind, DirState, LogDirError, MetaProperties, check_log_dir};
+use crate::config::{
+    BrokerConfig, DirEntryKind, DirState, LogDirError, MetaProperties, check_log_dir,
+};
 use crate::env::{Env, LockGuard, OpenMode};
 use crate::types::Uuid;
 
@@ -63,27 +65,46 @@ pub async fn open_all(env: &Env, config: &BrokerConfig) -> Result<Vec<LogDir>, O
         let meta = match state {
             DirState::Ours(meta) => {
                 meta.validate(Some(expected), config.node_id)
-                    .map_err(|reason| OpenError::Refused { path: path.clone(), reason })?;
+                    .map_err(|reason| OpenError::Refused {
+                        path: path.clone(),
+                        reason,
+                    })?;
                 meta
             }
             DirState::Empty => {
                 let directory_id = Uuid::from_random(rng.bytes());
-                let meta = MetaProperties { cluster_id, node_id: config.node_id, directory_id };
-                write_meta(env, &path, &meta).await.map_err(|source| failed(&path, source))?;
+                let meta = MetaProperties {
+                    cluster_id,
+                    node_id: config.node_id,
+                    directory_id,
+                };
+                write_meta(env, &path, &meta)
+                    .await
+                    .map_err(|source| failed(&path, source))?;
                 meta
             }
         };
-        dirs.push(LogDir { path, meta, _lock: lock });
+        dirs.push(LogDir {
+            path,
+            meta,
+            _lock: lock,
+        });
     }
     Ok(dirs)
 }
 
 fn failed(path: &Path, source: io::Error) -> OpenError {
-    OpenError::Io { path: path.to_owned(), source }
+    OpenError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 async fn take(env: &Env, path: &Path) -> Result<Box<dyn LockGuard>, OpenError> {
-    env.disk.create_dir(path).await.map_err(|source| failed(path, source))?;
+    env.disk
+        .create_dir(path)
+        .await
+        .map_err(|source| failed(path, source))?;
     match env.disk.lock(&path.join(LOCK)).await {
         Ok(lock) => Ok(lock),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -94,19 +115,30 @@ async fn take(env: &Env, path: &Path) -> Result<Box<dyn LockGuard>, OpenError> {
 }
 
 async fn look(env: &Env, path: &Path) -> Result<DirState, OpenError> {
-    let entries = env.disk.list(path).await.map_err(|source| failed(path, source))?;
+    let entries = env
+        .disk
+        .list(path)
+        .await
+        .map_err(|source| failed(path, source))?;
     let meta = if entries.iter().any(|entry| entry.name == META) {
-        let text = read(env, &path.join(META)).await.map_err(|source| failed(path, source))?;
+        let text = read(env, &path.join(META))
+            .await
+            .map_err(|source| failed(path, source))?;
         Some(text)
     } else {
         None
     };
     let kinds: Vec<DirEntryKind<'_>> = entries
         .iter()
-        .map(|entry| DirEntryKind { name: &entry.name, is_dir: entry.is_dir })
+        .map(|entry| DirEntryKind {
+            name: &entry.name,
+            is_dir: entry.is_dir,
+        })
         .collect();
-    check_log_dir(&kinds, meta.as_deref())
-        .map_err(|reason| OpenError::Refused { path: path.to_owned(), reason })
+    check_log_dir(&kinds, meta.as_deref()).map_err(|reason| OpenError::Refused {
+        path: path.to_owned(),
+        reason,
+    })
 }
 
 async fn read(env: &Env, path: &Path) -> io::Result<String> {
@@ -119,7 +151,8 @@ async fn write_meta(env: &Env, dir: &Path, meta: &MetaProperties) -> io::Result<
     let fresh = dir.join(META_NEW);
     let file = env.disk.open(&fresh, OpenMode::Create).await?;
     file.truncate(0).await?;
-    file.write_at(0, vec![Bytes::from(meta.to_string())]).await?;
+    file.write_at(0, vec![Bytes::from(meta.to_string())])
+        .await?;
     file.sync().await?;
     env.disk.rename(&fresh, &dir.join(META)).await?;
     env.disk.sync_dir(dir).await

@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 
 use super::Broker;
 use super::partitions::Hosted;
-use crate::replication::Command;
+use crate::log::compaction;
+use crate::replication::{Command, CompactionRound};
 
 /// Longest pause between rounds of maintenance, so that removed segments give their space back
 /// soon after `file.delete.delay.ms`.
@@ -41,12 +42,23 @@ pub async fn clean(broker: Arc<Broker>) {
 
 async fn compact(broker: &Broker, hosted: &Hosted) {
     let shard = &broker.partitions.shards()[hosted.shard];
-    let (reply, job) = oneshot::channel();
+    let (reply, round) = oneshot::channel();
     let now = broker.env.wall();
-    shard.send(Command::PlanCompaction { slot: hosted.slot, now, reply }).await;
-    let Ok(Some(job)) = job.await else { return };
+    let dedupe = broker.config.cleaner.dedupe_buffer_bytes;
+    let map_bytes = usize::try_from(dedupe).unwrap_or(usize::MAX);
+    shard
+        .send(Command::PlanCompaction {
+            slot: hosted.slot,
+            now,
+            map_bytes,
+            reply,
+        })
+        .await;
+    let Ok(Some(CompactionRound { job, mut io })) = round.await else {
+        return;
+    };
     let partition = &hosted.topic_partition;
-    let compacted = match job.run(&broker.env).await {
+    let compacted = match compaction::run(&job, &mut io).await {
         Ok(compacted) => Box::new(compacted),
         Err(error) => {
             tracing::error!(%partition, %error, "compaction failed; tried again later");
@@ -54,7 +66,13 @@ async fn compact(broker: &Broker, hosted: &Hosted) {
         }
     };
     let (reply, installed) = oneshot::channel();
-    shard.send(Command::InstallCompacted { slot: hosted.slot, compacted, reply }).await;
+    shard
+        .send(Command::InstallCompacted {
+            slot: hosted.slot,
+            compacted,
+            reply,
+        })
+        .await;
     if installed.await == Ok(true) {
         tracing::debug!(%partition, "compacted");
     }

@@ -54,8 +54,9 @@ fn add(counter: &AtomicU64, amount: u64) {
 }
 
 /// Upper bounds of the request latency histogram, in seconds.
-const LATENCY_BOUNDS: [f64; 14] =
-    [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0];
+const LATENCY_BOUNDS: [f64; 14] = [
+    50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0,
+];
 
 /// Counters of the whole broker.
 pub struct Metrics {
@@ -67,8 +68,10 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let latency =
-            ApiKey::ALL.iter().map(|key| (*key, Histogram::new(LATENCY_BOUNDS))).collect();
+        let latency = ApiKey::ALL
+            .iter()
+            .map(|key| (*key, Histogram::new(LATENCY_BOUNDS)))
+            .collect();
         Self {
             connections: AtomicI64::new(0),
             connections_total: AtomicU64::new(0),
@@ -117,13 +120,23 @@ pub struct Samples {
 impl Samples {
     #[must_use]
     pub fn gauge(name: &'static str, doc: &'static str) -> Self {
-        Self { name, doc, counter: false, values: Vec::new() }
+        Self {
+            name,
+            doc,
+            counter: false,
+            values: Vec::new(),
+        }
     }
 
     /// `name` without `_total`, which is added.
     #[must_use]
     pub fn counter(name: &'static str, doc: &'static str) -> Self {
-        Self { name, doc, counter: true, values: Vec::new() }
+        Self {
+            name,
+            doc,
+            counter: true,
+            values: Vec::new(),
+        }
     }
 
     #[must_use]
@@ -137,21 +150,21 @@ impl Samples {
     }
 }
 
+impl Samples {
+    fn encode_value(&self, encoder: &mut MetricEncoder<'_>, value: f64) -> Result<(), fmt::Error> {
+        match self.counter {
+            true => encoder.encode_counter::<Labels, f64, u64>(&value, None),
+            false => encoder.encode_gauge(&value),
+        }
+    }
+}
+
 impl EncodeMetric for Samples {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         for (labels, value) in &self.values {
-            let mut labelled;
-            let mut target = match labels.is_empty() {
-                true => &mut encoder,
-                false => {
-                    labelled = encoder.encode_family(labels)?;
-                    &mut labelled
-                }
-            };
-            let encoder = &mut target;
-            match self.counter {
-                true => encoder.encode_counter::<(), f64, u64>(value, None)?,
-                false => encoder.encode_gauge(value)?,
+            match labels.is_empty() {
+                true => self.encode_value(&mut encoder, *value)?,
+                false => self.encode_value(&mut encoder.encode_family(labels)?, *value)?,
             }
         }
         Ok(())
@@ -189,12 +202,24 @@ pub fn render(metrics: &Metrics, mut samples: Vec<Samples>) -> Result<String, fm
         .with(Vec::new(), as_f64(metrics.connections().unsigned_abs())),
     );
     samples.push(
-        Samples::counter("klamm_connections_accepted", "Client connections since the start")
-            .with(Vec::new(), as_f64(metrics.connections_total.load(Ordering::Relaxed))),
+        Samples::counter(
+            "klamm_connections_accepted",
+            "Client connections since the start",
+        )
+        .with(
+            Vec::new(),
+            as_f64(metrics.connections_total.load(Ordering::Relaxed)),
+        ),
     );
     samples.push(
-        Samples::counter("klamm_requests_failed", "Requests answered by closing the connection")
-            .with(Vec::new(), as_f64(metrics.failed_requests.load(Ordering::Relaxed))),
+        Samples::counter(
+            "klamm_requests_failed",
+            "Requests answered by closing the connection",
+        )
+        .with(
+            Vec::new(),
+            as_f64(metrics.failed_requests.load(Ordering::Relaxed)),
+        ),
     );
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape(samples)));

@@ -83,7 +83,10 @@ impl Broker {
     /// The addresses clients are served on, `ip:port`, with the ports that were bound.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Whether clients are served; the text says why not.
@@ -122,7 +125,10 @@ impl Broker {
         let mut all_clean = true;
         for topic in self.partitions.table().topics() {
             for hosted in topic.partitions.values() {
-                let dir = self.log_dirs.iter().position(|dir| hosted.dir.starts_with(&dir.path));
+                let dir = self
+                    .log_dirs
+                    .iter()
+                    .position(|dir| hosted.dir.starts_with(&dir.path));
                 match (self.partitions.close(hosted).await, dir) {
                     (Some(end), Some(dir)) => {
                         let name = hosted.topic_partition.to_string();
@@ -145,12 +151,18 @@ impl Broker {
     }
 
     fn random_bytes<const N: usize>(&self) -> [u8; N] {
-        self.rng.lock().unwrap_or_else(PoisonError::into_inner).bytes()
+        self.rng
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .bytes()
     }
 }
 
 /// How long a connection may be silent.
 fn connections_max_idle(config: &BrokerConfig) -> Duration {
     const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
-    config.network.connections_max_idle_ms.map_or(NEVER, Duration::from_millis)
+    config
+        .network
+        .connections_max_idle_ms
+        .map_or(NEVER, Duration::from_millis)
 }

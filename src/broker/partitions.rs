@@ -68,7 +68,9 @@ impl Table {
 
     /// The hosted partition, or what to tell who asks for it.
     pub fn partition(&self, topic: &str, partition: i32) -> Result<&Hosted, ErrorCode> {
-        self.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?.find(partition)
+        self.topic(topic)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?
+            .find(partition)
     }
 
     /// Every topic, by name.
@@ -81,7 +83,10 @@ impl Table {
 
     #[must_use]
     pub fn partition_count(&self) -> usize {
-        self.by_name.values().map(|topic| topic.partitions.len()).sum()
+        self.by_name
+            .values()
+            .map(|topic| topic.partitions.len())
+            .sum()
     }
 }
 
@@ -96,12 +101,19 @@ impl Partitions {
     #[must_use]
     pub fn new(shards: Vec<ShardHandle>) -> Self {
         assert!(!shards.is_empty(), "a broker needs at least one shard");
-        Self { table: RwLock::default(), shards, next_slot: AtomicU64::new(0) }
+        Self {
+            table: RwLock::default(),
+            shards,
+            next_slot: AtomicU64::new(0),
+        }
     }
 
     #[must_use]
     pub fn table(&self) -> Arc<Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.table
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     #[must_use]
@@ -128,10 +140,22 @@ impl Partitions {
         let shard = usize::try_from(slot % count).expect("less than the number of shards");
         let (reply, view) = oneshot::channel();
         let log = Box::new(log);
-        let command = Command::Host { slot, log, leader_epoch, durability, reply };
+        let command = Command::Host {
+            slot,
+            log,
+            leader_epoch,
+            durability,
+            reply,
+        };
         self.shards[shard].send(command).await;
         let view = view.await.ok()?;
-        Some(Hosted { topic_partition, slot, shard, view, dir })
+        Some(Hosted {
+            topic_partition,
+            slot,
+            shard,
+            view,
+            dir,
+        })
     }
 
     /// Makes hosted partitions of a topic visible.
@@ -156,7 +180,9 @@ impl Partitions {
                 },
             };
             topic.config = config;
-            let added = partitions.into_iter().map(|p| (p.topic_partition.partition, p));
+            let added = partitions
+                .into_iter()
+                .map(|p| (p.topic_partition.partition, p));
             topic.partitions.extend(added);
             topic.offline.extend(offline);
             table.by_id.insert(id, name.clone());
@@ -183,7 +209,12 @@ impl Partitions {
     /// Closes the log of a partition after its writes have ended.
     pub async fn close(&self, hosted: &Hosted) -> Option<CleanEnd> {
         let (reply, end) = oneshot::channel();
-        self.shards[hosted.shard].send(Command::Close { slot: hosted.slot, reply }).await;
+        self.shards[hosted.shard]
+            .send(Command::Close {
+                slot: hosted.slot,
+                reply,
+            })
+            .await;
         end.await.ok().flatten()
     }
 
@@ -207,7 +238,11 @@ impl Partitions {
         let Some(topic) = changed else { return };
         for hosted in topic.partitions.values() {
             let config = Box::new(log_config.clone());
-            let command = Command::Configure { slot: hosted.slot, config, durability };
+            let command = Command::Configure {
+                slot: hosted.slot,
+                config,
+                durability,
+            };
             self.shards[hosted.shard].send(command).await;
         }
     }

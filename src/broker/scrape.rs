@@ -32,9 +32,21 @@ type Read = fn(&TopicCounters) -> &AtomicU64;
 
 fn topic_counters(table: &Table) -> Vec<Samples> {
     let wanted: [(&'static str, &'static str, Read); 7] = [
-        ("kafka_server_brokertopicmetrics_messagesin", "Records produced", |c| &c.messages_in),
-        ("kafka_server_brokertopicmetrics_bytesin", "Bytes produced", |c| &c.bytes_in),
-        ("kafka_server_brokertopicmetrics_bytesout", "Bytes fetched", |c| &c.bytes_out),
+        (
+            "kafka_server_brokertopicmetrics_messagesin",
+            "Records produced",
+            |c| &c.messages_in,
+        ),
+        (
+            "kafka_server_brokertopicmetrics_bytesin",
+            "Bytes produced",
+            |c| &c.bytes_in,
+        ),
+        (
+            "kafka_server_brokertopicmetrics_bytesout",
+            "Bytes fetched",
+            |c| &c.bytes_out,
+        ),
         (
             "kafka_server_brokertopicmetrics_totalproducerequests",
             "Batches produced",
@@ -70,14 +82,22 @@ fn topic_counters(table: &Table) -> Vec<Samples> {
 
 fn partition_gauges(broker: &Broker, table: &Table) -> Vec<Samples> {
     let mut size = Samples::gauge("kafka_log_log_size", "Bytes of the partition's log");
-    let mut end =
-        Samples::gauge("kafka_topic_partition_current_offset", "The partition's high watermark");
-    let mut start =
-        Samples::gauge("kafka_topic_partition_oldest_offset", "The partition's log start offset");
-    let mut replicas =
-        Samples::gauge("kafka_topic_partition_replicas", "Replicas of the partition");
-    let mut in_sync =
-        Samples::gauge("kafka_topic_partition_in_sync_replica", "Replicas that are in sync");
+    let mut end = Samples::gauge(
+        "kafka_topic_partition_current_offset",
+        "The partition's high watermark",
+    );
+    let mut start = Samples::gauge(
+        "kafka_topic_partition_oldest_offset",
+        "The partition's log start offset",
+    );
+    let mut replicas = Samples::gauge(
+        "kafka_topic_partition_replicas",
+        "Replicas of the partition",
+    );
+    let mut in_sync = Samples::gauge(
+        "kafka_topic_partition_in_sync_replica",
+        "Replicas that are in sync",
+    );
     let mut under_min = Samples::gauge(
         "kafka_cluster_partition_underminisr",
         "1 where fewer replicas are in sync than min.insync.replicas",
@@ -85,13 +105,17 @@ fn partition_gauges(broker: &Broker, table: &Table) -> Vec<Samples> {
     let image = broker.controller.image();
     for topic in table.topics() {
         for (partition, hosted) in &topic.partitions {
-            let labels =
-                vec![("topic", topic.name.to_string()), ("partition", partition.to_string())];
+            let labels = vec![
+                ("topic", topic.name.to_string()),
+                ("partition", partition.to_string()),
+            ];
             let reader = hosted.view.reader();
             size.push(labels.clone(), as_f64(reader.size_bytes()));
             end.push(labels.clone(), offset(hosted.view.high_watermark().0));
             start.push(labels.clone(), offset(reader.log_start_offset().0));
-            let Some(state) = image.partition(&topic.name, *partition) else { continue };
+            let Some(state) = image.partition(&topic.name, *partition) else {
+                continue;
+            };
             replicas.push(labels.clone(), count(state.replicas.len()));
             in_sync.push(labels.clone(), count(state.isr.len()));
             let short = state.isr.len() < topic.config.min_insync_replicas;
@@ -119,10 +143,26 @@ fn broker_gauges(broker: &Broker, table: &Table) -> Vec<Samples> {
     vec![
         partitions,
         Samples::gauge("kafka_broker_info", "This broker").with(info, 1.0),
-        one("kafka_server_replicamanager_leadercount", "Partitions led here", hosted),
-        one("kafka_server_replicamanager_partitioncount", "Partitions hosted here", hosted),
-        one("kafka_server_replicamanager_underreplicatedpartitions", "Led, not in sync", 0.0),
-        one("kafka_controller_kafkacontroller_activecontrollercount", "1 on the controller", 1.0),
+        one(
+            "kafka_server_replicamanager_leadercount",
+            "Partitions led here",
+            hosted,
+        ),
+        one(
+            "kafka_server_replicamanager_partitioncount",
+            "Partitions hosted here",
+            hosted,
+        ),
+        one(
+            "kafka_server_replicamanager_underreplicatedpartitions",
+            "Led, not in sync",
+            0.0,
+        ),
+        one(
+            "kafka_controller_kafkacontroller_activecontrollercount",
+            "1 on the controller",
+            1.0,
+        ),
         one(
             "kafka_controller_kafkacontroller_offlinepartitionscount",
             "Partitions whose log cannot be used",
@@ -148,9 +188,14 @@ fn broker_gauges(broker: &Broker, table: &Table) -> Vec<Samples> {
 }
 
 async fn group_gauges(broker: &Broker, table: &Table) -> Vec<Samples> {
-    let mut committed =
-        Samples::gauge("kafka_consumergroup_current_offset", "Offset the group committed");
-    let mut lag = Samples::gauge("kafka_consumergroup_lag", "Records not consumed by the group");
+    let mut committed = Samples::gauge(
+        "kafka_consumergroup_current_offset",
+        "Offset the group committed",
+    );
+    let mut lag = Samples::gauge(
+        "kafka_consumergroup_lag",
+        "Records not consumed by the group",
+    );
     let mut members = Samples::gauge("kafka_consumergroup_members", "Members of the group");
     let mut states: BTreeMap<String, usize> = BTreeMap::new();
     for group in broker.groups.snapshot().await {
@@ -181,13 +226,31 @@ fn high_watermark(topic: Option<&Arc<HostedTopic>>, partition: i32) -> Option<i6
 }
 
 fn disk_counters(broker: &Broker) -> Vec<Samples> {
-    let Some(stats) = &broker.disk_stats else { return Vec::new() };
-    let stats = stats.read();
+    let Some(stats) = &broker.disk_stats else {
+        return Vec::new();
+    };
+    let read = |counter: &AtomicU64| as_f64(counter.load(Ordering::Relaxed));
     let one = |name, doc, value| Samples::counter(name, doc).with(Vec::new(), value);
     vec![
-        one("klamm_disk_writes", "Vectored writes to logs", as_f64(stats.writes)),
-        one("klamm_disk_written_bytes", "Bytes written to logs", as_f64(stats.bytes)),
-        one("klamm_disk_syncs", "fdatasync calls", as_f64(stats.syncs)),
-        one("klamm_disk_sync_seconds", "Time spent in fdatasync", stats.sync_time.as_secs_f64()),
+        one(
+            "klamm_disk_writes",
+            "Vectored writes to logs",
+            read(&stats.writes),
+        ),
+        one(
+            "klamm_disk_written_bytes",
+            "Bytes written to logs",
+            read(&stats.write_bytes),
+        ),
+        one(
+            "klamm_disk_syncs",
+            "fdatasync calls",
+            read(&stats.sync_calls),
+        ),
+        one(
+            "klamm_disk_sync_seconds",
+            "Time spent in fdatasync",
+            read(&stats.sync_nanos) / 1e9,
+        ),
     ]
 }

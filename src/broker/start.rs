@@ -52,7 +52,11 @@ pub enum StartError {
         "{name}: cannot listen on {address}: {source}: change the {name} setting, or stop what \
          uses the port"
     )]
-    Listen { name: &'static str, address: String, source: std::io::Error },
+    Listen {
+        name: &'static str,
+        address: String,
+        source: std::io::Error,
+    },
 }
 
 pub(super) async fn start(
@@ -77,7 +81,15 @@ pub(super) async fn start(
             tracing::error!(%error, "the controller stopped: no change of metadata is possible");
         }
     }));
-    register(&env, &config, &controller, &log_dirs, after_clean_shutdown, &mut incoming).await?;
+    register(
+        &env,
+        &config,
+        &controller,
+        &log_dirs,
+        after_clean_shutdown,
+        &mut incoming,
+    )
+    .await?;
     let groups = start_groups(&env, &config);
     let tail_bytes = usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX);
     let broker = Arc::new(Broker {
@@ -104,10 +116,7 @@ pub(super) async fn start(
     Ok(broker)
 }
 
-async fn listen(
-    env: &Env,
-    config: &BrokerConfig,
-) -> Result<Vec<Box<dyn Listener>>, StartError> {
+async fn listen(env: &Env, config: &BrokerConfig) -> Result<Vec<Box<dyn Listener>>, StartError> {
     let mut listeners = Vec::with_capacity(config.listeners.len());
     for wanted in &config.listeners {
         listeners.push(bind(env, "listeners", &wanted.host, wanted.port).await?);
@@ -121,7 +130,9 @@ async fn listen_admin(
 ) -> Result<Option<Box<dyn Listener>>, StartError> {
     match &config.admin_listener {
         None => Ok(None),
-        Some(at) => Ok(Some(bind(env, "klamm.admin.listener", &at.host, at.port).await?)),
+        Some(at) => Ok(Some(
+            bind(env, "klamm.admin.listener", &at.host, at.port).await?,
+        )),
     }
 }
 
@@ -136,7 +147,11 @@ async fn bind(
         false => format!("{host}:{port}"),
     };
     let listening = env.net.listen(&address).await;
-    listening.map_err(|source| StartError::Listen { name, address, source })
+    listening.map_err(|source| StartError::Listen {
+        name,
+        address,
+        source,
+    })
 }
 
 /// How logs ended, if every data directory says that they ended in order.
@@ -223,7 +238,12 @@ fn endpoints(config: &BrokerConfig) -> Vec<BrokerEndpoint> {
             Advertised::Fixed { host, port } => (host.clone(), *port),
             Advertised::Echo { port } => (String::new(), *port),
         };
-        BrokerEndpoint { listener: listener.name.clone(), host, port, protocol: 0 }
+        BrokerEndpoint {
+            listener: listener.name.clone(),
+            host,
+            port,
+            protocol: 0,
+        }
     };
     config.listeners.iter().map(endpoint).collect()
 }
@@ -275,8 +295,14 @@ fn serve(
     if broker.config.cleaner.enable {
         tasks.push(env.spawn("log-cleaner", maintenance::clean(broker.clone())));
     }
-    let addresses = listeners.iter().map(|listener| listener.local_address()).collect();
-    *broker.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+    let addresses = listeners
+        .iter()
+        .map(|listener| listener.local_address())
+        .collect();
+    *broker
+        .addresses
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = addresses;
     for (index, listener) in listeners.into_iter().enumerate() {
         tasks.push(env.spawn("listener", listener::serve(broker.clone(), listener, index)));
     }
@@ -299,9 +325,7 @@ fn announce(broker: &Broker, began: crate::types::Instant) {
         "serving the Kafka protocol"
     );
     let node = broker.config.node_id;
-    tracing::info!(
-        "The broker has been unfenced. Transitioning from RECOVERY to RUNNING."
-    );
+    tracing::info!("The broker has been unfenced. Transitioning from RECOVERY to RUNNING.");
     tracing::info!("[KafkaServer id={node}] started");
     tracing::info!("Kafka Server started");
 }

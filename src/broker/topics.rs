@@ -22,7 +22,10 @@ pub fn log_config(broker: &BrokerConfig, topic: &TopicConfig) -> LogConfig {
         retention_ms: topic.retention_ms,
         retention_bytes: topic.retention_bytes,
         max_message_bytes: topic.max_message_bytes,
-        cleanup: CleanupPolicy { delete: topic.cleanup.delete, compact: topic.cleanup.compact },
+        cleanup: CleanupPolicy {
+            delete: topic.cleanup.delete,
+            compact: topic.cleanup.compact,
+        },
         min_cleanable_dirty_ratio: topic.min_cleanable_dirty_ratio,
         delete_retention_ms: topic.delete_retention_ms,
         min_compaction_lag_ms: topic.min_compaction_lag_ms,
@@ -64,7 +67,10 @@ pub async fn create_automatically(broker: &Arc<Broker>, names: &[&str]) {
     if topics.is_empty() {
         return;
     }
-    let wanted = CreateTopics { topics, validate_only: false };
+    let wanted = CreateTopics {
+        topics,
+        validate_only: false,
+    };
     match broker.controller.create_topics(wanted).await {
         Ok(outcomes) => {
             for (name, outcome) in outcomes {
@@ -80,7 +86,12 @@ pub async fn create_automatically(broker: &Arc<Broker>, names: &[&str]) {
 
 /// Makes the topic that groups are kept in, unless it is there.
 pub async fn ensure_offsets_topic(broker: &Arc<Broker>) -> Result<(), ErrorCode> {
-    if broker.controller.image().topic(crate::group::TOPIC).is_some() {
+    if broker
+        .controller
+        .image()
+        .topic(crate::group::TOPIC)
+        .is_some()
+    {
         return Ok(());
     }
     let settings = &broker.config.offsets;
@@ -95,11 +106,18 @@ pub async fn ensure_offsets_topic(broker: &Arc<Broker>) -> Result<(), ErrorCode>
         ],
         ..NewTopic::named(crate::group::TOPIC)
     };
-    let wanted = CreateTopics { topics: vec![topic], validate_only: false };
-    let outcomes = broker.controller.create_topics(wanted).await.map_err(|error| {
-        tracing::warn!(%error, "the offsets topic could not be created");
-        ErrorCode::CoordinatorNotAvailable
-    })?;
+    let wanted = CreateTopics {
+        topics: vec![topic],
+        validate_only: false,
+    };
+    let outcomes = broker
+        .controller
+        .create_topics(wanted)
+        .await
+        .map_err(|error| {
+            tracing::warn!(%error, "the offsets topic could not be created");
+            ErrorCode::CoordinatorNotAvailable
+        })?;
     for (_, outcome) in outcomes {
         match outcome {
             Ok(_) => {}

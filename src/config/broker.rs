@@ -218,6 +218,8 @@ fn layered(
             .map(|(name, value)| (name, flag(value)))
             .collect(),
     );
+    // In the order of their names, so that the outcome does not depend on the system's.
+    let environment: BTreeMap<String, String> = environment.into_iter().collect();
     let mut variables = Vec::new();
     for (variable, value) in environment {
         if let Some(name) = from_environment(&variable) {
@@ -225,7 +227,6 @@ fn layered(
             variables.push((name, Given { value, source }));
         }
     }
-    variables.sort_by(|(_, a), (_, b)| a.value.cmp(&b.value));
     layer(variables);
     let properties = parse_properties(file.unwrap_or_default()).map_err(|errors| {
         let unreadable = |error: super::PropertiesError| ConfigError {
@@ -519,7 +520,7 @@ impl Typed<'_> {
                 .split_once('@')
                 .is_some_and(|(id, _)| id == node.to_string())
         };
-        if !voters.is_empty() && !(voters.len() == 1 && voters.iter().all(is_self)) {
+        if voters.len() > 1 || !voters.iter().all(is_self) {
             let reason = format!("it names voters other than this node ({node})");
             let fix = format!("this version runs single nodes: leave it out or name only {node}");
             self.refuse("controller.quorum.voters", &reason, &fix);

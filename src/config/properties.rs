@@ -2,7 +2,8 @@
 //!
 //! A line that ends in an odd number of backslashes goes on in the next, whose leading blanks do
 //! not count. A name ends at the first `=`, `:` or blank that no backslash precedes. Escapes are
-//! `\t \n \r \f \uXXXX`; a backslash before anything else stands for that character.
+//! `\t \n \r \f` and `\u` with four hexadecimal digits; a backslash before anything else stands
+//! for that character.
 
 /// One `name = value` line.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -80,12 +80,24 @@ impl Controller {
         defaults: BrokerDefaults,
         updates: mpsc::Sender<ImageUpdate>,
     ) -> Result<(Self, ControllerTask), ControllerError> {
+        let entropy = env.entropy.stream("controller");
+        Self::open_with(quorum, node, defaults, entropy, updates).await
+    }
+
+    /// As [`Controller::open`], with the randomness for ids and placement.
+    pub(super) async fn open_with(
+        quorum: Box<dyn Quorum>,
+        node: BrokerId,
+        defaults: BrokerDefaults,
+        entropy: Rng,
+        updates: mpsc::Sender<ImageUpdate>,
+    ) -> Result<(Self, ControllerTask), ControllerError> {
         let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
         let mut task = ControllerTask {
             ledger: ControllerLedger::new(node, defaults),
             quorum,
             node,
-            entropy: env.entropy.stream("controller"),
+            entropy,
             producer_ids: None,
             commands: receiver,
             image: SharedImage::default(),
@@ -222,6 +234,7 @@ impl From<ProposeError> for Refusal {
     fn from(error: ProposeError) -> Self {
         let code = match error {
             ProposeError::NotController { .. } => ErrorCode::NotController,
+            ProposeError::Refused(_) => ErrorCode::KafkaStorageError,
             // It may have happened: the code that says so.
             ProposeError::Unavailable(_) => ErrorCode::RequestTimedOut,
         };
@@ -325,7 +338,7 @@ impl ControllerTask {
 
     /// Tells the subscriber and waits until it is done. Without one (it has stopped, or the node is
     /// stopping) there is nobody to wait for.
-    async fn announce(&self, delta: ImageDelta) {
+    async fn announce(&mut self, delta: ImageDelta) {
         let image = self
             .image
             .read()

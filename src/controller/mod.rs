@@ -42,7 +42,7 @@ pub use record::{
 };
 pub use request::{
     AlterConfigs, AlterOperation, ConfigChange, CreatePartitions, CreateTopics, CreatedTopic,
-    DeleteTopics, DeletedTopic, IncrementalAlterConfigs, MorePartitions, NewTopic, ProducerIdBlock,
-    Refusal, RegisterBroker, Reply, Request, TopicSelector,
+    DeleteTopics, DeletedTopic, IncrementalAlterConfigs, MorePartitions, NewSetting, NewTopic,
+    ProducerIdBlock, Refusal, RegisterBroker, Reply, Request, TopicSelector,
 };
 pub use topic_name::{INTERNAL_TOPICS, is_internal_topic, validate_topic_name};

@@ -31,6 +31,9 @@ pub enum ProposeError {
     /// Not written, and never will be.
     #[error("this node is not the active controller")]
     NotController { leader: Option<BrokerId> },
+    /// Not written, and never will be; later batches may be.
+    #[error("the metadata log refused the records: {0}")]
+    Refused(String),
     /// May or may not take effect later.
     #[error("the metadata log did not accept the records: {0}")]
     Unavailable(String),

@@ -43,8 +43,7 @@ pub struct NewTopic {
     pub replication_factor: i16,
     /// Replicas by partition; empty: the controller places them.
     pub assignments: BTreeMap<i32, Vec<BrokerId>>,
-    /// A null value is refused.
-    pub configs: Vec<(String, Option<String>)>,
+    pub configs: Vec<NewSetting>,
 }
 
 impl NewTopic {
@@ -149,10 +148,13 @@ pub struct IncrementalAlterConfigs {
     pub validate_only: bool,
 }
 
+/// A setting's name and value. A null value is refused.
+pub type NewSetting = (String, Option<String>);
+
 /// New settings in place of all old ones. A resource is changed whole or not at all.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AlterConfigs {
-    pub resources: Vec<(ConfigResource, Vec<(String, Option<String>)>)>,
+    pub resources: Vec<(ConfigResource, Vec<NewSetting>)>,
     pub validate_only: bool,
 }
 

@@ -12,8 +12,6 @@ mod ledger;
 mod shard;
 
 #[cfg(test)]
-mod driver_tests;
-#[cfg(test)]
 mod shard_tests;
 #[cfg(test)]
 pub(crate) mod test_log;

@@ -21,6 +21,9 @@ use crate::wire::Str;
 /// no member id to send heartbeats with, and its disconnection is not seen.
 pub(super) const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
+/// Lengths and numbers of one member in a record.
+pub(super) const RECORDED_MEMBER_BYTES: usize = 32;
+
 /// What one step of a group may see and do.
 pub(super) struct Turn<'a> {
     pub group_id: &'a Str,
@@ -45,11 +48,23 @@ impl<'a> Turn<'a> {
             .and_then(|metadata| metadata.protocol.as_ref())
     }
 
-    pub fn record(&mut self, metadata: GroupMetadata) {
-        self.out.record(GroupRecord::GroupMetadata {
+    /// The record that makes `metadata` the group's; `None` when it is too large to be written.
+    pub fn fitting(&self, metadata: GroupMetadata) -> Option<GroupRecord> {
+        let record = GroupRecord::GroupMetadata {
             group: detached(self.group_id),
             value: Some(metadata),
-        });
+        };
+        let bytes = record.value_bytes();
+        if bytes <= self.config.record_bytes_max {
+            return Some(record);
+        }
+        tracing::warn!(
+            group = %self.group_id,
+            bytes,
+            bytes_max = self.config.record_bytes_max,
+            "the group is too large to be recorded: fewer members or partitions would help"
+        );
+        None
     }
 }
 
@@ -94,6 +109,14 @@ impl Member {
             .iter()
             .find(|(name, _)| name == protocol)
             .map(|(_, metadata)| metadata)
+    }
+
+    /// The most bytes this member may take in a record without its assignment.
+    pub fn record_bytes_max(&self, member_id: &Str) -> usize {
+        let instance = self.group_instance_id.as_ref().map_or(0, |name| name.len());
+        let names = member_id.len() + instance + self.client_id.len() + self.client_host.len();
+        let metadata = self.protocols.iter().map(|(_, metadata)| metadata.len());
+        RECORDED_MEMBER_BYTES + names + metadata.max().unwrap_or(0)
     }
 
     pub fn waits_for_join(&self) -> bool {
@@ -207,7 +230,7 @@ impl Live {
     }
 
     /// Protocols that every member knows.
-    pub fn common_protocols(&self) -> BTreeSet<&Str> {
+    pub fn shared_protocols(&self) -> BTreeSet<&Str> {
         let mut members = self.members.values();
         let names = |member: &'_ Member| -> BTreeSet<Str> {
             member
@@ -219,22 +242,22 @@ impl Live {
         let Some(first) = members.next() else {
             return BTreeSet::new();
         };
-        let mut common: BTreeSet<&Str> = first.protocols.iter().map(|(name, _)| name).collect();
+        let mut shared: BTreeSet<&Str> = first.protocols.iter().map(|(name, _)| name).collect();
         for member in members {
             let known = names(member);
-            common.retain(|name| known.contains(*name));
+            shared.retain(|name| known.contains(*name));
         }
-        common
+        shared
     }
 
     /// The protocol of the next generation: each member votes for the first of its list that all
     /// know; between equals the least name wins.
     pub fn select_protocol(&self) -> Option<Str> {
-        let common = self.common_protocols();
+        let shared = self.shared_protocols();
         let mut votes: BTreeMap<&Str, usize> = BTreeMap::new();
         for member in self.members.values() {
             let liked = member.protocols.iter().map(|(name, _)| name);
-            if let Some(name) = liked.into_iter().find(|name| common.contains(name)) {
+            if let Some(name) = liked.into_iter().find(|name| shared.contains(name)) {
                 *votes.entry(name).or_default() += 1;
             }
         }
@@ -407,7 +430,11 @@ impl Live {
             self.sync_deadline = Some(turn.at.now.plus(self.rebalance_timeout()));
             self.answer_joins(&metadata, turn);
         }
-        turn.record(metadata);
+        // It fits: joins that would make it too large are refused.
+        turn.out.record(GroupRecord::GroupMetadata {
+            group: detached(turn.group_id),
+            value: Some(metadata),
+        });
     }
 
     /// Makes sure that the assigning member is one that has joined.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::classic::{Live, Member, NEW_MEMBER_JOIN_TIMEOUT, Turn, Waiting};
+use super::classic::{Live, Member, NEW_MEMBER_JOIN_TIMEOUT, RECORDED_MEMBER_BYTES, Turn, Waiting};
 use super::ledger::Reply;
 use super::state::{GroupMetadata, GroupState};
 use super::subscription;
@@ -39,9 +39,16 @@ pub(super) struct Join {
 }
 
 impl Join {
-    fn metadata_bytes_max(&self) -> usize {
-        let sizes = self.protocols.iter().map(|(_, metadata)| metadata.len());
-        sizes.max().unwrap_or(0)
+    /// The most bytes this member, and what the group has but once, may take in a record.
+    fn record_bytes_max(&self) -> usize {
+        let instance = self.group_instance_id.as_ref().map_or(0, |name| name.len());
+        let member_id = self.new_member_id.len().max(self.member_id.len());
+        let client = self.client_id.len() + self.client_host.len();
+        let metadata = self.protocols.iter().map(|(_, metadata)| metadata.len());
+        let protocol = self.protocols.iter().map(|(name, _)| name.len());
+        let member = RECORDED_MEMBER_BYTES + member_id + instance + client;
+        let group = RECORDED_MEMBER_BYTES + member_id + self.protocol_type.len();
+        member + metadata.max().unwrap_or(0) + group + protocol.max().unwrap_or(0)
     }
 
     fn is_repeat_of(&self, member: &Member) -> bool {
@@ -126,9 +133,8 @@ impl Live {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
         let others = self.members.iter().filter(|(id, _)| **id != join.member_id);
-        let largest = |member: &Member| member.protocols.iter().map(|(_, m)| m.len()).max();
-        let bytes: usize = others.filter_map(|(_, member)| largest(member)).sum();
-        match bytes + join.metadata_bytes_max() > turn.config.record_bytes_max {
+        let bytes: usize = others.map(|(id, member)| member.record_bytes_max(id)).sum();
+        match bytes + join.record_bytes_max() > turn.config.record_bytes_max {
             true => Err(ErrorCode::GroupMaxSizeReached),
             false => Ok(()),
         }
@@ -138,9 +144,9 @@ impl Live {
         if self.members.is_empty() {
             return !join.protocol_type.is_empty() && !join.protocols.is_empty();
         }
-        let common = self.common_protocols();
+        let shared = self.shared_protocols();
         self.protocol_type.as_ref() == Some(&join.protocol_type)
-            && join.protocols.iter().any(|(name, _)| common.contains(name))
+            && join.protocols.iter().any(|(name, _)| shared.contains(name))
     }
 
     fn join_new(
@@ -283,8 +289,10 @@ impl Live {
         self.update(turn, from, &member_id, join);
         if self.state == GroupState::Stable
             && let Some(metadata) = self.replaced(turn, old_member_id, &member_id)
+            && let Some(record) = turn.fitting(metadata.clone())
         {
-            self.resume_static(turn, from, &member_id, version, metadata);
+            self.resume_static(turn, from, &member_id, version, &metadata);
+            turn.out.record(record);
         } else {
             self.membership_changed(turn);
         }
@@ -320,7 +328,7 @@ impl Live {
         from: ReplyTo,
         member_id: &Str,
         version: i16,
-        metadata: GroupMetadata,
+        metadata: &GroupMetadata,
     ) {
         if let Some(member) = self.members.get_mut(member_id) {
             member.waiting = Waiting::Nothing;
@@ -329,7 +337,7 @@ impl Live {
         }
         let is_leader = self.leader.as_ref() == Some(member_id);
         let leader = metadata.leader.clone().unwrap_or_default();
-        let mut answer = accepted(&metadata, &leader, member_id);
+        let mut answer = accepted(metadata, &leader, member_id);
         if is_leader && version >= SKIP_ASSIGNMENT_VERSION {
             answer.skip_assignment = true;
         } else if is_leader {
@@ -339,7 +347,6 @@ impl Live {
             answer.members.clear();
         }
         turn.out.reply(from, Reply::Join(answer));
-        turn.record(metadata);
     }
 }
 

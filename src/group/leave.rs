@@ -5,6 +5,16 @@ use crate::types::ErrorCode;
 use crate::wire::Str;
 use crate::wire::message::leave_group::{MemberIdentity, MemberResponse};
 
+/// How it went for one member.
+pub(super) fn answer(identity: &MemberIdentity, result: Result<(), ErrorCode>) -> MemberResponse {
+    MemberResponse {
+        member_id: identity.member_id.clone(),
+        group_instance_id: identity.group_instance_id.clone(),
+        error_code: result.err().unwrap_or(ErrorCode::None).code(),
+        ..MemberResponse::default()
+    }
+}
+
 impl Live {
     /// Takes out each of `identities` and says how it went; one rebalance follows for all.
     pub(super) fn leave(
@@ -20,12 +30,7 @@ impl Live {
                 self.remove(member_id, turn);
                 has_left = true;
             }
-            answers.push(MemberResponse {
-                member_id: identity.member_id.clone(),
-                group_instance_id: identity.group_instance_id.clone(),
-                error_code: result.err().unwrap_or(ErrorCode::None).code(),
-                ..MemberResponse::default()
-            });
+            answers.push(answer(identity, result.map(|_| ())));
         }
         if has_left {
             self.membership_changed(turn);

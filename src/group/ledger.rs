@@ -8,7 +8,7 @@ use super::classic::{Live, Turn};
 use super::join::{self, Join};
 use super::record::GroupRecord;
 use super::state::{Group, GroupState, detached, detached_bytes};
-use super::{GroupConfig, sync};
+use super::{GroupConfig, leave, sync};
 use crate::coordinator::{KeyValue, Ledger, Moment, Outcome, ReplyTo};
 use crate::types::{ErrorCode, Instant, Offset, Timestamp};
 use crate::wire::Str;
@@ -272,10 +272,6 @@ impl GroupLedger {
         (request, version): (LeaveGroupRequest, i16),
     ) {
         let mut answer = LeaveGroupResponse::default();
-        if let Some(error) = refused_group(soft, &request.group_id) {
-            answer.error_code = error.code();
-            return out.reply(from, Reply::Leave(answer));
-        }
         let identities = match version {
             3.. => request.members,
             _ => vec![MemberIdentity {
@@ -283,9 +279,22 @@ impl GroupLedger {
                 ..MemberIdentity::default()
             }],
         };
-        let results = self.step(soft, at, &request.group_id, out, |live, turn| {
-            live.leave(turn, &identities)
-        });
+        let results = match refused_group(soft, &request.group_id) {
+            Some(ErrorCode::UnknownMemberId) => {
+                let unknown = Err(ErrorCode::UnknownMemberId);
+                identities
+                    .iter()
+                    .map(|member| leave::answer(member, unknown))
+                    .collect()
+            }
+            Some(error) => {
+                answer.error_code = error.code();
+                return out.reply(from, Reply::Leave(answer));
+            }
+            None => self.step(soft, at, &request.group_id, out, |live, turn| {
+                live.leave(turn, &identities)
+            }),
+        };
         match version {
             3.. => answer.members = results,
             _ => answer.error_code = results.first().map_or(0, |result| result.error_code),

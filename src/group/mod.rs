@@ -11,8 +11,8 @@
 //! generation number is recorded before any member learns it, so it never names two generations.
 
 mod classic;
-mod coordinator;
 mod describe;
+mod handle;
 mod heartbeat;
 mod join;
 mod leave;
@@ -26,7 +26,7 @@ mod sync;
 #[cfg(test)]
 mod classic_tests;
 #[cfg(test)]
-mod coordinator_tests;
+mod handle_tests;
 #[cfg(test)]
 mod history_tests;
 #[cfg(test)]
@@ -36,7 +36,7 @@ mod test_group;
 
 use std::time::Duration;
 
-pub use coordinator::GroupCoordinator;
+pub use handle::GroupCoordinator;
 pub use ledger::{GroupLedger, GroupSnapshot, GroupSoft, Reply, Request};
 pub use record::GroupRecord;
 pub use state::{CommittedOffset, Group, GroupMetadata, GroupState, RecordedMember};
@@ -61,8 +61,8 @@ pub struct GroupConfig {
     pub offsets_retention_check_interval: Duration,
     /// `offset.metadata.max.bytes`
     pub offset_metadata_bytes_max: usize,
-    /// Most bytes that subscriptions and assignments of one group may take: they are one record,
-    /// which must fit the internal topic's `max.message.bytes`.
+    /// Most bytes the record of a group may take, all members with their subscriptions and
+    /// assignments: less than the internal topic's `max.message.bytes`.
     pub record_bytes_max: usize,
 }
 
@@ -99,12 +99,9 @@ mod tests {
     fn a_group_lives_where_java_hashing_puts_it() {
         assert_eq!(partition_for("", 50), 0);
         assert_eq!(partition_for("a", 50), 97 % 50);
-        // "my-group".hashCode() = 1425236527 in Java.
-        let hash = "my-group"
-            .bytes()
-            .fold(0_i32, |h, b| h.wrapping_mul(31).wrapping_add(i32::from(b)));
-        assert_eq!(partition_for("my-group", 50), (hash & i32::MAX) % 50);
-        // Outside the basic plane a character counts as two units: 0xD83D * 31 + 0xDE00.
-        assert_eq!(partition_for("\u{1F600}", 50), (0xD83D * 31 + 0xDE00) % 50);
+        // Hash codes -1906497762, 158455506 and 1772899.
+        assert_eq!(partition_for("my-group", 50), 240_985_886 % 50);
+        assert_eq!(partition_for("console-consumer-12345", 50), 6);
+        assert_eq!(partition_for("\u{1F600}", 50), 49);
     }
 }

@@ -80,6 +80,16 @@ impl GroupRecord {
         }
     }
 
+    /// Size of the record's value.
+    #[must_use]
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Self::OffsetCommit { value, .. } => value.as_ref().map(encode_offset),
+            Self::GroupMetadata { value, .. } => value.as_ref().map(encode_metadata),
+        }
+        .map_or(0, |value| value.len())
+    }
+
     /// Reads a record; `None` for a record type of another protocol or a later version.
     pub fn decode(key: &Bytes, value: Option<&Bytes>) -> Result<Option<Self>, DecodeError> {
         let mut from = Reader::new(key.clone());

@@ -92,23 +92,14 @@ impl Live {
         for entry in request.assignments {
             given.insert(entry.member_id, entry.assignment);
         }
-        let mut bytes = 0;
         for (member_id, member) in &mut metadata.members {
-            let assignment = given.remove(member_id).unwrap_or_default();
-            bytes += member.subscription.len() + assignment.len();
-            member.assignment = detached_bytes(&assignment);
-        }
-        if bytes > turn.config.record_bytes_max {
-            tracing::warn!(
-                group = %turn.group_id,
-                bytes,
-                bytes_max = turn.config.record_bytes_max,
-                "assignment is too large to be recorded; raise max.message.bytes of the topic"
-            );
-            return self.refuse_assignment(turn);
+            member.assignment = detached_bytes(&given.remove(member_id).unwrap_or_default());
         }
         metadata.leader = self.leader.clone();
         metadata.current_state_timestamp = turn.at.wall;
+        let Some(record) = turn.fitting(metadata.clone()) else {
+            return self.refuse_assignment(turn);
+        };
         self.state = GroupState::Stable;
         for (member_id, member) in &mut self.members {
             if let Waiting::Sync(to) = member.waiting {
@@ -119,7 +110,7 @@ impl Live {
             }
         }
         self.end_sync_deadline();
-        turn.record(metadata);
+        turn.out.record(record);
     }
 
     fn refuse_assignment(&mut self, turn: &mut Turn) {

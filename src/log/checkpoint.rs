@@ -22,7 +22,7 @@ const MAGIC: &[u8; 8] = b"klammcp1";
 const HEAD_BYTES: usize = 16;
 
 /// Most bytes a checkpoint's body may hold.
-pub const BODY_MAX: usize = 256 << 20;
+pub const BODY_MAX: usize = 1 << 30;
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]

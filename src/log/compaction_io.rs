@@ -150,13 +150,31 @@ impl Log {
         let base = group.base_offset();
         let target = self.shared.path(base);
         let cleaned = files::suffixed(&target, files::CLEANED);
-        let swap = files::suffixed(&target, files::SWAP);
         let checked = self.check_output(group, &cleaned).await?;
         // Readers that come while names change use the files that are open.
         for source in &sources {
             let opened = self.shared.open_segment(source).await?;
             source.pin(opened);
         }
+        let swapped = self.swap_in(group, &sources, checked).await;
+        if let Err(error) = &swapped {
+            // What the files say is no longer what this log believes.
+            self.stopped = Some(error.to_string());
+        }
+        swapped
+    }
+
+    /// The second part of an installation: after an error only recovery knows how far it came.
+    async fn swap_in(
+        &mut self,
+        group: &Group,
+        sources: &[Arc<Segment>],
+        checked: Checked,
+    ) -> Result<(), LogError> {
+        let base = group.base_offset();
+        let target = self.shared.path(base);
+        let cleaned = files::suffixed(&target, files::CLEANED);
+        let swap = files::suffixed(&target, files::SWAP);
         self.rename_durably(&cleaned, &swap).await?;
         let disk = self.env.disk.clone();
         for source in &sources[1..] {
@@ -179,7 +197,7 @@ impl Log {
                 .splice(first..first + sources.len(), [replacement]);
             view.changes += 1;
         }
-        self.shared.forget(&sources);
+        self.shared.forget(sources);
         let of = IndexOf {
             generation: checked.generation,
             file_bytes: checked.found.position,

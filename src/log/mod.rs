@@ -50,6 +50,8 @@ mod scan;
 mod segment;
 mod tail_cache;
 #[cfg(test)]
+mod test_disk;
+#[cfg(test)]
 mod tests;
 mod truncate;
 

@@ -298,7 +298,19 @@ impl LogReader {
                 Err(found) => return Err(place.corrupt(at, found)),
             };
             let total = header.total_bytes();
-            if header.end_offset() <= wanted.from {
+            // A damaged header must not talk the reader out of a batch: what it says is believed if
+            // the offsets around it leave no choice, or else once the CRC has been seen.
+            let skipped = header.end_offset() <= wanted.from;
+            let beyond = header.end_offset() > wanted.up_to;
+            if first.is_none() && (beyond || (skipped && place.has_gaps)) {
+                if rest.len() < total {
+                    return place.move_to(here, total);
+                }
+                if let Err(found) = self.verify(&header, rest.clone()) {
+                    return Err(place.corrupt(at, found));
+                }
+            }
+            if skipped {
                 at += total;
                 place.expected = header.end_offset();
                 if at >= chunk.len() && place.position + (at as u64) < place.limit {
@@ -309,7 +321,7 @@ impl LogReader {
             }
             let fits = taken + total <= wanted.max_bytes;
             let only = first.is_none() && wanted.at_least_one;
-            if header.end_offset() > wanted.up_to || !(fits || only) {
+            if beyond || !(fits || only) {
                 break;
             }
             if rest.len() < total {

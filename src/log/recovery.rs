@@ -126,6 +126,13 @@ impl Opening<'_> {
         let interval = self.options.config.index_interval_bytes;
         let start = log_start::load(disk, self.dir).await?;
         let listed = self.tidy(listed).await?;
+        let segments = listed.iter();
+        let all_bytes: u64 = segments
+            .filter(|entry| files::base_offset_in(&entry.name, files::LOG).is_some())
+            .map(|entry| entry.len)
+            .sum();
+        let clean = self.options.clean;
+        let clean = clean.filter(|clean| clean.file_bytes == all_bytes);
         let mut files = self.segments(&listed, start).await?;
         let Some(last) = files.pop() else {
             let path = self.dir.to_owned();
@@ -137,10 +144,6 @@ impl Opening<'_> {
         if first.base_offset > log_start_offset {
             return Err(first.corrupt(0, "the log's first file", "an earlier segment"));
         }
-        let clean = self.options.clean.filter(|clean| {
-            let closed: u64 = files.iter().map(|file| file.file_bytes).sum();
-            clean.file_bytes == closed + last.file_bytes
-        });
         if clean.is_none() {
             for file in &files {
                 self.check_closed(file).await?;
@@ -156,20 +159,26 @@ impl Opening<'_> {
             .recover_last(&last, &*file, slot, clean, &mut replay)
             .await?;
         let end = recovered.writer.end.offset;
+        if end < log_start_offset {
+            let expected = format!("records up to {log_start_offset}, where the log begins");
+            let found = format!("records up to {end}");
+            return Err(last.0.corrupt(last.0.file_bytes, found, &expected));
+        }
         self.report.clean = recovered.clean;
         self.report.scanned_bytes += replay.scanned_bytes;
         self.report.rebuilt.append(&mut replay.rebuilt);
-        let mut epochs = loaded.unwrap_or_default();
+        let mut epochs = loaded.clone().unwrap_or_default();
+        epochs.truncate_from_end(end);
         for entry in replay.epochs.entries() {
-            let newer = epochs
-                .latest()
-                .is_none_or(|latest| entry.epoch > latest.epoch);
-            if newer {
+            if epochs.epoch_of(entry.start_offset) != entry.epoch {
                 epochs.assign(entry.epoch, entry.start_offset);
             }
         }
-        epochs.truncate_from_end(end);
         epochs.truncate_from_start(log_start_offset);
+        if loaded.is_none_or(|loaded| loaded != epochs) {
+            // What the file says beyond the end must not meet what is appended there.
+            epochs.save(disk, self.dir).await?;
+        }
         let (producers, snapshots) = replay.finish(end).await?;
         let sealed = files.iter().map(|file| {
             let end = file.end.unwrap_or(last_base);
@@ -181,7 +190,7 @@ impl Opening<'_> {
             file: None,
             dirty: !recovered.clean,
             writer: recovered.writer,
-            log_start_offset: log_start_offset.min(end),
+            log_start_offset,
             epochs,
             producers,
             snapshots,

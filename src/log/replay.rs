@@ -169,8 +169,14 @@ impl Replay {
     /// Removes snapshots of what is no longer in the log, which ends at `end`.
     pub async fn finish(mut self, end: Offset) -> Result<(ProducerState, Vec<Offset>), LogError> {
         let later: Vec<Offset> = self.snapshots.iter().copied().collect();
-        for offset in later.into_iter().filter(|offset| *offset > end) {
-            self.drop_snapshot(offset).await?;
+        let later: Vec<Offset> = later.into_iter().filter(|offset| *offset > end).collect();
+        if !later.is_empty() {
+            for offset in later {
+                self.drop_snapshot(offset).await?;
+            }
+            // One that came back after a power loss would speak of batches that were cut.
+            let synced = self.env.disk.sync_dir(&self.dir).await;
+            synced.map_err(LogError::io(&self.dir))?;
         }
         Ok((self.producers, self.snapshots))
     }

@@ -156,6 +156,11 @@ impl Log {
             return Err(LogError::OutOfRange { offset, start, end });
         }
         if offset > start {
+            if offset > self.durable_end() {
+                // A log must not come back shorter than what was deleted of it.
+                let path = self.active_path();
+                self.sync_all().await.map_err(LogError::io(&path))?;
+            }
             self.move_log_start(offset).await?;
         }
         Ok(self.log_start_offset())

@@ -18,7 +18,7 @@ use crate::env::{Disk, File, OpenMode};
 use crate::types::{Offset, Timestamp};
 use crate::wire::batch::BatchHeader;
 
-/// Producer snapshots kept; recovery needs one, damage may take another.
+/// The newest producer snapshots, kept in any case; recovery needs one, damage may take another.
 const SNAPSHOTS_KEPT: usize = 3;
 
 /// Makes an empty segment, durable with its name. What lies there already was never used.
@@ -142,14 +142,27 @@ impl Log {
         view.changes += 1;
     }
 
-    /// Removes all but the newest snapshots.
+    /// Removes snapshots that no truncation can need: all but the newest and those where a segment
+    /// begins. What lies before the log's start can be learnt from nothing else.
     pub(super) async fn prune_snapshots(&mut self) -> Result<(), LogError> {
-        while self.snapshots.len() > SNAPSHOTS_KEPT {
-            let name = producer_snapshot::file_name(self.snapshots[0]);
-            let path = self.shared.dir.join(name);
+        let newest = self.snapshots.len().saturating_sub(SNAPSHOTS_KEPT);
+        let (old, mut kept) = {
+            let view = self.shared.view();
+            let begins = |offset: &Offset| {
+                let sealed = view
+                    .sealed
+                    .binary_search_by_key(offset, |segment| segment.base_offset);
+                sealed.is_ok() || view.active.base_offset == *offset
+            };
+            let old = self.snapshots[..newest].iter().copied();
+            old.partition::<Vec<Offset>, _>(|offset| !begins(offset))
+        };
+        for offset in &old {
+            let path = self.shared.dir.join(producer_snapshot::file_name(*offset));
             remove_if_there(&*self.env.disk, &path).await?;
-            self.snapshots.remove(0);
         }
+        kept.extend_from_slice(&self.snapshots[newest..]);
+        self.snapshots = kept;
         Ok(())
     }
 }

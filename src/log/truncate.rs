@@ -10,6 +10,7 @@ use super::error::{Corruption, LogError};
 use super::files;
 use super::header_page::{DurableSlot, HEADER_PAGE_BYTES, SegmentId, decode_page};
 use super::log::{Log, Point, Writer, write_slot};
+use super::log_start;
 use super::replay::{Replay, SegmentFile, corrupt};
 use super::scan::{Scan, Scanned};
 use super::segment::{Active, Segment};
@@ -90,6 +91,11 @@ impl Log {
             && !found.at_limit
         {
             return Err(corrupt(&path, &found, damage).into());
+        }
+        if found.end_offset < self.log_start_offset() {
+            // The log began within the batch that goes.
+            log_start::save(&*self.env.disk, &self.shared.dir, found.end_offset).await?;
+            self.shared.view().log_start_offset = found.end_offset;
         }
         self.settle(&*file, id, &found)
             .await

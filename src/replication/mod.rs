@@ -10,6 +10,7 @@ mod view;
 
 pub use partition::{Effect, Event, Partition};
 pub use shard::{
-    AppendItem, AppendOutcome, AppendRefused, Command, Placed, ShardHandle, Slot, WantedDurability,
+    AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Placed, ShardHandle, Slot,
+    WantedDurability,
 };
 pub use view::{FetchSignal, PartitionView};

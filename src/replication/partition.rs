@@ -75,7 +75,10 @@ impl<W: Copy> Partition<W> {
     pub fn step(&mut self, event: Event<W>, effects: &mut Vec<Effect<W>>) {
         match event {
             Event::Appended { end, waiter } => {
-                assert!(end > self.log_end_offset, "an append must move the log end forward");
+                assert!(
+                    end > self.log_end_offset,
+                    "an append must move the log end forward"
+                );
                 self.log_end_offset = end;
                 self.wait_for(end, waiter, effects);
             }
@@ -83,10 +86,17 @@ impl<W: Copy> Partition<W> {
             Event::Durable { end } => self.on_durable(end, effects),
             Event::StorageFailed => {
                 self.storage_failed = true;
-                effects.extend(self.waiting.drain(..).map(|(_, waiter)| Effect::Refuse(waiter)));
+                effects.extend(
+                    self.waiting
+                        .drain(..)
+                        .map(|(_, waiter)| Effect::Refuse(waiter)),
+                );
             }
             Event::StorageRecovered { end } => {
-                assert!(end >= self.high_watermark, "recovery cut what readers had seen");
+                assert!(
+                    end >= self.high_watermark,
+                    "recovery cut what readers had seen"
+                );
                 self.storage_failed = false;
                 self.log_end_offset = end;
                 self.durable_end = end;
@@ -108,7 +118,10 @@ impl<W: Copy> Partition<W> {
         if self.storage_failed || end <= self.durable_end {
             return;
         }
-        assert!(end <= self.log_end_offset, "more is durable than was appended");
+        assert!(
+            end <= self.log_end_offset,
+            "more is durable than was appended"
+        );
         self.durable_end = end;
         self.high_watermark = end;
         effects.push(Effect::Expose(end));
@@ -137,7 +150,10 @@ mod tests {
     #[test]
     fn an_append_is_acknowledged_only_once_it_is_durable() {
         let mut partition = Partition::new(Offset(10));
-        let appended = Event::Appended { end: Offset(12), waiter: Some(1) };
+        let appended = Event::Appended {
+            end: Offset(12),
+            waiter: Some(1),
+        };
         assert_eq!(step(&mut partition, appended), vec![]);
         assert_eq!(partition.high_watermark(), Offset(10));
         assert_eq!(
@@ -149,8 +165,17 @@ mod tests {
     #[test]
     fn a_repeated_batch_waits_until_the_first_copy_is_durable() {
         let mut partition = Partition::new(Offset(0));
-        step(&mut partition, Event::Appended { end: Offset(2), waiter: None });
-        let repeated = Event::Repeated { end: Offset(2), waiter: Some(7) };
+        step(
+            &mut partition,
+            Event::Appended {
+                end: Offset(2),
+                waiter: None,
+            },
+        );
+        let repeated = Event::Repeated {
+            end: Offset(2),
+            waiter: Some(7),
+        };
         assert_eq!(step(&mut partition, repeated), vec![]);
         assert_eq!(
             step(&mut partition, Event::Durable { end: Offset(2) }),
@@ -162,12 +187,27 @@ mod tests {
     #[test]
     fn a_failed_sync_refuses_everyone_who_waits() {
         let mut partition = Partition::new(Offset(0));
-        step(&mut partition, Event::Appended { end: Offset(1), waiter: Some(1) });
-        step(&mut partition, Event::Appended { end: Offset(2), waiter: Some(2) });
+        step(
+            &mut partition,
+            Event::Appended {
+                end: Offset(1),
+                waiter: Some(1),
+            },
+        );
+        step(
+            &mut partition,
+            Event::Appended {
+                end: Offset(2),
+                waiter: Some(2),
+            },
+        );
         let refused = step(&mut partition, Event::StorageFailed);
         assert_eq!(refused, vec![Effect::Refuse(1), Effect::Refuse(2)]);
         assert!(partition.is_storage_failed());
-        assert_eq!(step(&mut partition, Event::Durable { end: Offset(2) }), vec![]);
+        assert_eq!(
+            step(&mut partition, Event::Durable { end: Offset(2) }),
+            vec![]
+        );
         step(&mut partition, Event::StorageRecovered { end: Offset(0) });
         assert!(!partition.is_storage_failed());
     }

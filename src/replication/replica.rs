@@ -42,11 +42,7 @@ pub(super) struct Started {
 }
 
 impl Replica {
-    pub(super) fn new(
-        log: Log,
-        leader_epoch: LeaderEpoch,
-        durability: WantedDurability,
-    ) -> Self {
+    pub(super) fn new(log: Log, leader_epoch: LeaderEpoch, durability: WantedDurability) -> Self {
         let end = log.log_end_offset();
         let view = Arc::new(PartitionView::new(log.reader(), leader_epoch, end));
         Self {
@@ -73,30 +69,55 @@ impl Replica {
         waiter: Option<Waiter>,
     ) -> Result<Started, AppendRefused> {
         if self.machine.is_storage_failed() {
-            return Err(AppendRefused::storage("the log is recovering from a failed write"));
+            return Err(AppendRefused::storage(
+                "the log is recovering from a failed write",
+            ));
         }
         let sync = self.wants_sync(batch);
         let appended = self.log.append(batch, self.leader_epoch, now, sync).await;
         let log_start_offset = self.log.log_start_offset();
         match appended {
-            Err(error) => Err(AppendRefused { code: error.code(), reason: error.to_string() }),
-            Ok(Append::Duplicate { base_offset, last_offset, log_append_time }) => {
+            Err(error) => Err(AppendRefused {
+                code: error.code(),
+                reason: error.to_string(),
+            }),
+            Ok(Append::Duplicate {
+                base_offset,
+                last_offset,
+                log_append_time,
+            }) => {
                 let end = last_offset.next();
-                self.machine.step(Event::Repeated { end, waiter }, &mut self.effects);
-                let placed = Placed { base_offset, log_append_time, log_start_offset };
-                Ok(Started { placed, write: None })
+                self.machine
+                    .step(Event::Repeated { end, waiter }, &mut self.effects);
+                let placed = Placed {
+                    base_offset,
+                    log_append_time,
+                    log_start_offset,
+                };
+                Ok(Started {
+                    placed,
+                    write: None,
+                })
             }
             Ok(Append::New(appended)) => {
                 let end = appended.last_offset.next();
                 let ticket = appended.ticket;
-                self.under_way.push_back(UnderWay { ticket, end, done: false });
-                self.machine.step(Event::Appended { end, waiter }, &mut self.effects);
+                self.under_way.push_back(UnderWay {
+                    ticket,
+                    end,
+                    done: false,
+                });
+                self.machine
+                    .step(Event::Appended { end, waiter }, &mut self.effects);
                 let placed = Placed {
                     base_offset: appended.base_offset,
                     log_append_time: appended.log_append_time,
                     log_start_offset,
                 };
-                Ok(Started { placed, write: Some((appended, self.incarnation)) })
+                Ok(Started {
+                    placed,
+                    write: Some((appended, self.incarnation)),
+                })
             }
         }
     }
@@ -126,7 +147,11 @@ impl Replica {
             return Ok(());
         }
         result?;
-        if let Some(write) = self.under_way.iter_mut().find(|write| write.ticket == ticket) {
+        if let Some(write) = self
+            .under_way
+            .iter_mut()
+            .find(|write| write.ticket == ticket)
+        {
             write.done = true;
         }
         let mut durable = None;
@@ -151,7 +176,8 @@ impl Replica {
         match self.log.fall_back_to_durable().await {
             Ok(()) => {
                 let end = self.log.log_end_offset();
-                self.machine.step(Event::StorageRecovered { end }, &mut self.effects);
+                self.machine
+                    .step(Event::StorageRecovered { end }, &mut self.effects);
                 Ok(())
             }
             Err(error) => {
@@ -169,7 +195,10 @@ impl Replica {
     ) -> Result<(), LogError> {
         self.log.roll_if_due(now).await?;
         self.log.expire_producers(monotonic);
-        let removed = self.log.apply_retention(now, self.machine.high_watermark()).await?;
+        let removed = self
+            .log
+            .apply_retention(now, self.machine.high_watermark())
+            .await?;
         if removed.segments_removed > 0 {
             tracing::info!(
                 partition = %self.topic_partition(),

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::partition::Effect;
 use super::replica::Replica;
 use super::view::PartitionView;
-use crate::env::{BoxFuture, Env, Task, Timer};
-use crate::log::compaction::Compacted;
+use crate::env::{BoxFuture, Env, Task};
+use crate::log::compaction::{Compacted, CompactionJob};
 use crate::log::{CleanEnd, Log, LogConfig, SegmentCompaction, Ticket};
 use crate::types::{ErrorCode, Instant, LeaderEpoch, Offset, Timestamp};
 use crate::wire::batch::RecordBatch;
@@ -41,7 +41,10 @@ pub enum WantedDurability {
     Fsync,
     /// After the write, with a sync after this many records or this much time (Kafka's
     /// `flush.messages` and `flush.ms`).
-    Replicated { flush_messages: i64, flush: Option<Duration> },
+    Replicated {
+        flush_messages: i64,
+        flush: Option<Duration>,
+    },
 }
 
 /// One batch for one partition.
@@ -68,16 +71,28 @@ pub struct AppendRefused {
 
 impl AppendRefused {
     pub(super) fn storage(reason: &str) -> Self {
-        Self { code: ErrorCode::KafkaStorageError, reason: reason.to_owned() }
+        Self {
+            code: ErrorCode::KafkaStorageError,
+            reason: reason.to_owned(),
+        }
     }
 
     fn not_here() -> Self {
         let reason = "this broker does not lead the partition any more".to_owned();
-        Self { code: ErrorCode::NotLeaderOrFollower, reason }
+        Self {
+            code: ErrorCode::NotLeaderOrFollower,
+            reason,
+        }
     }
 }
 
 pub type AppendOutcome = Result<Placed, AppendRefused>;
+
+/// A round of compaction: what to do, and the files to do it on.
+pub struct CompactionRound {
+    pub job: CompactionJob,
+    pub io: SegmentCompaction,
+}
 
 /// What a shard is asked to do.
 pub enum Command {
@@ -91,20 +106,39 @@ pub enum Command {
     },
     /// Append batches. With a `reply`, one answer for all of them once each is safe or refused,
     /// in the order of `items`; without, nobody is told.
-    Append { items: Vec<AppendItem>, reply: Option<oneshot::Sender<Vec<AppendOutcome>>> },
+    Append {
+        items: Vec<AppendItem>,
+        reply: Option<oneshot::Sender<Vec<AppendOutcome>>>,
+    },
     /// Raise the log start to `before`, or to the high watermark. Answers the new log start.
     DeleteRecords {
         slot: Slot,
         before: Option<Offset>,
         reply: oneshot::Sender<Result<Offset, ErrorCode>>,
     },
-    Configure { slot: Slot, config: Box<LogConfig>, durability: WantedDurability },
+    Configure {
+        slot: Slot,
+        config: Box<LogConfig>,
+        durability: WantedDurability,
+    },
     /// Roll, expire and remove what is due in every partition.
     Maintain { now: Timestamp },
-    PlanCompaction { slot: Slot, now: Timestamp, reply: oneshot::Sender<Option<SegmentCompaction>> },
-    InstallCompacted { slot: Slot, compacted: Box<Compacted>, reply: oneshot::Sender<bool> },
+    PlanCompaction {
+        slot: Slot,
+        now: Timestamp,
+        map_bytes: usize,
+        reply: oneshot::Sender<Option<CompactionRound>>,
+    },
+    InstallCompacted {
+        slot: Slot,
+        compacted: Box<Compacted>,
+        reply: oneshot::Sender<bool>,
+    },
     /// Let go of a partition after its writes have ended; its log is closed cleanly.
-    Close { slot: Slot, reply: oneshot::Sender<Option<CleanEnd>> },
+    Close {
+        slot: Slot,
+        reply: oneshot::Sender<Option<CleanEnd>>,
+    },
 }
 
 /// Identifies who waits for an append: the request, and the item within it.
@@ -219,26 +253,49 @@ impl Shard {
 
     async fn on_command(&mut self, command: Command) {
         match command {
-            Command::Host { slot, log, leader_epoch, durability, reply } => {
+            Command::Host {
+                slot,
+                log,
+                leader_epoch,
+                durability,
+                reply,
+            } => {
                 let replica = Replica::new(*log, leader_epoch, durability);
                 let _ = reply.send(replica.view.clone());
                 self.replicas.insert(slot, replica);
             }
             Command::Append { items, reply } => self.append(items, reply).await,
-            Command::DeleteRecords { slot, before, reply } => {
+            Command::DeleteRecords {
+                slot,
+                before,
+                reply,
+            } => {
                 let _ = reply.send(self.delete_records(slot, before).await);
             }
-            Command::Configure { slot, config, durability } => {
+            Command::Configure {
+                slot,
+                config,
+                durability,
+            } => {
                 if let Some(replica) = self.replicas.get_mut(&slot) {
                     replica.log.set_config(*config);
                     replica.durability = durability;
                 }
             }
             Command::Maintain { now } => self.maintain(now).await,
-            Command::PlanCompaction { slot, now, reply } => {
-                let _ = reply.send(self.plan_compaction(slot, now));
+            Command::PlanCompaction {
+                slot,
+                now,
+                map_bytes,
+                reply,
+            } => {
+                let _ = reply.send(self.plan_compaction(slot, now, map_bytes).await);
             }
-            Command::InstallCompacted { slot, compacted, reply } => {
+            Command::InstallCompacted {
+                slot,
+                compacted,
+                reply,
+            } => {
                 let _ = reply.send(self.install_compacted(slot, *compacted).await);
             }
             Command::Close { slot, reply } => self.close(slot, reply).await,
@@ -270,7 +327,14 @@ impl Shard {
                 let _ = reply.send(outcomes);
                 return;
             }
-            self.requests.insert(id, Request { outcomes, undecided, reply });
+            self.requests.insert(
+                id,
+                Request {
+                    outcomes,
+                    undecided,
+                    reply,
+                },
+            );
         }
         for slot in touched {
             self.carry_out(slot);
@@ -286,24 +350,37 @@ impl Shard {
             return Err(AppendRefused::not_here());
         }
         let started = replica.append(&item.batch, now, waiter).await?;
-        let Some((appended, incarnation)) = started.write else { return Ok(started.placed) };
+        let Some((appended, incarnation)) = started.write else {
+            return Ok(started.placed);
+        };
         let (slot, ticket, done) = (item.slot, appended.ticket, appended.done);
         if !std::mem::replace(&mut replica.stamp_due, true) {
-            self.alarms.insert((self.env.now().plus(STAMP_AFTER), Alarm::Stamp(slot)));
+            self.alarms
+                .insert((self.env.now().plus(STAMP_AFTER), Alarm::Stamp(slot)));
         }
-        if let WantedDurability::Replicated { flush: Some(span), .. } = replica.durability
+        if let WantedDurability::Replicated {
+            flush: Some(span), ..
+        } = replica.durability
             && !std::mem::replace(&mut replica.sync_due, true)
         {
-            self.alarms.insert((self.env.now().plus(span), Alarm::Sync(slot)));
+            self.alarms
+                .insert((self.env.now().plus(span), Alarm::Sync(slot)));
         }
         self.writes.push(Box::pin(async move {
-            WriteEnd { slot, ticket, incarnation, result: done.await }
+            WriteEnd {
+                slot,
+                ticket,
+                incarnation,
+                result: done.await,
+            }
         }));
         Ok(started.placed)
     }
 
     async fn on_write_end(&mut self, end: WriteEnd) {
-        let Some(replica) = self.replicas.get_mut(&end.slot) else { return };
+        let Some(replica) = self.replicas.get_mut(&end.slot) else {
+            return;
+        };
         if let Err(error) = replica.completed(end.ticket, end.incarnation, end.result) {
             tracing::error!(
                 partition = %replica.topic_partition(), %error,
@@ -317,15 +394,20 @@ impl Shard {
     }
 
     async fn recover(&mut self, slot: Slot) {
-        let Some(replica) = self.replicas.get_mut(&slot) else { return };
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return;
+        };
         if replica.recover().await.is_err() {
-            self.alarms.insert((self.env.now().plus(RECOVERY_PAUSE), Alarm::Recover(slot)));
+            self.alarms
+                .insert((self.env.now().plus(RECOVERY_PAUSE), Alarm::Recover(slot)));
         }
     }
 
     /// Carries out what the machine decided, in its order.
     fn carry_out(&mut self, slot: Slot) {
-        let Some(replica) = self.replicas.get_mut(&slot) else { return };
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return;
+        };
         for effect in replica.take_effects() {
             match effect {
                 Effect::Expose(high_watermark) => replica.view.expose(high_watermark),
@@ -343,16 +425,23 @@ impl Shard {
         slot: Slot,
         before: Option<Offset>,
     ) -> Result<Offset, ErrorCode> {
-        let replica = self.replicas.get_mut(&slot).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let replica = self
+            .replicas
+            .get_mut(&slot)
+            .ok_or(ErrorCode::NotLeaderOrFollower)?;
         let high_watermark = replica.high_watermark();
         let before = before.unwrap_or(high_watermark);
         if before > high_watermark || before < Offset::ZERO {
             return Err(ErrorCode::OffsetOutOfRange);
         }
-        replica.log.delete_records_before(before).await.map_err(|error| {
-            tracing::error!(partition = %replica.topic_partition(), %error, "DeleteRecords");
-            ErrorCode::KafkaStorageError
-        })
+        replica
+            .log
+            .delete_records_before(before)
+            .await
+            .map_err(|error| {
+                tracing::error!(partition = %replica.topic_partition(), %error, "DeleteRecords");
+                ErrorCode::KafkaStorageError
+            })
     }
 
     async fn maintain(&mut self, now: Timestamp) {
@@ -368,18 +457,39 @@ impl Shard {
         }
     }
 
-    fn plan_compaction(&mut self, slot: Slot, now: Timestamp) -> Option<SegmentCompaction> {
+    async fn plan_compaction(
+        &mut self,
+        slot: Slot,
+        now: Timestamp,
+        map_bytes: usize,
+    ) -> Option<CompactionRound> {
         let replica = self.replicas.get_mut(&slot)?;
         if replica.is_storage_failed() {
             return None;
         }
-        replica.log.compaction_plan(now, replica.high_watermark())
+        match replica
+            .log
+            .compaction_plan(now, replica.high_watermark(), map_bytes)
+            .await
+        {
+            Ok(job) => Some(CompactionRound {
+                job: job?,
+                io: replica.log.compaction_io(),
+            }),
+            Err(error) => {
+                let partition = replica.topic_partition();
+                tracing::error!(%partition, %error, "compaction could not be planned");
+                None
+            }
+        }
     }
 
     async fn install_compacted(&mut self, slot: Slot, compacted: Compacted) -> bool {
-        let Some(replica) = self.replicas.get_mut(&slot) else { return false };
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return false;
+        };
         match replica.log.install_compacted(compacted).await {
-            Ok(()) => true,
+            Ok(_) => true,
             Err(error) => {
                 let partition = replica.topic_partition();
                 tracing::error!(%partition, %error, "compacted segments could not be put in place");
@@ -432,7 +542,11 @@ impl Shard {
             self.alarms.pop_first();
             match alarm {
                 Alarm::Recover(slot) => {
-                    if self.replicas.get(&slot).is_some_and(Replica::is_storage_failed) {
+                    if self
+                        .replicas
+                        .get(&slot)
+                        .is_some_and(Replica::is_storage_failed)
+                    {
                         self.recover(slot).await;
                         self.carry_out(slot);
                     }
@@ -444,7 +558,9 @@ impl Shard {
     }
 
     async fn sync(&mut self, slot: Slot) {
-        let Some(replica) = self.replicas.get_mut(&slot) else { return };
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return;
+        };
         replica.sync_due = false;
         if let Err(error) = replica.log.sync_all().await {
             tracing::error!(partition = %replica.topic_partition(), %error, "sync failed");
@@ -454,9 +570,12 @@ impl Shard {
     }
 
     async fn stamp(&mut self, slot: Slot) {
-        let Some(replica) = self.replicas.get_mut(&slot) else { return };
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return;
+        };
         if replica.is_busy() {
-            self.alarms.insert((self.env.now().plus(STAMP_AFTER), Alarm::Stamp(slot)));
+            self.alarms
+                .insert((self.env.now().plus(STAMP_AFTER), Alarm::Stamp(slot)));
             return;
         }
         replica.stamp_due = false;
@@ -472,7 +591,9 @@ impl Shard {
 
 fn decide(requests: &mut BTreeMap<u64, Request>, waiter: Waiter, refused: Option<AppendRefused>) {
     let (id, item) = waiter;
-    let Some(request) = requests.get_mut(&id) else { return };
+    let Some(request) = requests.get_mut(&id) else {
+        return;
+    };
     if let Some(refused) = refused {
         request.outcomes[item] = Err(refused);
     }

@@ -91,7 +91,8 @@ impl PartitionView {
     }
 
     pub(super) fn expose(&self, high_watermark: Offset) {
-        self.high_watermark.store(high_watermark.0, Ordering::Release);
+        self.high_watermark
+            .store(high_watermark.0, Ordering::Release);
         self.raise();
     }
 

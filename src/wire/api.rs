@@ -1,11 +1,11 @@
 //! The APIs: one table with each API's key, its versions and its types.
 
-#[cfg(test)]
-use super::arbitrary::{Arbitrary, Dice};
 use super::frame::{self, RequestHeader};
 use super::message::*;
 use super::primitive::{Version, Wire};
 use super::reader::{DecodeError, Reader};
+#[cfg(test)]
+use super::tests::arbitrary::{Arbitrary, Dice};
 use super::writer::{EncodeError, Writer};
 
 /// A request type: which API it belongs to and what answers it.

@@ -111,15 +111,16 @@ macro_rules! message {
         }
 
         #[cfg(test)]
-        impl $crate::wire::arbitrary::Arbitrary for $name {
+        impl $crate::wire::tests::arbitrary::Arbitrary for $name {
             #[allow(unused_variables, clippy::reversed_empty_ranges)]
             fn arbitrary(
-                dice: &mut $crate::wire::arbitrary::Dice,
+                dice: &mut $crate::wire::tests::arbitrary::Dice,
                 version: $crate::wire::Version,
             ) -> Self {
                 let mut value = Self::default();
                 $( if ($range).contains(&version.number) {
-                    value.$field = $crate::wire::arbitrary::Arbitrary::arbitrary(dice, version);
+                    value.$field =
+                        $crate::wire::tests::arbitrary::Arbitrary::arbitrary(dice, version);
                     $( if value.$field.is_none() && !($null).contains(&version.number) {
                         value.$field = Some(Default::default());
                     } )?
@@ -127,9 +128,9 @@ macro_rules! message {
                 if version.flexible {
                     $( $( if ($tagged_range).contains(&version.number) && dice.one_in(2) {
                         value.$tagged =
-                            $crate::wire::arbitrary::Arbitrary::arbitrary(dice, version);
+                            $crate::wire::tests::arbitrary::Arbitrary::arbitrary(dice, version);
                     } )* )?
-                    value.unknown_fields = $crate::wire::arbitrary::unknown_fields(dice);
+                    value.unknown_fields = $crate::wire::tests::arbitrary::unknown_fields(dice);
                 }
                 value
             }

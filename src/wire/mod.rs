@@ -4,8 +4,6 @@
 //! cannot accept, and never allocates more than the bytes at hand can justify.
 
 pub mod api;
-#[cfg(test)]
-mod arbitrary;
 pub mod batch;
 pub mod frame;
 #[macro_use]

@@ -316,7 +316,7 @@ impl<T: Wire> Wire for Option<Vec<T>> {
         let Some(count) = read_length(from, v, Width::Long)? else {
             return Ok(None);
         };
-        from.claim_elements(count)?;
+        from.claim_array::<T>(count)?;
         let mut elements = Vec::with_capacity(count.min(PREALLOCATE_MAX));
         for _ in 0..count {
             elements.push(T::read(from, v)?);
@@ -372,7 +372,7 @@ pub(super) fn read_tagged(
     mut known: impl FnMut(u32, &mut Reader) -> Result<bool, DecodeError>,
 ) -> Result<Vec<UnknownField>, DecodeError> {
     let count = from.unsigned_varint()?;
-    from.claim_elements(usize::try_from(count).unwrap_or(usize::MAX))?;
+    from.claim_array::<UnknownField>(usize::try_from(count).unwrap_or(usize::MAX))?;
     let mut unknown = Vec::new();
     for _ in 0..count {
         let tag = from.unsigned_varint()?;

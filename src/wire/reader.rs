@@ -17,6 +17,8 @@ pub enum DecodeError {
     BadVarint,
     #[error("more than {0} array elements in one request")]
     TooManyElements(u32),
+    #[error("arrays of elements so small that they would take many times the bytes they came in")]
+    TooSmallElements,
     #[error("{0} bytes left over after the last field")]
     Trailing(usize),
     #[error("tagged field {0} does not end where its size says")]
@@ -30,19 +32,39 @@ pub enum DecodeError {
 /// gigabytes of values.
 pub const ELEMENTS_MAX: u32 = 1_000_000;
 
+/// Memory that the elements of arrays may take, as a multiple of the bytes they come from. Real
+/// requests stay below 8; empty strings and empty structs could reach 40.
+const ELEMENT_MEMORY_FACTOR: usize = 16;
+
+/// What they may take however short the frame is.
+const ELEMENT_MEMORY_MIN: usize = 1 << 20;
+
 /// A cursor over received bytes.
 #[derive(Debug, Clone)]
 pub struct Reader {
     rest: Bytes,
-    elements_left: u32,
+    budget: Budget,
+}
+
+/// What the arrays still to be read may hold in all.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    elements: u32,
+    memory_bytes: usize,
 }
 
 impl Reader {
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
         Self {
+            budget: Budget {
+                elements: ELEMENTS_MAX,
+                memory_bytes: bytes
+                    .len()
+                    .saturating_mul(ELEMENT_MEMORY_FACTOR)
+                    .max(ELEMENT_MEMORY_MIN),
+            },
             rest: bytes,
-            elements_left: ELEMENTS_MAX,
         }
     }
 
@@ -57,18 +79,18 @@ impl Reader {
         Ok(self.rest.split_to(count))
     }
 
-    /// A reader of the next `count` bytes that shares this reader's element budget. Give it back
+    /// A reader of the next `count` bytes that shares this reader's budget for arrays. Give it back
     /// with [`Reader::rejoin`].
     pub fn sub(&mut self, count: usize) -> Result<Self, DecodeError> {
         Ok(Self {
             rest: self.take(count)?,
-            elements_left: self.elements_left,
+            budget: self.budget,
         })
     }
 
-    /// Takes over the element budget that `sub` has left.
+    /// Takes over the budget that `sub` has left.
     pub fn rejoin(&mut self, sub: &Self) {
-        self.elements_left = sub.elements_left;
+        self.budget = sub.budget;
     }
 
     /// Notes that an array of `count` elements follows; refuses what the remaining bytes cannot
@@ -80,11 +102,21 @@ impl Reader {
                 left: self.remaining(),
             });
         }
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.elements_left = self
-            .elements_left
-            .checked_sub(count)
+        self.budget.elements = u32::try_from(count)
+            .ok()
+            .and_then(|count| self.budget.elements.checked_sub(count))
             .ok_or(DecodeError::TooManyElements(ELEMENTS_MAX))?;
+        Ok(())
+    }
+
+    /// Like [`Reader::claim_elements`], and notes the memory the elements will take as a `Vec`.
+    pub fn claim_array<T>(&mut self, count: usize) -> Result<(), DecodeError> {
+        self.claim_elements(count)?;
+        self.budget.memory_bytes = self
+            .budget
+            .memory_bytes
+            .checked_sub(count.saturating_mul(size_of::<T>()))
+            .ok_or(DecodeError::TooSmallElements)?;
         Ok(())
     }
 

@@ -1,11 +1,11 @@
 #!/bin/sh
-# A single Apache Kafka node (KRaft, both roles) from Maven Central, on loopback, to check the client
-# suites themselves and to compare with: apache-kafka.sh start|stop
+# A single Apache Kafka node (KRaft, both roles) from Maven Central, on loopback, to check the
+# client suites themselves and to compare with: apache-kafka.sh start|stop
 #   start  returns when it serves; "export BOOTSTRAP=..." tells where
 #   stop   ends it and deletes its data
 # Settings: KAFKA_PORT (19092; the controller takes the next port), KAFKA_DATA (a directory below
-# TMPDIR named after the port), KAFKA_HEAP_SIZE (512m), KAFKA_NODE_ID (1), KAFKA_EXTRA (more lines for its
-# server.properties).
+# TMPDIR named after the port), KAFKA_HEAP_SIZE (512m), KAFKA_NODE_ID (1), KAFKA_EXTRA (more lines
+# for its server.properties).
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -48,7 +48,8 @@ num.network.threads=2
 num.io.threads=4
 ${KAFKA_EXTRA:-}
 EOF
-    kafka_java kafka.tools.StorageTool format --cluster-id "${KAFKA_CLUSTER_ID:-S2xhbW1SZWZlcmVuY2VBQQ}" \
+    cluster=${KAFKA_CLUSTER_ID:-S2xhbW1SZWZlcmVuY2VBQQ}
+    kafka_java kafka.tools.StorageTool format --cluster-id "$cluster" \
         --config "$data/server.properties" >"$data/format.log" 2>&1 || {
         cat "$data/format.log" >&2
         exit 1
@@ -72,7 +73,7 @@ case ${1:-} in
 start)
     stop
     configure
-    # exec, so that the process id is Java's own; setsid, so that no signal to the caller reaches it.
+    # exec, so that the process id is Java's own; setsid keeps signals to the caller away.
     (
         exec setsid java "-Xmx$heap" -XX:+UseSerialGC \
             -Dlog4j2.configurationFile="$here/java/log4j2.properties" -Dklamm.log.level=INFO \

@@ -166,10 +166,10 @@ fn a_request_in_a_version_it_was_not_made_for_never_panics() {
             ..header
         };
         // Fields the version lacks are dropped; null where it has none is an error.
-        if request.api_key().versions().contains(&version) {
-            if let Ok(frame) = Request::frame(&request, &header) {
-                assert!(decode_request(Bytes::from(frame.concat()).slice(4..)).is_ok());
-            }
+        if request.api_key().versions().contains(&version)
+            && let Ok(frame) = Request::frame(&request, &header)
+        {
+            assert!(decode_request(Bytes::from(frame.concat()).slice(4..)).is_ok());
         }
     });
 }

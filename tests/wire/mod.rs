@@ -1,5 +1,7 @@
 //! The codec seen from outside: golden and hostile frames, fuzzing, the hot path, Kafka's traps.
 
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
 mod batches;
 mod fuzz;
 mod golden;
@@ -12,6 +14,7 @@ use bytes::Bytes;
 use klamm::wire::ApiKey;
 
 /// A file of `corpus/wire/`: its lines without remarks.
+#[allow(clippy::disallowed_methods)] // a test reads its corpus
 fn corpus(name: &str) -> Vec<String> {
     let path = format!("{}/corpus/wire/{name}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));

@@ -6,10 +6,7 @@ use klamm::wire::ApiKey;
 use klamm::wire::ELEMENTS_MAX;
 use klamm::wire::batch::UNCOMPRESSED_MAX;
 
-fn document() -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md");
-    std::fs::read_to_string(path).expect("docs/protocol.md")
-}
+const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 
 /// The table of APIs as the code knows them.
 fn table() -> String {
@@ -40,25 +37,23 @@ fn table() -> String {
 fn the_table_of_apis_is_the_one_in_the_code() {
     let table = table();
     assert!(
-        document().contains(&table),
+        DOCUMENT.contains(&table),
         "docs/protocol.md should hold this table:\n{table}"
     );
 }
 
 #[test]
 fn the_limits_are_those_in_the_code() {
-    let document = document();
     let mib = UNCOMPRESSED_MAX >> 20;
-    assert!(document.contains(&format!("{mib} MiB once decompressed")));
-    assert!(document.contains(&format!("{ELEMENTS_MAX} array elements")));
+    assert!(DOCUMENT.contains(&format!("{mib} MiB once decompressed")));
+    assert!(DOCUMENT.contains(&format!("{ELEMENTS_MAX} array elements")));
 }
 
 #[test]
 fn every_trap_has_a_line_and_every_test_named_there_exists() {
-    let document = document();
     let traps = include_str!("traps.rs");
     for number in 1..=35 {
-        let line = document
+        let line = DOCUMENT
             .lines()
             .find(|line| line.starts_with(&format!("| {number} |")))
             .unwrap_or_else(|| panic!("trap {number} has no line"));

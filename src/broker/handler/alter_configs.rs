@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use crate::broker::Broker;
 use crate::controller::{
-    AlterConfigs, AlterOperation, ConfigChange, ConfigResource, ControllerError,
-    IncrementalAlterConfigs, Refusal, ResourceType,
+    AlterConfigs, AlterOperation, ConfigChange, ConfigResource, IncrementalAlterConfigs, Refusal,
+    ResourceType,
 };
 use crate::types::ErrorCode;
 use crate::wire::Str;
 use crate::wire::message::alter_configs as replacing;
 use crate::wire::message::incremental_alter_configs as changing;
 
-type Outcomes = Result<Vec<(ConfigResource, Result<(), Refusal>)>, ControllerError>;
+type Outcomes = Result<Vec<(ConfigResource, Result<(), Refusal>)>, Refusal>;
 
 /// The outcome of one resource, in the terms of either response.
 struct Outcome {
@@ -37,15 +37,24 @@ pub async fn replace(
             }),
             Ok(named) => {
                 let values = resource.configs.iter().map(|config| {
-                    (config.name.as_str().to_owned(), config.value.as_ref().map(owned))
+                    (
+                        config.name.as_str().to_owned(),
+                        config.value.as_ref().map(owned),
+                    )
                 });
                 resources.push((named, values.collect()));
             }
         }
     }
     let named: Vec<ConfigResource> = resources.iter().map(|(named, _)| named.clone()).collect();
-    let wanted = AlterConfigs { resources, validate_only: request.validate_only };
-    outcomes.extend(settled(broker.controller.alter_configs(wanted).await, named));
+    let wanted = AlterConfigs {
+        resources,
+        validate_only: request.validate_only,
+    };
+    outcomes.extend(settled(
+        broker.controller.alter_configs(wanted).await,
+        named,
+    ));
     let responses = outcomes.into_iter().map(|outcome| {
         let (code, text) = split(outcome.refusal);
         replacing::AlterConfigsResourceResponse {
@@ -56,7 +65,10 @@ pub async fn replace(
             ..Default::default()
         }
     });
-    replacing::AlterConfigsResponse { responses: responses.collect(), ..Default::default() }
+    replacing::AlterConfigsResponse {
+        responses: responses.collect(),
+        ..Default::default()
+    }
 }
 
 /// IncrementalAlterConfigs: what is not named stays as it is (KIP-339).
@@ -79,8 +91,14 @@ pub async fn incremental(
         }
     }
     let named: Vec<ConfigResource> = resources.iter().map(|(named, _)| named.clone()).collect();
-    let wanted = IncrementalAlterConfigs { resources, validate_only: request.validate_only };
-    outcomes.extend(settled(broker.controller.incremental_alter_configs(wanted).await, named));
+    let wanted = IncrementalAlterConfigs {
+        resources,
+        validate_only: request.validate_only,
+    };
+    outcomes.extend(settled(
+        broker.controller.incremental_alter_configs(wanted).await,
+        named,
+    ));
     let responses = outcomes.into_iter().map(|outcome| {
         let (code, text) = split(outcome.refusal);
         changing::AlterConfigsResourceResponse {
@@ -104,11 +122,18 @@ fn owned(text: &Str) -> String {
 fn changes(configs: &[changing::AlterableConfig]) -> Result<Vec<ConfigChange>, Refusal> {
     let change = |config: &changing::AlterableConfig| {
         let operation = AlterOperation::from_wire(config.config_operation).ok_or_else(|| {
-            let text = format!("{} is not an operation on a setting", config.config_operation);
+            let text = format!(
+                "{} is not an operation on a setting",
+                config.config_operation
+            );
             Refusal::new(ErrorCode::InvalidRequest, text)
         })?;
         let value = config.value.as_ref().map(owned);
-        Ok(ConfigChange { name: owned(&config.name), operation, value })
+        Ok(ConfigChange {
+            name: owned(&config.name),
+            operation,
+            value,
+        })
     };
     configs.iter().map(change).collect()
 }
@@ -118,7 +143,10 @@ pub(super) fn config_resource(kind: i8, name: &Str) -> Result<ConfigResource, Re
         let text = format!("resource type {kind} has no settings here: topics and brokers have");
         Refusal::new(ErrorCode::InvalidRequest, text)
     })?;
-    Ok(ConfigResource { resource_type: kind, name: owned(name) })
+    Ok(ConfigResource {
+        resource_type: kind,
+        name: owned(name),
+    })
 }
 
 fn settled(outcomes: Outcomes, named: Vec<ConfigResource>) -> Vec<Outcome> {
@@ -128,13 +156,14 @@ fn settled(outcomes: Outcomes, named: Vec<ConfigResource>) -> Vec<Outcome> {
         refusal,
     };
     match outcomes {
-        Ok(outcomes) => {
-            outcomes.into_iter().map(|(resource, done)| outcome(resource, done.err())).collect()
-        }
-        Err(error) => {
-            let refusal = Refusal::new(error.code(), error.to_string());
-            named.into_iter().map(|resource| outcome(resource, Some(refusal.clone()))).collect()
-        }
+        Ok(outcomes) => outcomes
+            .into_iter()
+            .map(|(resource, done)| outcome(resource, done.err()))
+            .collect(),
+        Err(refusal) => named
+            .into_iter()
+            .map(|resource| outcome(resource, Some(refusal.clone())))
+            .collect(),
     }
 }
 

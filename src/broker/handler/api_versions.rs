@@ -13,16 +13,27 @@ pub fn handle(version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse
             && is_software_text(&request.client_software_version))
     {
         let error_code = ErrorCode::InvalidRequest.code();
-        return ApiVersionsResponse { error_code, ..Default::default() };
+        return ApiVersionsResponse {
+            error_code,
+            ..Default::default()
+        };
     }
-    ApiVersionsResponse { api_keys: served(), ..Default::default() }
+    ApiVersionsResponse {
+        api_keys: served(),
+        ..Default::default()
+    }
 }
 
 /// The answer to a version of ApiVersions that is not known: in version 0, with the error and
 /// what is served, so that the client can ask again (KIP-511).
 pub fn unsupported_version() -> Response {
     let error_code = ErrorCode::UnsupportedVersion.code();
-    ApiVersionsResponse { error_code, api_keys: served(), ..Default::default() }.into()
+    ApiVersionsResponse {
+        error_code,
+        api_keys: served(),
+        ..Default::default()
+    }
+    .into()
 }
 
 fn served() -> Vec<ApiVersion> {

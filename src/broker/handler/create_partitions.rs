@@ -28,21 +28,31 @@ pub async fn handle(
         })
         .collect();
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
-    let wanted = CreatePartitions { topics, validate_only: request.validate_only };
-    let results = match broker.controller.create_partitions(wanted).await {
-        Ok(outcomes) => {
-            outcomes.into_iter().map(|(name, outcome)| result(&name, outcome)).collect()
-        }
-        Err(error) => {
-            let refusal = Refusal::new(error.code(), error.to_string());
-            names.iter().map(|name| result(name, Err(refusal.clone()))).collect()
-        }
+    let wanted = CreatePartitions {
+        topics,
+        validate_only: request.validate_only,
     };
-    CreatePartitionsResponse { results, ..Default::default() }
+    let results = match broker.controller.create_partitions(wanted).await {
+        Ok(outcomes) => outcomes
+            .into_iter()
+            .map(|(name, outcome)| result(&name, outcome))
+            .collect(),
+        Err(refusal) => names
+            .iter()
+            .map(|name| result(name, Err(refusal.clone())))
+            .collect(),
+    };
+    CreatePartitionsResponse {
+        results,
+        ..Default::default()
+    }
 }
 
 fn result(name: &str, outcome: Result<(), Refusal>) -> CreatePartitionsTopicResult {
-    let mut result = CreatePartitionsTopicResult { name: name.into(), ..Default::default() };
+    let mut result = CreatePartitionsTopicResult {
+        name: name.into(),
+        ..Default::default()
+    };
     if let Err(refusal) = outcome {
         result.error_code = refusal.code.code();
         result.error_message = Some(refusal.text.into());

@@ -14,7 +14,10 @@ use crate::wire::message::create_topics::{
 
 pub async fn handle(broker: Arc<Broker>, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let mut results = Vec::with_capacity(request.topics.len());
-    let mut wanted = CreateTopics { topics: Vec::new(), validate_only: request.validate_only };
+    let mut wanted = CreateTopics {
+        topics: Vec::new(),
+        validate_only: request.validate_only,
+    };
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for topic in &request.topics {
         *counts.entry(topic.name.as_str()).or_default() += 1;
@@ -26,7 +29,10 @@ pub async fn handle(broker: Arc<Broker>, request: CreateTopicsRequest) -> Create
                 Err(refusal) => results.push(refused(topic.name.as_str(), &refusal)),
             },
             Some(_) => {
-                let text = format!("topic '{}' is named more than once in the request", topic.name);
+                let text = format!(
+                    "topic '{}' is named more than once in the request",
+                    topic.name
+                );
                 let refusal = Refusal::new(ErrorCode::InvalidRequest, text);
                 results.push(refused(topic.name.as_str(), &refusal));
                 counts.remove(topic.name.as_str());
@@ -34,28 +40,45 @@ pub async fn handle(broker: Arc<Broker>, request: CreateTopicsRequest) -> Create
             None => {}
         }
     }
-    let names: Vec<String> = wanted.topics.iter().map(|topic| topic.name.clone()).collect();
+    let names: Vec<String> = wanted
+        .topics
+        .iter()
+        .map(|topic| topic.name.clone())
+        .collect();
     match broker.controller.create_topics(wanted).await {
         Ok(outcomes) => results.extend(outcomes.into_iter().map(|(name, outcome)| match outcome {
             Ok(topic) => created(&name, topic),
             Err(refusal) => refused(&name, &refusal),
         })),
-        Err(error) => {
-            let refusal = Refusal::new(error.code(), error.to_string());
+        Err(refusal) => {
             results.extend(names.iter().map(|name| refused(name, &refusal)));
         }
     }
-    CreateTopicsResponse { topics: results, ..Default::default() }
+    CreateTopicsResponse {
+        topics: results,
+        ..Default::default()
+    }
 }
 
 fn new_topic(topic: &CreatableTopic) -> Result<NewTopic, Refusal> {
     let mut assignments = BTreeMap::new();
     for assignment in &topic.assignments {
-        let brokers = assignment.broker_ids.iter().copied().map(BrokerId).collect();
-        if assignments.insert(assignment.partition_index, brokers).is_some() {
+        let brokers = assignment
+            .broker_ids
+            .iter()
+            .copied()
+            .map(BrokerId)
+            .collect();
+        if assignments
+            .insert(assignment.partition_index, brokers)
+            .is_some()
+        {
             return Err(Refusal::new(
                 ErrorCode::InvalidReplicaAssignment,
-                format!("partition {} is assigned more than once", assignment.partition_index),
+                format!(
+                    "partition {} is assigned more than once",
+                    assignment.partition_index
+                ),
             ));
         }
     }

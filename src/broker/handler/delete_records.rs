@@ -22,7 +22,13 @@ pub async fn handle(broker: Arc<Broker>, request: DeleteRecordsRequest) -> Delet
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
-            let deleted = delete(&broker, &table, &topic.name, wanted.partition_index, wanted.offset);
+            let deleted = delete(
+                &broker,
+                &table,
+                &topic.name,
+                wanted.partition_index,
+                wanted.offset,
+            );
             let (low_watermark, code) = match deleted.await {
                 Ok(start) => (start.0, ErrorCode::None),
                 Err(code) => (-1, code),
@@ -34,9 +40,16 @@ pub async fn handle(broker: Arc<Broker>, request: DeleteRecordsRequest) -> Delet
                 ..Default::default()
             });
         }
-        topics.push(DeleteRecordsTopicResult { name: topic.name, partitions, ..Default::default() });
+        topics.push(DeleteRecordsTopicResult {
+            name: topic.name,
+            partitions,
+            ..Default::default()
+        });
     }
-    DeleteRecordsResponse { topics, ..Default::default() }
+    DeleteRecordsResponse {
+        topics,
+        ..Default::default()
+    }
 }
 
 async fn delete(
@@ -46,7 +59,9 @@ async fn delete(
     partition: i32,
     before: i64,
 ) -> Result<Offset, ErrorCode> {
-    let hosted_topic = table.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let hosted_topic = table
+        .topic(topic)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let hosted = hosted_topic.find(partition)?;
     // Kafka's rule: records of a topic that is only compacted are not for deletion.
     if !hosted_topic.config.cleanup.delete && hosted_topic.config.cleanup.compact {
@@ -54,7 +69,11 @@ async fn delete(
     }
     let before = (before != HIGH_WATERMARK).then_some(Offset(before));
     let (reply, done) = oneshot::channel();
-    let command = Command::DeleteRecords { slot: hosted.slot, before, reply };
+    let command = Command::DeleteRecords {
+        slot: hosted.slot,
+        before,
+        reply,
+    };
     broker.partitions.shards()[hosted.shard].send(command).await;
     done.await.unwrap_or(Err(ErrorCode::NotLeaderOrFollower))
 }

@@ -21,15 +21,22 @@ pub async fn handle(
     let named: Vec<DeleteTopicState> = if version >= TOPIC_ID_SINCE {
         request.topics
     } else {
-        let by_name =
-            |name: Str| DeleteTopicState { name: Some(name), ..Default::default() };
+        let by_name = |name: Str| DeleteTopicState {
+            name: Some(name),
+            ..Default::default()
+        };
         request.topic_names.into_iter().map(by_name).collect()
     };
     if !broker.config.topics.delete_enable {
         let text = "topics cannot be deleted here: set delete.topic.enable=true";
         let refusal = Refusal::new(ErrorCode::TopicDeletionDisabled, text);
-        let responses = named.into_iter().map(|topic| refuse(topic.name, topic.topic_id, &refusal));
-        return DeleteTopicsResponse { responses: responses.collect(), ..Default::default() };
+        let responses = named
+            .into_iter()
+            .map(|topic| refuse(topic.name, topic.topic_id, &refusal));
+        return DeleteTopicsResponse {
+            responses: responses.collect(),
+            ..Default::default()
+        };
     }
     let mut responses = Vec::with_capacity(named.len());
     let mut topics = Vec::with_capacity(named.len());
@@ -47,7 +54,11 @@ pub async fn handle(
         }
     }
     let selected = topics.clone();
-    match broker.controller.delete_topics(DeleteTopics { topics }).await {
+    match broker
+        .controller
+        .delete_topics(DeleteTopics { topics })
+        .await
+    {
         Ok(outcomes) => {
             for (selector, outcome) in outcomes {
                 responses.push(match outcome {
@@ -60,12 +71,18 @@ pub async fn handle(
                 });
             }
         }
-        Err(error) => {
-            let refusal = Refusal::new(error.code(), error.to_string());
-            responses.extend(selected.into_iter().map(|topic| refuse_selected(topic, &refusal)));
+        Err(refusal) => {
+            responses.extend(
+                selected
+                    .into_iter()
+                    .map(|topic| refuse_selected(topic, &refusal)),
+            );
         }
     }
-    DeleteTopicsResponse { responses, ..Default::default() }
+    DeleteTopicsResponse {
+        responses,
+        ..Default::default()
+    }
 }
 
 fn refuse_selected(selector: TopicSelector, refusal: &Refusal) -> DeletableTopicResult {

@@ -26,17 +26,21 @@ pub fn handle(
         };
     }
     let image = broker.controller.image();
-    let brokers = endpoints::alive(broker, context).into_iter().map(|endpoint| {
-        DescribeClusterBroker {
+    let brokers = endpoints::alive(broker, context)
+        .into_iter()
+        .map(|endpoint| DescribeClusterBroker {
             broker_id: endpoint.id.0,
             host: endpoint.host.into(),
             port: endpoint.port,
             rack: endpoint.rack.map(Into::into),
             ..Default::default()
-        }
-    });
+        });
     DescribeClusterResponse {
-        cluster_id: image.cluster_id().map(|id| id.to_string()).unwrap_or_default().into(),
+        cluster_id: image
+            .cluster_id()
+            .map(|id| id.to_string())
+            .unwrap_or_default()
+            .into(),
         controller_id: broker.config.node_id.0,
         brokers: brokers.collect(),
         cluster_authorized_operations: super::operations(

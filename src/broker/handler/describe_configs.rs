@@ -22,8 +22,10 @@ pub fn handle(broker: &Arc<Broker>, request: &DescribeConfigsRequest) -> Describ
         };
         match describe(broker, resource) {
             Ok(entries) => {
-                result.configs =
-                    entries.into_iter().map(|entry| written(entry, request)).collect();
+                result.configs = entries
+                    .into_iter()
+                    .map(|entry| written(entry, request))
+                    .collect();
             }
             Err(refusal) => {
                 result.error_code = refusal.code.code();
@@ -32,7 +34,10 @@ pub fn handle(broker: &Arc<Broker>, request: &DescribeConfigsRequest) -> Describ
         }
         result
     });
-    DescribeConfigsResponse { results: results.collect(), ..Default::default() }
+    DescribeConfigsResponse {
+        results: results.collect(),
+        ..Default::default()
+    }
 }
 
 fn describe(
@@ -83,7 +88,11 @@ fn describe(
 }
 
 fn written(entry: ConfigEntry, request: &DescribeConfigsRequest) -> DescribeConfigsResourceResult {
-    let synonyms = if request.include_synonyms { entry.synonyms } else { Vec::new() };
+    let synonyms = if request.include_synonyms {
+        entry.synonyms
+    } else {
+        Vec::new()
+    };
     DescribeConfigsResourceResult {
         name: entry.name.into(),
         value: entry.value.map(Into::into),

@@ -20,14 +20,22 @@ pub async fn handle(
     let wanted: Wanted = request.topics.map(|topics| {
         topics
             .into_iter()
-            .map(|topic| (topic.topic.to_string(), topic.partitions.into_iter().collect()))
+            .map(|topic| {
+                (
+                    topic.topic.to_string(),
+                    topic.partitions.into_iter().collect(),
+                )
+            })
             .collect()
     });
     let mut results = Vec::with_capacity(broker.log_dirs.len());
     for dir in &broker.log_dirs {
         results.push(describe(&broker, dir, &wanted).await);
     }
-    DescribeLogDirsResponse { results, ..Default::default() }
+    DescribeLogDirsResponse {
+        results,
+        ..Default::default()
+    }
 }
 
 async fn describe(broker: &Broker, dir: &LogDir, wanted: &Wanted) -> DescribeLogDirsResult {
@@ -73,7 +81,11 @@ fn topics(broker: &Broker, dir: &LogDir, wanted: &Wanted) -> Vec<DescribeLogDirs
             .collect();
         if !partitions.is_empty() {
             let name = topic.name.as_ref().into();
-            topics.push(DescribeLogDirsTopic { name, partitions, ..Default::default() });
+            topics.push(DescribeLogDirsTopic {
+                name,
+                partitions,
+                ..Default::default()
+            });
         }
     }
     topics

@@ -28,7 +28,10 @@ fn page(
     mut room: usize,
 ) -> DescribeTopicPartitionsResponse {
     let mut response = DescribeTopicPartitionsResponse::default();
-    let start = request.cursor.as_ref().map(|cursor| (cursor.topic_name.as_str(), cursor));
+    let start = request
+        .cursor
+        .as_ref()
+        .map(|cursor| (cursor.topic_name.as_str(), cursor));
     for name in names(image, request) {
         let mut from = 0;
         if let Some((first, cursor)) = start {
@@ -64,7 +67,11 @@ fn names(image: &ClusterImage, request: &DescribeTopicPartitionsRequest) -> BTre
     if request.topics.is_empty() {
         return image.topics().map(|topic| topic.name.to_string()).collect();
     }
-    request.topics.iter().map(|topic| topic.name.as_str().to_owned()).collect()
+    request
+        .topics
+        .iter()
+        .map(|topic| topic.name.as_str().to_owned())
+        .collect()
 }
 
 fn cursor(topic: &str, partition: usize) -> Box<CursorResponse> {

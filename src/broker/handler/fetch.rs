@@ -28,15 +28,26 @@ pub async fn handle(
 ) -> FetchResponse {
     let plan = {
         let random = i32::from_be_bytes(broker.random_bytes());
-        let mut sessions =
-            broker.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = broker
+            .fetch_sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         sessions.begin(broker.env.now(), &request, random)
     };
     let plan = match plan {
         Ok(plan) => plan,
-        Err(code) => return FetchResponse { error_code: code.code(), ..Default::default() },
+        Err(code) => {
+            return FetchResponse {
+                error_code: code.code(),
+                ..Default::default()
+            };
+        }
     };
-    let fetch = Fetch { broker: &broker, version: context.version, request: &request };
+    let fetch = Fetch {
+        broker: &broker,
+        version: context.version,
+        request: &request,
+    };
     let partitions = fetch.wait_and_read(&plan.targets).await;
     answer(&broker, plan, partitions)
 }
@@ -60,8 +71,10 @@ impl Fetch<'_> {
         let wait = Duration::from_millis(u64::try_from(self.request.max_wait_ms).unwrap_or(0));
         let deadline = self.broker.env.now().plus(wait);
         let table = self.broker.partitions.table();
-        let sources: Vec<Source<'_>> =
-            targets.iter().map(|target| self.source(&table, target)).collect();
+        let sources: Vec<Source<'_>> = targets
+            .iter()
+            .map(|target| self.source(&table, target))
+            .collect();
         if !wait.is_zero() {
             self.wait(&sources, deadline).await;
         }
@@ -70,9 +83,13 @@ impl Fetch<'_> {
 
     fn source<'a>(&self, table: &Table, target: &'a Target) -> Source<'a> {
         let topic = if self.version >= TOPIC_ID_SINCE {
-            table.topic_by_id(target.key.topic_id).ok_or(ErrorCode::UnknownTopicId)
+            table
+                .topic_by_id(target.key.topic_id)
+                .ok_or(ErrorCode::UnknownTopicId)
         } else {
-            table.topic(&target.key.topic).ok_or(ErrorCode::UnknownTopicOrPartition)
+            table
+                .topic(&target.key.topic)
+                .ok_or(ErrorCode::UnknownTopicOrPartition)
         };
         let counters = topic.ok().map(|topic| topic.counters.clone());
         let view = topic.and_then(|topic| {
@@ -81,7 +98,12 @@ impl Fetch<'_> {
             Ok(view)
         });
         let diverging = view.as_ref().ok().and_then(|view| divergence(view, target));
-        Source { target, view, counters, diverging }
+        Source {
+            target,
+            view,
+            counters,
+            diverging,
+        }
     }
 
     /// Waits until the answer would hold `min_bytes`, has an error to tell, or is late.
@@ -95,7 +117,10 @@ impl Fetch<'_> {
         loop {
             // Registered before the look, so that no append between the two is missed.
             let signal = Arc::new(FetchSignal::default());
-            for view in sources.iter().filter_map(|source| source.view.as_ref().ok()) {
+            for view in sources
+                .iter()
+                .filter_map(|source| source.view.as_ref().ok())
+            {
                 view.register(&signal);
             }
             if self.is_due(sources) {
@@ -114,10 +139,14 @@ impl Fetch<'_> {
         let wanted = u64::try_from(self.request.min_bytes).unwrap_or(0);
         let mut available = 0;
         for source in sources {
-            let (Ok(view), None) = (&source.view, &source.diverging) else { return true };
+            let (Ok(view), None) = (&source.view, &source.diverging) else {
+                return true;
+            };
             let from = Offset(source.target.fetch.fetch_offset);
             let reader = view.reader();
-            if !view.is_online() || from < reader.log_start_offset() || from > reader.log_end_offset()
+            if !view.is_online()
+                || from < reader.log_start_offset()
+                || from > reader.log_end_offset()
             {
                 return true;
             }
@@ -135,7 +164,9 @@ impl Fetch<'_> {
 
     async fn read(&self, sources: &[Source<'_>]) -> Vec<PartitionData> {
         let limit = self.broker.config.network.fetch_max_bytes;
-        let mut left = usize::try_from(self.request.max_bytes).unwrap_or(0).min(limit);
+        let mut left = usize::try_from(self.request.max_bytes)
+            .unwrap_or(0)
+            .min(limit);
         let mut nothing_yet = true;
         let mut partitions = Vec::with_capacity(sources.len());
         for source in sources {
@@ -149,10 +180,11 @@ impl Fetch<'_> {
     }
 
     async fn read_one(&self, source: &Source<'_>, left: usize, first: bool) -> PartitionData {
-        let mut data =
-            PartitionData { partition_index: source.target.key.partition, ..Default::default() };
-        data.aborted_transactions =
-            (self.request.isolation_level == READ_COMMITTED).then(Vec::new);
+        let mut data = PartitionData {
+            partition_index: source.target.key.partition,
+            ..Default::default()
+        };
+        data.aborted_transactions = (self.request.isolation_level == READ_COMMITTED).then(Vec::new);
         let view = match &source.view {
             Ok(view) if view.is_online() => view,
             Ok(_) => return failed(data, ErrorCode::NotLeaderOrFollower),
@@ -174,7 +206,9 @@ impl Fetch<'_> {
         if from >= visible || (left == 0 && !first) {
             return data;
         }
-        let most = usize::try_from(source.target.fetch.partition_max_bytes).unwrap_or(0).min(left);
+        let most = usize::try_from(source.target.fetch.partition_max_bytes)
+            .unwrap_or(0)
+            .min(left);
         match view.reader().read(from, visible, most, first).await {
             Ok(batches) => {
                 let records = Records(batches.slices);
@@ -225,7 +259,11 @@ fn divergence(view: &PartitionView, target: &Target) -> Option<EpochEndOffset> {
     }
     let (epoch, end) = view.reader().end_of_epoch(last);
     let agrees = epoch == last && end.0 >= target.fetch.fetch_offset;
-    (!agrees).then(|| EpochEndOffset { epoch: epoch.0, end_offset: end.0, ..Default::default() })
+    (!agrees).then(|| EpochEndOffset {
+        epoch: epoch.0,
+        end_offset: end.0,
+        ..Default::default()
+    })
 }
 
 /// Leaves out what the session says is no news, and groups the rest by topic.
@@ -235,13 +273,18 @@ fn answer(broker: &Broker, plan: Plan, partitions: Vec<PartitionData>) -> FetchR
         .map(|data| Told {
             high_watermark: Offset(data.high_watermark),
             log_start_offset: Offset(data.log_start_offset),
-            has_records: data.records.as_ref().is_some_and(|records| !records.is_empty()),
+            has_records: data
+                .records
+                .as_ref()
+                .is_some_and(|records| !records.is_empty()),
             has_error: data.error_code != 0 || data.diverging_epoch.end_offset >= 0,
         })
         .collect();
     let left_out = {
-        let mut sessions =
-            broker.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = broker
+            .fetch_sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         sessions.finish(&plan, &told)
     };
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
@@ -263,5 +306,9 @@ fn answer(broker: &Broker, plan: Plan, partitions: Vec<PartitionData>) -> FetchR
             }),
         }
     }
-    FetchResponse { session_id: plan.session_id, responses, ..Default::default() }
+    FetchResponse {
+        session_id: plan.session_id,
+        responses,
+        ..Default::default()
+    }
 }

@@ -25,7 +25,10 @@ pub async fn handle(
     if context.version >= BATCHED_SINCE {
         let keys = request.coordinator_keys.into_iter();
         let coordinators = keys.map(|key| {
-            let mut coordinator = Coordinator { key, ..Default::default() };
+            let mut coordinator = Coordinator {
+                key,
+                ..Default::default()
+            };
             match &found {
                 Ok(endpoint) => {
                     coordinator.node_id = endpoint.id.0;
@@ -43,7 +46,10 @@ pub async fn handle(
             coordinator
         });
         let coordinators = coordinators.collect();
-        return FindCoordinatorResponse { coordinators, ..Default::default() };
+        return FindCoordinatorResponse {
+            coordinators,
+            ..Default::default()
+        };
     }
     match found {
         Ok(endpoint) => FindCoordinatorResponse {
@@ -70,12 +76,15 @@ async fn find(
 ) -> Result<Endpoint, (ErrorCode, &'static str)> {
     match key_type {
         GROUP => {
-            topics::ensure_offsets_topic(broker).await.map_err(|code| {
-                (code, "the topic that groups are kept in could not be made")
-            })?;
+            topics::ensure_offsets_topic(broker)
+                .await
+                .map_err(|code| (code, "the topic that groups are kept in could not be made"))?;
             Ok(endpoints::own(broker, context))
         }
-        TRANSACTION => Err((ErrorCode::InvalidRequest, "transactions are not supported yet")),
+        TRANSACTION => Err((
+            ErrorCode::InvalidRequest,
+            "transactions are not supported yet",
+        )),
         _ => Err((ErrorCode::InvalidRequest, "no coordinator of this type")),
     }
 }

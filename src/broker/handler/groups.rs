@@ -19,10 +19,16 @@ pub async fn join(
     request: JoinGroupRequest,
 ) -> JoinGroupResponse {
     // Shown by DescribeGroups, in Kafka's form: a slash before the address.
-    let host = context.peer_address.rsplit_once(':').map_or("", |(host, _)| host);
+    let host = context
+        .peer_address
+        .rsplit_once(':')
+        .map_or("", |(host, _)| host);
     let client_host = Str::from(format!("/{host}"));
     let client_id = context.client_id.unwrap_or_default();
-    broker.groups.join_group(request, context.version, client_id, client_host).await
+    broker
+        .groups
+        .join_group(request, context.version, client_id, client_host)
+        .await
 }
 
 pub async fn sync(broker: Arc<Broker>, request: SyncGroupRequest) -> SyncGroupResponse {
@@ -47,7 +53,10 @@ pub async fn describe(
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let wanted = request.include_authorized_operations;
-    let mut response = broker.groups.describe_groups(request, context.version).await;
+    let mut response = broker
+        .groups
+        .describe_groups(request, context.version)
+        .await;
     for group in &mut response.groups {
         group.authorized_operations = super::operations(wanted, super::GROUP_OPERATIONS);
     }

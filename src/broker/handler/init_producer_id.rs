@@ -6,10 +6,7 @@ use crate::broker::Broker;
 use crate::types::ErrorCode;
 use crate::wire::message::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
-pub async fn handle(
-    broker: Arc<Broker>,
-    request: InitProducerIdRequest,
-) -> InitProducerIdResponse {
+pub async fn handle(broker: Arc<Broker>, request: InitProducerIdRequest) -> InitProducerIdResponse {
     if request.transactional_id.is_some() {
         // The one error on which every client stops with "not supported by the broker".
         return refused(ErrorCode::UnsupportedVersion);

@@ -38,9 +38,16 @@ pub async fn handle(
         for wanted in &topic.partitions {
             partitions.push(answer(&table, &topic.name, wanted).await);
         }
-        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions, ..Default::default() });
+        topics.push(ListOffsetsTopicResponse {
+            name: topic.name,
+            partitions,
+            ..Default::default()
+        });
     }
-    ListOffsetsResponse { topics, ..Default::default() }
+    ListOffsetsResponse {
+        topics,
+        ..Default::default()
+    }
 }
 
 async fn answer(
@@ -80,7 +87,9 @@ async fn find(
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return Ok(NOTHING),
         MAX_TIMESTAMP => reader.offset_of_max_timestamp(visible).await,
         timestamp if timestamp >= 0 => {
-            reader.offset_for_timestamp(Timestamp(timestamp), visible).await
+            reader
+                .offset_for_timestamp(Timestamp(timestamp), visible)
+                .await
         }
         _ => return Err(ErrorCode::InvalidRequest),
     };

@@ -27,20 +27,25 @@ pub async fn handle(
         Some(topics) if topics.is_empty() && context.version < NULL_IS_ALL_SINCE => None,
         topics => topics,
     };
-    let may_create =
-        context.version < AUTO_CREATE_FLAG_SINCE || request.allow_auto_topic_creation;
+    let may_create = context.version < AUTO_CREATE_FLAG_SINCE || request.allow_auto_topic_creation;
     let with_operations = request.include_topic_authorized_operations;
     let described = match wanted {
         None => {
             let image = broker.controller.image();
-            image.topics().map(|topic| described(topic, with_operations)).collect()
+            image
+                .topics()
+                .map(|topic| described(topic, with_operations))
+                .collect()
         }
         Some(wanted) => {
             if may_create {
                 create_missing(&broker, &wanted).await;
             }
             let image = broker.controller.image();
-            wanted.into_iter().map(|topic| find(&image, topic, with_operations)).collect()
+            wanted
+                .into_iter()
+                .map(|topic| find(&image, topic, with_operations))
+                .collect()
         }
     };
     let image = broker.controller.image();
@@ -83,10 +88,16 @@ async fn create_missing(broker: &Arc<Broker>, wanted: &[MetadataRequestTopic]) {
     }
 }
 
-fn find(image: &ClusterImage, wanted: MetadataRequestTopic, operations: bool) -> MetadataResponseTopic {
+fn find(
+    image: &ClusterImage,
+    wanted: MetadataRequestTopic,
+    operations: bool,
+) -> MetadataResponseTopic {
     let by_id = !wanted.topic_id.is_zero();
     let found = match (&wanted.name, by_id) {
-        (_, true) => image.topic_by_id(wanted.topic_id).ok_or(ErrorCode::UnknownTopicId),
+        (_, true) => image
+            .topic_by_id(wanted.topic_id)
+            .ok_or(ErrorCode::UnknownTopicId),
         (Some(name), false) => image.topic(name).ok_or_else(|| missing(name)),
         (None, false) => Err(ErrorCode::InvalidRequest),
     };

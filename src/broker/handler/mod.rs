@@ -64,17 +64,26 @@ pub struct Handling {
 
 impl Handling {
     fn pipelined(response: impl Future<Output = Option<Answer>> + Send + 'static) -> Self {
-        Self { response: Box::pin(response), exclusive: false }
+        Self {
+            response: Box::pin(response),
+            exclusive: false,
+        }
     }
 
     fn exclusive<R: Into<Response>>(response: impl Future<Output = R> + Send + 'static) -> Self {
         let response = Box::pin(async { Some(Answer::Response(response.await.into())) });
-        Self { response, exclusive: true }
+        Self {
+            response,
+            exclusive: true,
+        }
     }
 
     fn ready(response: impl Into<Response>) -> Self {
         let answer = Answer::Response(response.into());
-        Self { response: Box::pin(async { Some(answer) }), exclusive: false }
+        Self {
+            response: Box::pin(async { Some(answer) }),
+            exclusive: false,
+        }
     }
 }
 
@@ -89,9 +98,7 @@ pub async fn start(broker: &Arc<Broker>, context: RequestContext, request: Reque
         Request::Metadata(body) => Handling::exclusive(metadata::handle(b, context, body)),
         Request::ApiVersions(body) => Handling::ready(api_versions::handle(version, &body)),
         Request::CreateTopics(body) => Handling::exclusive(create_topics::handle(b, body)),
-        Request::DeleteTopics(body) => {
-            Handling::exclusive(delete_topics::handle(b, version, body))
-        }
+        Request::DeleteTopics(body) => Handling::exclusive(delete_topics::handle(b, version, body)),
         Request::DeleteRecords(body) => Handling::exclusive(delete_records::handle(b, body)),
         Request::CreatePartitions(body) => Handling::exclusive(create_partitions::handle(b, body)),
         Request::InitProducerId(body) => Handling::exclusive(init_producer_id::handle(b, body)),

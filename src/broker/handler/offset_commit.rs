@@ -30,7 +30,10 @@ pub async fn handle(
         accepted.extend(known);
     }
     if accepted.is_empty() && !refused.is_empty() {
-        return OffsetCommitResponse { topics: refused, ..Default::default() };
+        return OffsetCommitResponse {
+            topics: refused,
+            ..Default::default()
+        };
     }
     request.topics = accepted;
     let mut response = broker.groups.commit_offsets(request).await;
@@ -50,13 +53,22 @@ fn split(
     image: &ClusterImage,
     mut topic: OffsetCommitRequestTopic,
     by_id: bool,
-) -> (Option<OffsetCommitRequestTopic>, Option<OffsetCommitResponseTopic>) {
+) -> (
+    Option<OffsetCommitRequestTopic>,
+    Option<OffsetCommitResponseTopic>,
+) {
     let (found, code) = match by_id {
         true => (image.topic_by_id(topic.topic_id), ErrorCode::UnknownTopicId),
         false => (image.topic(&topic.name), ErrorCode::UnknownTopicOrPartition),
     };
-    let count = found.map_or(0, |topic| i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
-    let code = if found.is_some() { ErrorCode::UnknownTopicOrPartition } else { code };
+    let count = found.map_or(0, |topic| {
+        i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX)
+    });
+    let code = if found.is_some() {
+        ErrorCode::UnknownTopicOrPartition
+    } else {
+        code
+    };
     let exists = |index: i32| (0..count).contains(&index);
     let mut refused = Vec::new();
     topic.partitions.retain(|partition| {

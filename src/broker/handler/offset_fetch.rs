@@ -24,8 +24,11 @@ pub async fn handle(
         return broker.groups.fetch_offsets(request, context.version).await;
     }
     let image = broker.controller.image();
-    let refused: Vec<Vec<OffsetFetchResponseTopics>> =
-        request.groups.iter_mut().map(|group| name_topics(&image, group)).collect();
+    let refused: Vec<Vec<OffsetFetchResponseTopics>> = request
+        .groups
+        .iter_mut()
+        .map(|group| name_topics(&image, group))
+        .collect();
     let mut response = broker.groups.fetch_offsets(request, context.version).await;
     for (group, refused) in response.groups.iter_mut().zip(refused) {
         identify_topics(&image, group);
@@ -40,7 +43,9 @@ fn name_topics(
     group: &mut OffsetFetchRequestGroup,
 ) -> Vec<OffsetFetchResponseTopics> {
     let mut refused = Vec::new();
-    let Some(topics) = &mut group.topics else { return refused };
+    let Some(topics) = &mut group.topics else {
+        return refused;
+    };
     topics.retain_mut(|topic| {
         if let Some(known) = image.topic_by_id(topic.topic_id) {
             topic.name = known.name.as_ref().into();
@@ -64,11 +69,13 @@ fn name_topics(
 
 /// Puts ids beside names; a topic that is gone has none and is left out.
 fn identify_topics(image: &ClusterImage, group: &mut OffsetFetchResponseGroup) {
-    group.topics.retain_mut(|topic| match image.topic(&topic.name) {
-        Some(known) => {
-            topic.topic_id = known.id;
-            true
-        }
-        None => false,
-    });
+    group
+        .topics
+        .retain_mut(|topic| match image.topic(&topic.name) {
+            Some(known) => {
+                topic.topic_id = known.id;
+                true
+            }
+            None => false,
+        });
 }

@@ -29,11 +29,17 @@ pub fn handle(
             ..Default::default()
         })
         .collect();
-    OffsetForLeaderEpochResponse { topics, ..Default::default() }
+    OffsetForLeaderEpochResponse {
+        topics,
+        ..Default::default()
+    }
 }
 
 fn answer(table: &Table, topic: &str, wanted: &OffsetForLeaderPartition) -> EpochEndOffset {
-    let mut response = EpochEndOffset { partition: wanted.partition, ..Default::default() };
+    let mut response = EpochEndOffset {
+        partition: wanted.partition,
+        ..Default::default()
+    };
     match find(table, topic, wanted) {
         Ok((epoch, end)) => {
             response.leader_epoch = epoch.0;
@@ -51,5 +57,8 @@ fn find(
 ) -> Result<(LeaderEpoch, Offset), ErrorCode> {
     let hosted = table.partition(topic, wanted.partition)?;
     super::check_leader_epoch(wanted.current_leader_epoch, hosted.view.leader_epoch())?;
-    Ok(hosted.view.reader().end_of_epoch(LeaderEpoch(wanted.leader_epoch)))
+    Ok(hosted
+        .view
+        .reader()
+        .end_of_epoch(LeaderEpoch(wanted.leader_epoch)))
 }

@@ -50,7 +50,9 @@ pub async fn start(
     for (shard, (items, places)) in split.items {
         let (reply, outcomes) = oneshot::channel();
         let reply = (acks != 0).then_some(reply);
-        broker.partitions.shards()[shard].send(Command::Append { items, reply }).await;
+        broker.partitions.shards()[shard]
+            .send(Command::Append { items, reply })
+            .await;
         waiting.push((places, outcomes));
     }
     if acks == 0 {
@@ -63,7 +65,11 @@ pub async fn start(
         for (places, outcomes) in waiting {
             let left = deadline.since(env.now());
             let outcomes = env.timeout(left, outcomes).await;
-            fill(&mut response, &places, outcomes.map_err(|_| ErrorCode::RequestTimedOut));
+            fill(
+                &mut response,
+                &places,
+                outcomes.map_err(|_| ErrorCode::RequestTimedOut),
+            );
         }
         Some(Answer::Response(response.into()))
     })
@@ -89,14 +95,22 @@ fn split(broker: &Broker, context: &RequestContext, request: ProduceRequest) -> 
                 let batch = accept(broker, context, topic, request.acks, records)?;
                 Ok((hosted, batch))
             });
-            let mut slot = PartitionProduceResponse { index: partition.index, ..Default::default() };
+            let mut slot = PartitionProduceResponse {
+                index: partition.index,
+                ..Default::default()
+            };
             match accepted {
                 Ok((hosted, batch)) => {
                     let (items, places) = split.items.entry(hosted.shard).or_default();
                     if let Ok(topic) = topic {
-                        topic.counters.produced(batch.header.record_count, batch.total_bytes());
+                        topic
+                            .counters
+                            .produced(batch.header.record_count, batch.total_bytes());
                     }
-                    items.push(AppendItem { slot: hosted.slot, batch });
+                    items.push(AppendItem {
+                        slot: hosted.slot,
+                        batch,
+                    });
                     places.push((topic_at, partition_at));
                 }
                 Err(error) => {
@@ -118,16 +132,23 @@ const NO_TRANSACTIONS: &str =
     "transactions are not supported yet: produce without a transactional.id";
 
 fn refused(code: ErrorCode, reason: impl Into<String>) -> AppendRefused {
-    AppendRefused { code, reason: reason.into() }
+    AppendRefused {
+        code,
+        reason: reason.into(),
+    }
 }
 
 type Found<'a> = Result<&'a Arc<HostedTopic>, ErrorCode>;
 
 fn find_topic<'a>(table: &'a Table, version: i16, data: &TopicProduceData) -> Found<'a> {
     if version >= TOPIC_ID_SINCE {
-        return table.topic_by_id(data.topic_id).ok_or(ErrorCode::UnknownTopicId);
+        return table
+            .topic_by_id(data.topic_id)
+            .ok_or(ErrorCode::UnknownTopicId);
     }
-    table.topic(&data.name).ok_or(ErrorCode::UnknownTopicOrPartition)
+    table
+        .topic(&data.name)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
 fn locate<'a>(
@@ -190,7 +211,10 @@ fn fill(
 }
 
 fn gone() -> AppendRefused {
-    refused(ErrorCode::NotLeaderOrFollower, "the broker is shutting down")
+    refused(
+        ErrorCode::NotLeaderOrFollower,
+        "the broker is shutting down",
+    )
 }
 
 fn refuse(slot: &mut PartitionProduceResponse, error: &AppendRefused) {

@@ -1,5 +1,6 @@
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
+use proptest::strategy::Strategy as _;
 
 use super::*;
 use crate::client::config::Strategy;

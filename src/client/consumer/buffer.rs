@@ -37,6 +37,9 @@ pub struct PartitionBuffer {
     /// readers of everything.
     aborted: Option<Vec<Aborted>>,
     aborting: BTreeSet<ProducerId>,
+    /// Where the whole batches end; the position comes to it when all is handed out.
+    end: Offset,
+    any_whole: bool,
 }
 
 impl PartitionBuffer {
@@ -53,6 +56,8 @@ impl PartitionBuffer {
         });
         Self {
             partition,
+            end: end_of(&bytes, position),
+            any_whole: false,
             rest: bytes,
             current: None,
             position,
@@ -66,6 +71,18 @@ impl PartitionBuffer {
     #[must_use]
     pub fn position(&self) -> Offset {
         self.position
+    }
+
+    /// Whether nothing was fetched.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty() && self.current.is_none()
+    }
+
+    /// Where the next fetch begins.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.end
     }
 
     /// Epoch of the last record passed; `NONE` before the first.
@@ -126,13 +143,14 @@ impl PartitionBuffer {
         }
         let batch = match RecordBatch::split_first(&mut self.rest) {
             Ok(batch) => batch,
-            // Brokers cut a response at its size limit, in mid-batch.
-            Err(BatchError::Truncated { .. }) => {
+            // Brokers cut a response at its size limit, in mid-batch, but never the first batch.
+            Err(BatchError::Truncated { .. }) if self.any_whole => {
                 self.rest = Bytes::new();
                 return Ok(false);
             }
             Err(error) => return Err(error),
         };
+        self.any_whole = true;
         let header = batch.header;
         if header.end_offset() <= self.position {
             self.note_transactions(&batch)?;
@@ -167,6 +185,20 @@ impl PartitionBuffer {
             header.attributes.is_transactional() && self.aborting.contains(&header.producer_id);
         Ok(!dropped)
     }
+}
+
+/// The end of the last whole batch of `bytes` by its header, which nothing has checked yet; at
+/// least `position`.
+fn end_of(bytes: &[u8], position: Offset) -> Offset {
+    let (mut rest, mut end) = (bytes, position);
+    while let Ok(header) = BatchHeader::parse(rest) {
+        match rest.get(header.total_bytes()..) {
+            Some(after) => rest = after,
+            None => break,
+        }
+        end = end.max(header.end_offset());
+    }
+    end
 }
 
 /// Whether a control batch ends a transaction by abort: the key's type, after its version, is 0.

@@ -116,3 +116,29 @@ fn log_append_time_is_every_records_time() {
         assert_eq!(record.timestamp_type, TimestampType::LogAppendTime);
     }
 }
+
+#[test]
+fn the_end_is_known_before_anything_is_handed_out() {
+    let mut compacted = batch(3, &["a"]);
+    compacted.extend_to(Offset(9));
+    let parts = [
+        compacted.build().bytes().clone(),
+        batch(10, &["b"]).build().bytes().slice(..70),
+    ];
+    let mut whole = buffer(3, &parts[..1], None);
+    assert_eq!(whole.end(), Offset(10));
+    offsets(&mut whole);
+    assert_eq!(whole.position(), whole.end());
+    assert_eq!(buffer(3, &parts, None).end(), Offset(10));
+    assert_eq!(buffer(5, &[], None).end(), Offset(5));
+}
+
+#[test]
+fn a_first_batch_that_is_not_whole_is_an_error() {
+    let cut = batch(0, &["a"]).build().bytes().slice(..65);
+    let mut buffer = buffer(0, &[cut], None);
+    assert!(matches!(
+        buffer.next_record(),
+        Err(BatchError::Truncated { .. })
+    ));
+}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::fetcher::{self, Asked, Part};
 use super::group::{self, Fault, JoinFailed, Joined, Joining};
@@ -12,6 +13,10 @@ use crate::client::admin::group_offsets::Committer;
 use crate::client::cluster::Topics;
 use crate::client::error::{ApiError, ClientError};
 use crate::types::{BrokerId, ErrorCode, Instant, TopicPartition};
+
+/// How long a broker may hold back a fetch while partitions it leads are left out of the fetch:
+/// they may want more at any moment, and a broker is asked by one fetch at a time.
+const SHORT_WAIT: Duration = Duration::from_millis(20);
 
 /// What has finished.
 pub(super) enum Event {
@@ -321,31 +326,40 @@ impl Consumer {
     pub(super) fn start_fetches(&mut self) {
         let view = self.cluster.view();
         let mut brokers: BTreeMap<BrokerId, BTreeMap<TopicPartition, Asked>> = BTreeMap::new();
+        // Leaders of partitions that have enough for now, but will soon want more.
+        let mut impatient: BTreeSet<BrokerId> = BTreeSet::new();
         for (partition, tracked) in &mut self.partitions {
-            let Some(position) = tracked.position else {
-                continue;
-            };
-            if tracked.paused || tracked.stale || tracked.buffer.is_some() {
+            if tracked.position.is_none() || tracked.paused || tracked.stale {
                 continue;
             }
-            match view.leader(partition) {
-                Some((leader, _)) if self.fetching.contains(&leader) => {}
-                Some((leader, _)) => {
+            match (view.leader(partition), tracked.fetch_from()) {
+                (None, _) => tracked.stale = true,
+                (Some((leader, _)), _) if self.fetching.contains(&leader) => {}
+                (Some((leader, _)), None) => {
+                    impatient.insert(leader);
+                }
+                (Some((leader, _)), Some(position)) => {
                     let asked = Asked {
                         position,
                         stamp: tracked.stamp,
                     };
                     let wanted = brokers.entry(leader).or_default();
                     wanted.insert(partition.clone(), asked);
+                    if tracked.buffer.is_some() {
+                        impatient.insert(leader);
+                    }
                 }
-                None => tracked.stale = true,
             }
         }
         for (broker, asked) in brokers {
             self.fetching.insert(broker);
             let cluster = self.cluster.clone();
+            let wait_max = match impatient.contains(&broker) {
+                true => SHORT_WAIT,
+                false => Duration::MAX,
+            };
             self.under_way.push(Box::pin(async move {
-                let result = fetcher::fetch(&cluster, broker, &asked).await;
+                let result = fetcher::fetch(&cluster, broker, &asked, wait_max).await;
                 Event::Fetched {
                     broker,
                     asked,
@@ -463,16 +477,18 @@ impl Consumer {
 
     fn fetched(&mut self, asked: &BTreeMap<TopicPartition, Asked>, parts: Vec<Part>) {
         for part in parts {
-            let stamp = asked.get(&part.partition).map(|asked| asked.stamp);
+            let Some(asked) = asked.get(&part.partition) else {
+                continue;
+            };
             let Some(tracked) = self.partitions.get_mut(&part.partition) else {
                 continue;
             };
-            if Some(tracked.stamp) != stamp {
+            if tracked.stamp != asked.stamp {
                 continue;
             }
             match part.result {
                 Ok(buffer) => {
-                    tracked.buffer = Some(buffer);
+                    tracked.put(asked.position, buffer);
                     tracked.high_watermark = Some(part.high_watermark);
                     tracked.log_start_offset = Some(part.log_start_offset);
                 }
@@ -491,7 +507,14 @@ impl Consumer {
         let Some(tracked) = self.partitions.get_mut(partition) else {
             return;
         };
+        // An error at the end of what is buffered will come again when the position is there.
+        let ahead = tracked.buffer.is_some();
         match error.code {
+            ErrorCode::OffsetOutOfRange if ahead => {
+                tracked.stale = true;
+                let error = ClientError::refused(format!("fetching {partition}"), error);
+                self.failed(&error, "fetching ahead");
+            }
             ErrorCode::OffsetOutOfRange => {
                 tracing::warn!(%partition, position = ?tracked.position, "out of range");
                 tracked.position = None;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::buffer::{Aborted, PartitionBuffer};
 use crate::client::admin::by_topic;
@@ -35,16 +36,19 @@ pub(super) struct Part {
     pub leader: Option<(i32, i32)>,
 }
 
-/// Fetches from one broker what it leads.
+/// Fetches from one broker what it leads; the broker waits for data at most `wait_max`.
 pub(super) async fn fetch(
     cluster: &Cluster,
     broker: BrokerId,
     asked: &BTreeMap<TopicPartition, Asked>,
+    wait_max: Duration,
 ) -> Result<Vec<Part>, ClientError> {
     let config = cluster.config();
     let connection = cluster.connection(broker, Lane::Fetch).await?;
     let mut names = BTreeMap::new();
-    let (request, cap) = request(cluster, asked, &mut names);
+    let (mut request, cap) = request(cluster, asked, &mut names);
+    let wait = config.fetch_max_wait.min(wait_max);
+    request.max_wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
     let within = config.request_timeout + config.fetch_max_wait;
     let answer = connection.call_capped(request, cap, within).await?;
     ApiError::check(answer.error_code, None)
@@ -87,7 +91,6 @@ fn request(
     }
     let request = FetchRequest {
         replica_id: -1,
-        max_wait_ms: i32::try_from(config.fetch_max_wait.as_millis()).unwrap_or(i32::MAX),
         min_bytes: config.fetch_min_bytes,
         max_bytes: config.fetch_max_bytes,
         isolation_level: config.isolation_level.to_wire(),

@@ -87,6 +87,8 @@ struct Tracked {
     stamp: u64,
     paused: bool,
     buffer: Option<PartitionBuffer>,
+    /// Fetched ahead: what follows the buffer.
+    ahead: Option<PartitionBuffer>,
     high_watermark: Option<Offset>,
     log_start_offset: Option<Offset>,
     /// The leader has to be looked up first.
@@ -174,6 +176,7 @@ impl Consumer {
             stamp,
             paused: false,
             buffer: None,
+            ahead: None,
             high_watermark: None,
             log_start_offset: None,
             stale: false,
@@ -200,7 +203,7 @@ impl Consumer {
         tracked.position = Some(offset);
         tracked.leader_epoch = LeaderEpoch::NONE;
         tracked.stamp = stamp;
-        tracked.buffer = None;
+        tracked.drop_buffers();
         Ok(())
     }
 
@@ -217,7 +220,7 @@ impl Consumer {
         tracked.leader_epoch = LeaderEpoch::NONE;
         tracked.want = Want::Spec(spec);
         tracked.stamp = stamp;
-        tracked.buffer = None;
+        tracked.drop_buffers();
         Ok(())
     }
 
@@ -355,7 +358,7 @@ impl Consumer {
             }
             let before = records.len();
             if let Err(reason) = tracked.hand_out(records_max, &mut records) {
-                tracked.buffer = None;
+                tracked.drop_buffers();
                 let error = ClientError::Corrupt {
                     partition: partition.to_string(),
                     reason: reason.to_string(),
@@ -450,10 +453,10 @@ impl Tracked {
         records_max: usize,
         records: &mut Vec<ConsumerRecord>,
     ) -> Result<(), crate::wire::batch::BatchError> {
-        let Some(buffer) = &mut self.buffer else {
-            return Ok(());
-        };
         while records.len() < records_max {
+            let Some(buffer) = &mut self.buffer else {
+                break;
+            };
             let next = buffer.next_record()?;
             self.position = Some(buffer.position());
             if buffer.leader_epoch() != LeaderEpoch::NONE {
@@ -462,11 +465,38 @@ impl Tracked {
             match next {
                 Some(record) => records.push(record),
                 None => {
-                    self.buffer = None;
-                    break;
+                    let follows = self.ahead.take();
+                    self.buffer = follows.filter(|a| Some(a.position()) == self.position);
                 }
             }
         }
         Ok(())
+    }
+
+    fn drop_buffers(&mut self) {
+        self.buffer = None;
+        self.ahead = None;
+    }
+
+    /// Where to fetch from next; `None` while enough is fetched.
+    fn fetch_from(&self) -> Option<Offset> {
+        match (&self.buffer, &self.ahead) {
+            (None, _) => self.position,
+            (Some(buffer), None) => Some(buffer.end()),
+            (Some(_), Some(_)) => None,
+        }
+    }
+
+    /// Takes in what a fetch from `from` brought; dropped where it does not continue the rest.
+    fn put(&mut self, from: Offset, fetched: PartitionBuffer) {
+        if fetched.is_empty() {
+            return;
+        }
+        if self.fetch_from() == Some(from) {
+            match self.buffer {
+                None => self.buffer = Some(fetched),
+                Some(_) => self.ahead = Some(fetched),
+            }
+        }
     }
 }

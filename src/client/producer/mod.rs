@@ -10,6 +10,10 @@
 
 mod accumulator;
 mod driver;
+#[cfg(test)]
+mod driver_tests;
+#[cfg(test)]
+mod model_broker;
 mod partitioner;
 mod record;
 mod sequencer;

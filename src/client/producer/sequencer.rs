@@ -6,6 +6,8 @@
 //! - A batch gets producer id, epoch and sequence when it is first sent and keeps them on every
 //!   later attempt, so the broker can tell a repetition from a new batch.
 //! - At most five batches wait for their answer, because a broker remembers the last five.
+//! - Until the broker has acknowledged a first batch, one at a time is sent: a broker that does not
+//!   know the producer yet takes any sequence, and would take the second after refusing the first.
 //! - A batch is sent again only when all before it are settled, and nothing new is sent while one
 //!   waits to be sent again.
 //! - Once a gap is certain (the broker wants an earlier sequence than that of the oldest batch),
@@ -194,6 +196,8 @@ pub struct Sequencer<H> {
     unresolved: VecDeque<Batch<H>>,
     /// A gap in the sequences is certain: everything unsettled must be numbered anew.
     gap: bool,
+    /// The broker has acknowledged something of this identity, so it knows the sequence to expect.
+    established: bool,
 }
 
 impl<H> Default for Sequencer<H> {
@@ -204,6 +208,7 @@ impl<H> Default for Sequencer<H> {
             pending: VecDeque::new(),
             unresolved: VecDeque::new(),
             gap: false,
+            established: false,
         }
     }
 }
@@ -231,7 +236,12 @@ impl<H> Sequencer<H> {
             let waits = rules.idempotent && at > 0;
             return (!waits).then(|| self.unresolved[at].retry_at);
         }
-        if self.unresolved.len() >= rules.unresolved_max {
+        let known = self.established && self.identity.is_some();
+        let unresolved_max = match rules.idempotent && !known {
+            true => 1,
+            false => rules.unresolved_max,
+        };
+        if self.unresolved.len() >= unresolved_max {
             return None;
         }
         let first = self.pending.front()?;
@@ -271,6 +281,7 @@ impl<H> Sequencer<H> {
         if self.unresolved.is_empty() && self.identity != identity {
             self.identity = identity;
             self.next_sequence = Sequence(0);
+            self.established = false;
         }
         let mut batch = self.pending.pop_front()?;
         if let Some(who) = self.identity {
@@ -298,7 +309,10 @@ impl<H> Sequencer<H> {
         };
         self.unresolved[at].in_flight = false;
         match answer {
-            Answer::Acknowledged(done) => self.end(at, Ok(done), &mut verdicts),
+            Answer::Acknowledged(done) => {
+                self.established = true;
+                self.end(at, Ok(done), &mut verdicts);
+            }
             Answer::Lost { error, sent } => {
                 self.unresolved[at].doubtful |= sent;
                 verdicts.push(Verdict::StaleLeader);

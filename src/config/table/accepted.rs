@@ -33,7 +33,8 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "Way brokers authenticate to each other.";
     "sasl.jaas.config" Kind::Password, None, PerBroker NotYet,
         "Credentials in Java's form.";
-    "ssl.client.auth" Kind::Text(&["required", "requested", "none"]), Some("none"), PerBroker NotYet,
+    "ssl.client.auth" Kind::Text(&["required", "requested", "none"]),
+        Some("none"), PerBroker NotYet,
         "Whether clients must show a certificate.";
     "ssl.enabled.protocols" LIST, Some("TLSv1.2,TLSv1.3"), PerBroker NotYet,
         "Versions of TLS allowed.";

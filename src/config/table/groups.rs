@@ -2,6 +2,9 @@
 
 use super::{BOOLEAN, Kind, Setting, int, int_to, long, settings, short};
 
+const PROTOCOLS: Kind = Kind::List(&["classic", "consumer", "share", "streams"]);
+const MIGRATION: Kind = Kind::Text(&["disabled", "upgrade", "downgrade", "bidirectional"]);
+
 pub(super) const SETTINGS: &[Setting] = settings! {
     "group.initial.rebalance.delay.ms" int(0), Some("3000"), ReadOnly Works,
         "How long a new group waits for more members before its first rebalance.";
@@ -11,7 +14,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "Longest session a member may ask for.";
     "group.max.size" int(1), Some("2147483647"), ReadOnly Works,
         "Most members a group may have.";
-    "group.coordinator.rebalance.protocols" Kind::List(&["classic", "consumer", "share", "streams"]),
+    "group.coordinator.rebalance.protocols" PROTOCOLS,
         Some("classic"), ReadOnly NotYet,
         "Group protocols served. Only classic in this version.";
     "group.coordinator.threads" int(1), Some("4"), ReadOnly Silent,
@@ -34,7 +37,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "Most members of a group of the consumer protocol.";
     "group.consumer.assignors" Kind::List(&[]), Some("uniform,range"), ReadOnly NotYet,
         "Assignors of the consumer protocol, the default first.";
-    "group.consumer.migration.policy" Kind::Text(&["disabled", "upgrade", "downgrade", "bidirectional"]),
+    "group.consumer.migration.policy" MIGRATION,
         Some("bidirectional"), ReadOnly NotYet,
         "Which way groups may change between protocols.";
     "group.consumer.assignment.interval.ms" int(0), Some("1000"), ReadOnly NotYet,

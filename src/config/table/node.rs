@@ -3,15 +3,19 @@
 use super::{BOOLEAN, LIST, Setting, TEXT, int, int_to, long, settings};
 use crate::config::kind::Kind;
 
+const PROTOCOLS: Kind = Kind::Text(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]);
+
 pub(super) const SETTINGS: &[Setting] = settings! {
-    "process.roles" Kind::List(&["broker", "controller"]), Some("broker,controller"), ReadOnly Works,
+    "process.roles" Kind::List(&["broker", "controller"]),
+        Some("broker,controller"), ReadOnly Works,
         "Parts this node plays. One node plays both in this version.";
     "node.id" int(0), Some("1"), ReadOnly Works,
         "Number of this node in its cluster; kept in the data directory and never changed.";
     "broker.id" int(-1), None, ReadOnly Works,
         "Older name of node.id, used when that is not given.";
     "cluster.id" TEXT, None, ReadOnly Works,
-        "Id for a cluster that is being made new (22 characters of URL-safe base64); random if unset.";
+        "Id for a cluster that is being made new (22 characters of URL-safe base64); random if \
+         unset.";
     "broker.rack" TEXT, None, ReadOnly Works,
         "Rack or zone of this node; clients with the same rack may read from it.";
     "listeners" LIST, Some("PLAINTEXT://:9092"), PerBroker Works,
@@ -23,8 +27,9 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         PerBroker Works, "Security protocol of each listener name, as NAME:PROTOCOL.";
     "inter.broker.listener.name" TEXT, None, ReadOnly Works,
         "Listener that other brokers use; the first one if unset.";
-    "security.inter.broker.protocol" Kind::Text(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]),
-        Some("PLAINTEXT"), ReadOnly NotYet, "Protocol between brokers when no listener name is given.";
+    "security.inter.broker.protocol" PROTOCOLS,
+        Some("PLAINTEXT"), ReadOnly NotYet,
+        "Protocol between brokers when no listener name is given.";
     "controller.listener.names" LIST, None, ReadOnly Works,
         "Names of listeners for the controller quorum; not opened while one node is the quorum.";
     "log.dirs" LIST, None, ReadOnly Works,

@@ -33,8 +33,8 @@ macro_rules! topic_settings {
 
 pub(super) const TOPIC: &[Setting] = topic_settings! {
     "cleanup.policy" => ["log.cleanup.policy"] CLEANUP, Some("delete"), Works,
-        "What happens to old records: delete them, compact to the last of each key, both, or (empty) \
-         neither.";
+        "What happens to old records: delete them, compact to the last of each key, both, or \
+         (empty) neither.";
     "compression.type" => ["compression.type"] COMPRESSION, Some("producer"), Works,
         "Codec batches are kept in; producer keeps what the producer chose.";
     "compression.gzip.level" => ["compression.gzip.level"] int_to(-1, 9), Some("-1"), NotYet,
@@ -49,7 +49,8 @@ pub(super) const TOPIC: &[Setting] = topic_settings! {
         "How long a removed segment stays on disk under another name.";
     "flush.messages" => ["log.flush.interval.messages"] long(1), FOREVER, Works,
         "Records after which a sync to disk is forced.";
-    "flush.ms" => ["log.flush.interval.ms", "log.flush.scheduler.interval.ms"] long(0), FOREVER, Works,
+    "flush.ms" => ["log.flush.interval.ms", "log.flush.scheduler.interval.ms"]
+        long(0), FOREVER, Works,
         "Time after which written records are synced to disk.";
     "follower.replication.throttled.replicas" LIST, Some(""), NotYet,
         "Replicas whose fetching is throttled, as partition:broker, or *.";
@@ -64,7 +65,8 @@ pub(super) const TOPIC: &[Setting] = topic_settings! {
     "message.timestamp.after.max.ms" => ["log.message.timestamp.after.max.ms"] long(0),
         Some("3600000"), Works,
         "How far a record's timestamp may lie ahead of the broker's clock.";
-    "message.timestamp.before.max.ms" => ["log.message.timestamp.before.max.ms"] long(0), FOREVER, Works,
+    "message.timestamp.before.max.ms" => ["log.message.timestamp.before.max.ms"]
+        long(0), FOREVER, Works,
         "How far a record's timestamp may lie behind the broker's clock.";
     "message.timestamp.type" => ["log.message.timestamp.type"] TIMESTAMP, Some("CreateTime"), Works,
         "Whose time a record carries: its producer's, or the broker's on arrival.";
@@ -78,18 +80,21 @@ pub(super) const TOPIC: &[Setting] = topic_settings! {
         "Whether a new segment's space is reserved at once.";
     "retention.bytes" => ["log.retention.bytes"] long(-1), Some("-1"), Works,
         "Size of a partition from which its oldest segments go; -1 no limit.";
-    "retention.ms" => ["log.retention.ms", "log.retention.minutes" * MINUTE, "log.retention.hours" * HOUR]
+    "retention.ms" =>
+        ["log.retention.ms", "log.retention.minutes" * MINUTE, "log.retention.hours" * HOUR]
         long(-1), Some("604800000"), Works,
         "Age from which records go; -1 no limit.";
     "segment.bytes" => ["log.segment.bytes"] int(SEGMENT_BYTES_MIN), Some("1073741824"), Works,
         "Size at which a new segment begins.";
     "segment.index.bytes" => ["log.index.size.max.bytes"] int(4), Some("10485760"), Silent,
         "Kafka's bound on an index file; indexes here need none.";
-    "segment.jitter.ms" => ["log.roll.jitter.ms", "log.roll.jitter.hours" * HOUR] long(0), Some("0"), Works,
+    "segment.jitter.ms" => ["log.roll.jitter.ms", "log.roll.jitter.hours" * HOUR] long(0),
+        Some("0"), Works,
         "Random part of segment.ms, so that segments do not all end at once.";
     "segment.ms" => ["log.roll.ms", "log.roll.hours" * HOUR] long(1), Some("604800000"), Works,
         "Age at which a new segment begins.";
-    "unclean.leader.election.enable" => ["unclean.leader.election.enable"] BOOLEAN, Some("false"), Works,
+    "unclean.leader.election.enable" => ["unclean.leader.election.enable"] BOOLEAN,
+        Some("false"), Works,
         "Whether a replica that was not in sync may lead when no other is left, losing records.";
     "klamm.durability" => ["klamm.durability"] DURABILITY, Some("fsync"), Works,
         "When an acks=all write is acknowledged: fsync = in-sync replicas have it on disk; \

@@ -29,11 +29,7 @@ impl ControllerLedger {
     }
 
     pub(super) fn alter_configs(&self, request: &AlterConfigs) -> (Vec<MetadataRecord>, Reply) {
-        self.alter(
-            &request.resources,
-            request.validate_only,
-            |resource, settings| replaced(resource, settings),
-        )
+        self.alter(&request.resources, request.validate_only, replaced)
     }
 
     /// Carries out changes resource by resource: `settings` says what each shall have afterwards.

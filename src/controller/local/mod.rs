@@ -1,9 +1,14 @@
 //! A quorum of one: this node's disk.
 
 mod format;
+#[cfg(test)]
+pub(super) mod memory_disk;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,6 +34,8 @@ pub struct LocalQuorum {
     /// The batch that is being written; kept here so that dropping `next_committed` loses nothing.
     writing: Option<Writing>,
     snapshot_bytes: u64,
+    /// Bytes since the last snapshot at which the next is tried.
+    snapshot_due: u64,
     /// What went wrong; nothing works from then on.
     failed: Option<String>,
 }
@@ -41,7 +48,12 @@ struct Proposal {
 struct Writing {
     durable: BoxFuture<'static, std::io::Result<()>>,
     proposal: Proposal,
+    /// Where it begins, and the offset of its first record.
+    position: u64,
+    first: Offset,
     end: Offset,
+    /// It was refused for this reason, and `durable` is cutting it off.
+    refused: Option<String>,
 }
 
 impl LocalQuorum {
@@ -53,8 +65,7 @@ impl LocalQuorum {
         node: BrokerId,
         snapshot_bytes: u64,
     ) -> Result<Self, LocalQuorumError> {
-        let (store, recovered) = MetadataStore::open(disk, log_dirs).await?;
-        let mut kept: VecDeque<Committed> = recovered.into();
+        let (store, mut kept) = MetadataStore::open(disk, log_dirs).await?;
         kept.push_back(Committed::Leader {
             leader: Some(node),
             term: 1,
@@ -67,6 +78,7 @@ impl LocalQuorum {
             propose,
             writing: None,
             snapshot_bytes,
+            snapshot_due: snapshot_bytes,
             failed: None,
         })
     }
@@ -87,51 +99,85 @@ impl LocalQuorum {
                 continue;
             };
             let outcome = (&mut writing.durable).await;
-            if let Some(Writing { proposal, end, .. }) = self.writing.take() {
-                return self.written(outcome, proposal, end);
+            if let Some(writing) = self.writing.take()
+                && let Some(committed) = self.written(outcome, writing)?
+            {
+                return Ok(committed);
             }
         }
     }
 
     /// Starts to write a proposal; one that has no binary form is refused.
     fn begin(&mut self, proposal: Proposal) {
+        let (position, first) = (self.store.position(), self.store.end());
         match self.store.append(&proposal.records) {
             Ok((durable, end)) => {
                 self.writing = Some(Writing {
                     durable,
                     proposal,
+                    position,
+                    first,
                     end,
+                    refused: None,
                 });
             }
             Err(error) => {
-                let refused = ProposeError::Unavailable(error.to_string());
+                let refused = ProposeError::Refused(error.to_string());
                 proposal.answer.send(Err(refused)).ok();
             }
         }
     }
 
+    /// What a write came to. A full disk costs only the batch: it is cut off again. After any other
+    /// failure nobody knows what the file holds, and nothing is written any more.
     fn written(
         &mut self,
         outcome: std::io::Result<()>,
-        proposal: Proposal,
-        end: Offset,
-    ) -> Result<Committed, String> {
-        let Proposal { records, answer } = proposal;
-        // The receivers below may have been dropped: the batch is committed all the same.
-        match outcome {
-            Ok(()) => {
+        mut writing: Writing,
+    ) -> Result<Option<Committed>, String> {
+        // The receivers below may have been dropped: what happened has happened all the same.
+        match (outcome, writing.refused.take()) {
+            (Ok(()), None) => {
                 self.store.synced();
+                let Writing { proposal, end, .. } = writing;
+                let Proposal { records, answer } = proposal;
                 answer.send(Ok(end)).ok();
-                Ok(Committed::Batch { end, records })
+                Ok(Some(Committed::Batch { end, records }))
             }
-            Err(error) => {
+            (Ok(()), Some(reason)) => {
+                self.store.synced();
+                let answer = writing.proposal.answer;
+                answer.send(Err(ProposeError::Refused(reason))).ok();
+                Ok(None)
+            }
+            (Err(error), None) if error.kind() == ErrorKind::StorageFull => {
+                writing.durable = self.store.cut_back(writing.position, writing.first);
+                writing.refused = Some(error.to_string());
+                self.writing = Some(writing);
+                Ok(None)
+            }
+            (Err(error), _) => {
                 let reason = format!("writing metadata failed: {error}");
-                answer
-                    .send(Err(ProposeError::Unavailable(reason.clone())))
-                    .ok();
+                let unknown = ProposeError::Unavailable(reason.clone());
+                writing.proposal.answer.send(Err(unknown)).ok();
                 self.failed = Some(reason.clone());
                 Err(reason)
             }
+        }
+    }
+
+    /// Writes a snapshot when one is due. One that fails is tried again after as many bytes: the
+    /// records it would replace are all there.
+    async fn snapshot_if_due(&mut self, image: &ClusterImage) {
+        let is_due = self.store.bytes_since_snapshot() >= self.snapshot_due;
+        let is_idle = self.writing.is_none() && self.kept.is_empty();
+        if !is_due || !is_idle || image.end() != self.store.end() {
+            return;
+        }
+        self.snapshot_due = self.snapshot_bytes;
+        if let Err(error) = self.store.snapshot(image).await {
+            tracing::warn!(%error, "no snapshot of the metadata was written");
+            self.snapshot_due = self.store.bytes_since_snapshot() + self.snapshot_bytes;
         }
     }
 }
@@ -156,15 +202,8 @@ impl Quorum for LocalQuorum {
 
     fn applied<'a>(&'a mut self, image: &'a ClusterImage) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
-            let is_due = self.store.bytes_since_snapshot() >= self.snapshot_bytes;
-            let is_idle = self.writing.is_none() && self.kept.is_empty();
-            if !is_due || !is_idle || image.end() != self.store.end() {
-                return Ok(());
-            }
-            self.store
-                .snapshot(image)
-                .await
-                .map_err(|error| error.to_string())
+            self.snapshot_if_due(image).await;
+            Ok(())
         })
     }
 }

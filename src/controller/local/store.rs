@@ -32,7 +32,7 @@ pub enum LocalQuorumError {
     )]
     Damaged { path: PathBuf, reason: String },
     #[error(
-        "{found} holds partitions but the cluster's metadata is missing at {path}. Restore that \
+        "{found} holds partitions or metadata but the cluster's metadata is missing at {path}. Restore that \
          directory from a backup, or put the right directory first in log.dirs"
     )]
     Missing { path: PathBuf, found: PathBuf },
@@ -45,7 +45,6 @@ pub(super) struct MetadataStore {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     file: Arc<dyn File>,
-    /// Where the next batch goes.
     position: u64,
     slot: Slot,
     end: Offset,
@@ -190,6 +189,24 @@ impl MetadataStore {
         Ok((Box::pin(durable), self.end))
     }
 
+    /// Takes back the batches from `end` on, which began at `position`: they were refused for lack
+    /// of space. When the future succeeds it is as if they had never been appended.
+    pub fn cut_back(&mut self, position: u64, end: Offset) -> BoxFuture<'static, io::Result<()>> {
+        self.position = position;
+        self.end = end;
+        let cut = self.file.truncate(position);
+        let synced = self.file.sync();
+        Box::pin(async move {
+            cut.await?;
+            synced.await
+        })
+    }
+
+    /// Where the next batch goes.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Notes that everything appended is durable. The note itself becomes so with the next batch.
     pub fn synced(&mut self) {
         self.slot = Slot {
@@ -217,7 +234,7 @@ impl MetadataStore {
         self.remove_before(end).await
     }
 
-    /// Removes the files that a snapshot at `begin` replaces. A crash leaves some for the next time.
+    /// Removes the files that a snapshot at `begin` replaces. A crash leaves some for later.
     async fn remove_before(&self, begin: Offset) -> Result<(), LocalQuorumError> {
         let files = Files::list(&*self.disk, &self.directory).await?;
         let records = files.records.iter().map(|first| (first, RECORDS));
@@ -388,9 +405,12 @@ async fn refuse_partitions(
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             entries => entries.map_err(failed(directory))?,
         };
+        // Beginning here may have left the directory of the metadata, but nothing in it.
+        let is_first = missing.parent() == Some(directory);
         let is_partition = |name: &str| {
             let index = name.rsplit_once('-').map(|(_, index)| index);
-            name != DIRECTORY && index.is_some_and(|index| index.parse::<u32>().is_ok())
+            let is_own = is_first && name == DIRECTORY;
+            !is_own && index.is_some_and(|index| index.parse::<u32>().is_ok())
         };
         if entries
             .iter()

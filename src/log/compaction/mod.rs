@@ -5,9 +5,9 @@
 //! prefix, leaving out records that a later one of their key replaces ([`Rewrite`]).
 //!
 //! **Promises.** For every key, the record with the highest offset below the end of the round
-//! survives, unless it is a tombstone (a record without value) whose delete horizon has passed. What survives
-//! keeps its offset, order, timestamp and content; what changes is which records are there. A
-//! tombstone stays at least `delete.retention.ms` after the first round that saw it, so that a
+//! survives, unless it is a tombstone (a record without value) whose delete horizon has passed.
+//! What survives keeps its offset, order, timestamp and content; what changes is which records are
+//! there. A tombstone stays at least `delete.retention.ms` after the first round that saw it, so that a
 //! reader who started before has time to see it (KIP-534). Nothing at or above the high watermark
 //! or the first unstable offset is touched, nor the active segment.
 //!
@@ -15,11 +15,11 @@
 //! [`run`] reads and writes through [`CompactionIo`] and returns [`Compacted`]; meanwhile the log
 //! goes on. The owner of the log then puts the output in place of its sources:
 //!
-//! 1. group by group **in ascending order** (a tombstone may be removed only after, never before,
-//!    the older records it hides: they lie in the same or an earlier group);
+//! 1. a group any of whose sources is gone (retention, truncation) is dropped with all after it,
+//!    and what is left goes **in ascending order** or at once: a tombstone may be removed only
+//!    after, never before, the older records it hides, which lie in the same or an earlier group;
 //! 2. each group whole: readers and recovery see all its sources or its output;
-//! 3. a group any of whose sources is gone (retention, truncation) is dropped with all after it;
-//! 4. the [`CleanPoint`] is saved last, and only if every group was put in place.
+//! 3. the [`CleanPoint`] is saved last, and only if no group was dropped.
 //!
 //! So a crash or a dropped group costs work done again, never a record.
 

@@ -1,5 +1,7 @@
 //! Batches built, read back, damaged and blown up.
 
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
 use bytes::Bytes;
 use proptest::prelude::*;
 

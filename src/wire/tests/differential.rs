@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages as other;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, StrBytes};
 
+use super::arbitrary::{Arbitrary, Dice};
 use crate::wire::api::{Request, Response};
-use crate::wire::arbitrary::{Arbitrary, Dice};
 use crate::wire::frame::{RequestHeader, decode_request, read_response_header};
 use crate::wire::message::consumer_protocol::{
     ConsumerProtocolAssignment, ConsumerProtocolSubscription,

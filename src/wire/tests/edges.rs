@@ -97,6 +97,29 @@ fn the_sum_of_all_arrays_is_bounded() {
 }
 
 #[test]
+fn elements_may_not_take_many_times_the_bytes_they_come_from() {
+    // 40000 topics with empty names, two bytes each, would take 36 times as much as values.
+    let version = ApiKey::Metadata.version(9);
+    let topics = |count: usize, name: &str| MetadataRequest {
+        topics: Some(vec![
+            MetadataRequestTopic {
+                name: Some(Str::from(name)),
+                ..Default::default()
+            };
+            count
+        ]),
+        ..Default::default()
+    };
+    let read_back = |request: &MetadataRequest| {
+        read::<MetadataRequest>(&written(request, version).unwrap(), version)
+    };
+    let empty = read_back(&topics(40_000, ""));
+    assert_eq!(empty, Err(DecodeError::TooSmallElements));
+    let named = topics(40_000, "orders");
+    assert_eq!(read_back(&named), Ok(named));
+}
+
+#[test]
 fn lengths_below_minus_one_are_refused() {
     assert_eq!(read::<Option<Str>>(&[0xff, 0xff], RIGID), Ok(None));
     assert_eq!(

@@ -170,7 +170,7 @@ def commit_and_resume():
 def an_administrator_removes_a_member():
     topic, group = create_topic(), unique("group")
     with consumer(topic, group_id=group) as client:
-        wait_until(lambda: client.poll(timeout_ms=100) or client.assignment(), "assigned")
+        wait_until(lambda: client.poll(timeout_ms=1_000) or client.assignment(), "assigned")
         member = admin.describe_groups([group])[group]["members"][0]["member_id"]
         removed = admin.remove_group_members(group, [MemberToRemove(member_id=member)])
         expect(removed, {member: errors.NoError}, "result of the removal")

@@ -386,8 +386,8 @@ fn single_group(request: OffsetFetchRequest) -> OffsetFetchRequestGroup {
     }
 }
 
-/// The answer about one group in the form of versions 1 to 7. Version 1 has no field for an error of
-/// the whole group, so each partition asked for gets it.
+/// The answer about one group in the form of versions 1 to 7. Version 1 has no field for an error
+/// of the whole group, so each partition asked for gets it.
 fn single_group_answer(
     mut group: OffsetFetchResponseGroup,
     asked: Vec<OffsetFetchRequestTopics>,

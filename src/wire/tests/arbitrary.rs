@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::primitive::{Records, Str, UnknownField, Version};
 use crate::types::Uuid;
+use crate::wire::primitive::{Records, Str, UnknownField, Version};
 
 /// Numbers that follow from a seed (SplitMix64).
 pub(crate) struct Dice(pub u64);

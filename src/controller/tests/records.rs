@@ -1,0 +1,278 @@
+//! Records, their bytes, their replay, and the map images are made of.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use crate::controller::sorted::SortedMap;
+use crate::controller::*;
+use crate::types::{BrokerEpoch, BrokerId, LeaderEpoch, ProducerId, Uuid};
+
+fn uuid() -> impl Strategy<Value = Uuid> {
+    any::<[u8; 16]>().prop_map(Uuid)
+}
+
+fn ids() -> impl Strategy<Value = Vec<BrokerId>> {
+    prop::collection::vec(any::<i32>().prop_map(BrokerId), 0..5)
+}
+
+fn state() -> impl Strategy<Value = PartitionState> {
+    let lists = (ids(), ids(), ids(), ids(), ids(), ids());
+    let rest = (
+        prop::option::of(0..i32::MAX),
+        any::<i32>(),
+        any::<i32>(),
+        any::<bool>(),
+        0..10_u8,
+    );
+    (lists, rest).prop_map(
+        |(lists, (leader, leader_epoch, partition_epoch, recovering, cause))| PartitionState {
+            replicas: lists.0,
+            isr: lists.1,
+            elr: lists.2,
+            last_known_elr: lists.3,
+            removing: lists.4,
+            adding: lists.5,
+            leader: leader.map(BrokerId),
+            leader_epoch: LeaderEpoch(leader_epoch),
+            partition_epoch,
+            recovering,
+            cause: match cause % 3 {
+                0 => Cause::TopicCreated,
+                1 => Cause::LeaderRestarted,
+                _ => Cause::Reassignment,
+            },
+        },
+    )
+}
+
+fn endpoint() -> impl Strategy<Value = BrokerEndpoint> {
+    (".{0,9}", ".{0,9}", any::<u16>(), any::<i16>()).prop_map(|(listener, host, port, protocol)| {
+        BrokerEndpoint {
+            listener,
+            host,
+            port,
+            protocol,
+        }
+    })
+}
+
+fn broker() -> impl Strategy<Value = BrokerRecord> {
+    let identity = (any::<i32>(), any::<i64>(), uuid());
+    let endpoints = prop::collection::vec(endpoint(), 0..3);
+    let rest = (prop::option::of(".{0,9}"), any::<bool>(), any::<bool>());
+    (identity, endpoints, rest).prop_map(|((id, epoch, incarnation), endpoints, rest)| {
+        BrokerRecord {
+            id: BrokerId(id),
+            epoch: BrokerEpoch(epoch),
+            incarnation,
+            endpoints,
+            rack: rest.0,
+            fenced: rest.1,
+            shutting_down: rest.2,
+        }
+    })
+}
+
+fn partition() -> impl Strategy<Value = PartitionRecord> {
+    (uuid(), any::<i32>(), state()).prop_map(|(topic_id, partition, state)| PartitionRecord {
+        topic_id,
+        partition,
+        state,
+    })
+}
+
+fn record() -> impl Strategy<Value = MetadataRecord> {
+    let config = (
+        prop::sample::select(vec![2_i8, 4, 8, 16, 32]),
+        ".{0,9}",
+        ".{0,9}",
+    );
+    prop_oneof![
+        uuid().prop_map(|cluster_id| MetadataRecord::Cluster { cluster_id }),
+        (".{0,9}", any::<i16>()).prop_map(|(name, level)| MetadataRecord::Feature { name, level }),
+        broker().prop_map(MetadataRecord::Broker),
+        (any::<i32>(), any::<i64>()).prop_map(|(id, epoch)| MetadataRecord::BrokerRemoved {
+            id: BrokerId(id),
+            epoch: BrokerEpoch(epoch),
+        }),
+        any::<i64>().prop_map(|last| MetadataRecord::BrokerEpochs {
+            last: BrokerEpoch(last)
+        }),
+        (uuid(), ".{0,9}").prop_map(|(id, name)| MetadataRecord::Topic { id, name }),
+        partition().prop_map(MetadataRecord::Partition),
+        partition().prop_map(MetadataRecord::PartitionChange),
+        uuid().prop_map(|id| MetadataRecord::TopicRemoved { id }),
+        (config, prop::option::of(".{0,9}")).prop_map(|((kind, name, key), value)| {
+            let resource_type = ResourceType::from_wire(kind).unwrap();
+            MetadataRecord::Config {
+                resource: ConfigResource {
+                    resource_type,
+                    name,
+                },
+                name: key,
+                value,
+            }
+        }),
+        (any::<i64>(), any::<i32>()).prop_map(|(next, broker)| MetadataRecord::ProducerIds {
+            next: ProducerId(next),
+            broker: BrokerId(broker),
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_record_survives_its_bytes(record in record()) {
+        let bytes = record.encode().unwrap();
+        prop_assert_eq!(MetadataRecord::decode(bytes), Ok(record));
+    }
+
+    #[test]
+    fn a_cut_or_longer_record_is_refused(record in record(), cut in any::<prop::sample::Index>()) {
+        let bytes = record.encode().unwrap();
+        let kept = bytes.slice(..cut.index(bytes.len()));
+        prop_assert!(MetadataRecord::decode(kept).is_err());
+        let longer = [&bytes[..], &[0]].concat();
+        prop_assert!(MetadataRecord::decode(Bytes::from(longer)).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = MetadataRecord::decode(Bytes::from(bytes.clone()));
+        let mut known = vec![bytes.first().map_or(0, |byte| byte % 11), 0];
+        known.extend(&bytes);
+        let _ = MetadataRecord::decode(Bytes::from(known));
+    }
+
+    #[test]
+    fn a_sorted_map_is_a_map(
+        steps in prop::collection::vec((0..400_u16, prop::option::of(any::<u8>())), 0..900),
+    ) {
+        let (mut map, mut model) = (SortedMap::default(), BTreeMap::new());
+        let mut clones = Vec::new();
+        for (at, (key, value)) in steps.into_iter().enumerate() {
+            match value {
+                Some(value) => prop_assert_eq!(map.insert(key, value), model.insert(key, value)),
+                None => prop_assert_eq!(map.remove(&key), model.remove(&key)),
+            }
+            prop_assert_eq!(map.get(&key), model.get(&key));
+            if at % 100 == 0 {
+                clones.push((map.clone(), model.clone()));
+            }
+        }
+        clones.push((map, model));
+        for (map, model) in clones {
+            prop_assert_eq!(map.count(), model.len());
+            prop_assert!(map.iter().eq(model.iter()));
+        }
+    }
+}
+
+#[test]
+fn an_unknown_type_or_version_is_refused_by_number() {
+    let decode = |bytes: &'static [u8]| MetadataRecord::decode(Bytes::from_static(bytes));
+    assert_eq!(decode(&[11, 0]), Err(RecordError::UnknownType(11)));
+    let unknown = RecordError::UnknownVersion {
+        record_type: 5,
+        version: 1,
+    };
+    assert_eq!(decode(&[5, 1]), Err(unknown));
+    assert!(matches!(decode(&[]), Err(RecordError::Truncated(_))));
+}
+
+/// The published form: these bytes are on disks.
+#[test]
+fn the_bytes_of_a_record_stay_what_they_are() {
+    let record = MetadataRecord::Config {
+        resource: ConfigResource::topic("ab"),
+        name: "c".to_owned(),
+        value: Some(String::new()),
+    };
+    assert_eq!(
+        &record.encode().unwrap()[..],
+        [9, 0, 2, 3, b'a', b'b', 2, b'c', 1]
+    );
+    let record = MetadataRecord::ProducerIds {
+        next: ProducerId(1000),
+        broker: BrokerId(-1),
+    };
+    let wanted = [10, 0, 0, 0, 0, 0, 0, 0, 3, 232, 255, 255, 255, 255];
+    assert_eq!(&record.encode().unwrap()[..], wanted);
+}
+
+#[test]
+fn topic_names_follow_kafkas_rules() {
+    let longest = "x".repeat(249);
+    for good in ["a", "A-b_c.9", "...", "-", "__consumer_offsets", &longest] {
+        assert_eq!(validate_topic_name(good), Ok(()), "{good}");
+    }
+    let too_long = "x".repeat(250);
+    for bad in [
+        "",
+        ".",
+        "..",
+        "a b",
+        "a/b",
+        "ä",
+        "a\0",
+        "__cluster_metadata",
+        &too_long,
+    ] {
+        assert!(validate_topic_name(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn records_that_do_not_fit_the_state_are_refused() {
+    let topic = |byte: u8, name: &str| MetadataRecord::Topic {
+        id: Uuid([byte; 16]),
+        name: name.to_owned(),
+    };
+    let partition = |index| PartitionRecord {
+        topic_id: Uuid([1; 16]),
+        partition: index,
+        state: PartitionState {
+            replicas: vec![BrokerId(1)],
+            isr: vec![BrokerId(1)],
+            elr: Vec::new(),
+            last_known_elr: Vec::new(),
+            removing: Vec::new(),
+            adding: Vec::new(),
+            leader: Some(BrokerId(1)),
+            leader_epoch: LeaderEpoch(3),
+            partition_epoch: 4,
+            recovering: false,
+            cause: Cause::TopicCreated,
+        },
+    };
+    let (image, _) = ClusterImage::default()
+        .replay(
+            crate::types::Offset(2),
+            &[topic(1, "a"), MetadataRecord::Partition(partition(0))],
+        )
+        .unwrap();
+    let mut older = partition(0);
+    older.state.partition_epoch = 5;
+    older.state.leader_epoch = LeaderEpoch(2);
+    for record in [
+        topic(1, "b"),
+        topic(2, "a"),
+        topic(0, "c"),
+        MetadataRecord::Partition(partition(0)),
+        MetadataRecord::Partition(partition(2)),
+        MetadataRecord::Partition(partition(-1)),
+        MetadataRecord::PartitionChange(partition(0)),
+        MetadataRecord::PartitionChange(partition(1)),
+        MetadataRecord::PartitionChange(older),
+        MetadataRecord::TopicRemoved { id: Uuid([9; 16]) },
+        MetadataRecord::BrokerRemoved {
+            id: BrokerId(1),
+            epoch: BrokerEpoch(1),
+        },
+    ] {
+        let outcome = image.replay(crate::types::Offset(3), std::slice::from_ref(&record));
+        assert!(outcome.is_err(), "{record:?}");
+    }
+}

@@ -1,0 +1,185 @@
+//! Retention, DeleteRecords, truncation.
+
+use super::*;
+use crate::log::ReadError;
+
+#[test]
+fn old_segments_go_whole_and_only_below_the_high_watermark() {
+    let mut bench = Bench::new();
+    bench.config.retention_ms = Some(100);
+    let mut log = bench.create();
+    fill(&mut log, 40);
+    let before = contents(&log);
+    let reader = log.reader();
+    let segments = reader.segment_count();
+    let none = run(log.apply_retention(Timestamp(1050), Offset(120))).unwrap();
+    assert_eq!(none.segments_removed, 0);
+    let held = run(log.apply_retention(Timestamp(9000), Offset(2))).unwrap();
+    assert_eq!(held.segments_removed, 0, "the high watermark holds them");
+    let some = run(log.apply_retention(Timestamp(1350), Offset(120))).unwrap();
+    assert!(some.segments_removed > 0);
+    assert_eq!(reader.segment_count(), segments - some.segments_removed);
+    let start = reader.log_start_offset();
+    assert_eq!(start, some.log_start_offset);
+    assert_eq!(contents(&log), before[start.0 as usize..]);
+    let gone = run(reader.read(Offset(0), Offset(120), 99, true));
+    assert!(matches!(gone, Err(ReadError::OutOfRange { .. })));
+    let all = run(log.apply_retention(Timestamp(9000), Offset(120))).unwrap();
+    assert_eq!(
+        all.log_start_offset,
+        Offset(120),
+        "the active one too, once closed"
+    );
+    assert_eq!(put(&mut log, &batch(&["on"], 9000)), Offset(120));
+    drop(log);
+    assert_eq!(bench.open(None).0.log_start_offset(), Offset(120));
+}
+
+#[test]
+fn a_clock_that_steps_back_and_times_in_the_future_remove_nothing() {
+    let mut bench = Bench::new();
+    bench.config.retention_ms = Some(100);
+    let mut log = bench.create();
+    fill(&mut log, 20);
+    put(&mut log, &batch(&["late"], i64::MAX - 1));
+    for now in [-5, 0, 900] {
+        let kept = run(log.apply_retention(Timestamp(now), Offset(61))).unwrap();
+        assert_eq!(kept.segments_removed, 0);
+    }
+    let removed = run(log.apply_retention(Timestamp(i64::MAX), Offset(61))).unwrap();
+    assert!(
+        removed.log_start_offset < Offset(61),
+        "the future holds its segment"
+    );
+}
+
+#[test]
+fn a_log_stays_just_above_its_size() {
+    let mut bench = Bench::new();
+    bench.config.retention_ms = None;
+    bench.config.retention_bytes = Some(5000);
+    let mut log = bench.create();
+    fill(&mut log, 60);
+    run(log.apply_retention(Timestamp(0), Offset(180))).unwrap();
+    let size = log.reader().size_bytes();
+    assert!((5000..7000).contains(&size), "{size}");
+}
+
+#[test]
+fn removed_files_stay_until_their_delay_has_passed() {
+    let mut bench = Bench::new();
+    bench.config.retention_ms = Some(0);
+    let mut log = bench.create();
+    fill(&mut log, 40);
+    let reader = log.reader();
+    let kept: Vec<RecordBatch> = read_all(&reader, Offset(0), 500);
+    assert_eq!(kept.len(), 40);
+    let deleted = || {
+        let names = bench.disk.names();
+        names
+            .iter()
+            .filter(|name| name.ends_with(".deleted"))
+            .count()
+    };
+    let removed = run(log.apply_retention(Timestamp(5000), Offset(120))).unwrap();
+    assert_eq!(deleted(), removed.segments_removed);
+    assert_eq!(run(log.remove_deleted(Timestamp(5999))).unwrap(), 0);
+    assert_eq!(
+        run(log.remove_deleted(Timestamp(2000))).unwrap(),
+        0,
+        "a step back"
+    );
+    assert_eq!(
+        run(log.remove_deleted(Timestamp(3000))).unwrap(),
+        removed.segments_removed
+    );
+    assert_eq!(deleted(), 0);
+}
+
+#[test]
+fn deleted_records_stay_deleted() {
+    let bench = Bench::new();
+    let mut log = bench.create();
+    fill(&mut log, 40);
+    assert_eq!(
+        run(log.delete_records_before(Offset(50))).unwrap(),
+        Offset(50)
+    );
+    assert_eq!(
+        run(log.delete_records_before(Offset(10))).unwrap(),
+        Offset(50)
+    );
+    assert!(run(log.delete_records_before(Offset(121))).is_err());
+    let read = read_all(&log.reader(), Offset(50), 300);
+    assert_eq!(
+        read[0].header.base_offset,
+        Offset(48),
+        "the batch that holds it, whole"
+    );
+    drop(log);
+    bench.disk.lose_power(disk::Survive::None);
+    let (mut log, _) = bench.open(None);
+    assert_eq!(log.log_start_offset(), Offset(50));
+    let retained = run(log.apply_retention(Timestamp(0), Offset(120))).unwrap();
+    assert_eq!(retained.log_start_offset, Offset(50));
+    assert_eq!(
+        log.reader().end_of_epoch(LeaderEpoch(0)),
+        (LeaderEpoch(0), Offset(50))
+    );
+}
+
+#[test]
+fn a_cut_log_goes_on_where_it_was_cut() {
+    for end in [0, 1, 30, 33, 59, 90, 118, 119] {
+        let bench = Bench::new();
+        let mut log = bench.create();
+        for at in 0..40 {
+            let value = format!("{at:0>20}");
+            put(&mut log, &sequenced(4, 0, at * 3, &[&value, &value, "y"]));
+        }
+        let before = contents(&log);
+        run(log.truncate_to(Offset(end))).unwrap();
+        let cut = Offset(end / 3 * 3);
+        assert_eq!(log.log_end_offset(), cut);
+        assert_eq!(log.durable_end(), cut);
+        assert_eq!(contents(&log), before[..cut.0 as usize]);
+        let last = log.producers().get(ProducerId(4));
+        let last = last.and_then(|producer| producer.last_batch().copied());
+        assert_eq!(
+            last.map(|last| last.last_offset.next()),
+            (cut.0 > 0).then_some(cut)
+        );
+        assert_eq!(put(&mut log, &sequenced(4, 0, cut.0 as i32, &["new"])), cut);
+        let after = contents(&log);
+        drop(log);
+        bench.disk.lose_power(disk::Survive::None);
+        let (log, recovery) = bench.open(None);
+        assert_eq!(contents(&log), after, "cut at {end}: {recovery:?}");
+    }
+}
+
+#[test]
+fn a_failed_sync_takes_only_what_was_not_durable() {
+    let bench = Bench::new();
+    let mut log = bench.create();
+    fill(&mut log, 15);
+    let before = contents(&log);
+    let good = submit(&mut log, &batch(&["good"], 1), 1);
+    run(good.done).unwrap();
+    bench.disk.fail_next_sync();
+    let bad = submit(&mut log, &batch(&["bad"], 1), 1);
+    assert!(run(bad.done).is_err());
+    let later = submit(&mut log, &batch(&["later"], 1), 1);
+    assert!(run(later.done).is_err(), "a failure stays");
+    assert!(run(log.sync_all()).is_err());
+    log.completed(good.ticket);
+    run(log.fall_back_to_durable()).unwrap();
+    assert_eq!(log.log_end_offset(), Offset(46));
+    assert_eq!(contents(&log)[..45], before);
+    assert_eq!(put(&mut log, &batch(&["after"], 1)), Offset(46));
+    let after = contents(&log);
+    drop(log);
+    bench.disk.lose_power(disk::Survive::None);
+    let (log, _) = bench.open(None);
+    assert_eq!(contents(&log), after);
+}

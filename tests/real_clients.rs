@@ -1,0 +1,238 @@
+//! Unmodified Kafka clients against the broker as users run it.
+//!
+//! One test a suite of `tests/clients/`: it starts a broker of its own, runs the suite's script
+//! against it under a time limit, and fails with the script's output unless that exits with 0. They
+//! need toolchains and package registries, so they run only with `KLAMM_CLIENTS=1`:
+//!
+//! ```text
+//! KLAMM_CLIENTS=1 cargo test --test integration real_clients
+//! ```
+//!
+//! A suite whose toolchain is missing is skipped with a visible line, unless
+//! `KLAMM_REQUIRE_CLIENTS` names it (`python,kcat`). `KLAMM_CLIENTS_BOOTSTRAP=host:port` runs the
+//! suites against a broker that already runs, such as that of `tests/clients/apache-kafka.sh`.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "real processes"
+)]
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::broker_process::{BrokerProcess, wait_for_exit};
+
+/// What `setup.sh` exits with when a toolchain is missing or cannot fetch.
+const TOOLCHAIN_MISSING: i32 = 3;
+const SETUP_LIMIT: Duration = Duration::from_secs(600);
+const SUITE_LIMIT: Duration = Duration::from_secs(180);
+
+/// The suites measure time-outs of a second or so: they run one at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+struct Suite {
+    /// What `setup.sh` and `KLAMM_REQUIRE_CLIENTS` call it.
+    toolchain: &'static str,
+    /// The script below `tests/clients/` and its arguments.
+    command: &'static [&'static str],
+    overrides: &'static [(&'static str, &'static str)],
+}
+
+#[test]
+fn kafka_python_works_unmodified() {
+    run(&["python/run.sh", "kafka-python"], "python", &[]);
+}
+
+#[test]
+fn confluent_kafka_works_unmodified() {
+    run(&["python/run.sh", "confluent"], "python", &[]);
+}
+
+#[test]
+fn aiokafka_works_unmodified() {
+    run(&["python/run.sh", "aiokafka"], "python", &[]);
+}
+
+#[test]
+fn kcat_works_unmodified() {
+    run(&["kcat/run.sh"], "kcat", &[]);
+}
+
+#[test]
+fn the_java_clients_work_unmodified() {
+    run(&["java/run.sh", "clients"], "java", &[]);
+}
+
+#[test]
+fn kafkas_console_tools_work_unmodified() {
+    run(&["java/run.sh", "tools"], "java", &[]);
+}
+
+#[test]
+fn the_go_clients_work_unmodified() {
+    run(&["go/run.sh"], "go", &[]);
+}
+
+#[test]
+fn kafkajs_works_unmodified() {
+    run(&["node/run.sh"], "node", &[]);
+}
+
+#[test]
+fn kafka_pythons_own_integration_suite_passes() {
+    // What the brokers that the suite starts by itself are set to.
+    let overrides = &[
+        ("node.id", "0"),
+        ("num.partitions", "4"),
+        ("group.min.session.timeout.ms", "1000"),
+    ];
+    run(&["python/own-suite.sh"], "own-suite", overrides);
+}
+
+#[test]
+fn hostile_input_never_stops_the_broker() {
+    run(&["hostile.py"], "hostile", &[]);
+}
+
+fn run(
+    command: &'static [&'static str],
+    toolchain: &'static str,
+    overrides: &'static [(&'static str, &'static str)],
+) {
+    let suite = Suite {
+        toolchain,
+        command,
+        overrides,
+    };
+    let name = suite.command.join(" ");
+    if std::env::var("KLAMM_CLIENTS").is_ok_and(|value| value == "1") {
+        // A suite that failed has poisoned nothing the next one uses.
+        let _turn = ONE_AT_A_TIME
+            .lock()
+            .unwrap_or_else(|failed| failed.into_inner());
+        suite.run(&name);
+    } else {
+        visible(&format!("SKIPPED {name}: set KLAMM_CLIENTS=1 to run it"));
+    }
+}
+
+impl Suite {
+    fn run(&self, name: &str) {
+        if let Err(why) = self.set_up() {
+            let required = std::env::var("KLAMM_REQUIRE_CLIENTS").unwrap_or_default();
+            assert!(
+                !required.split(',').any(|each| each == self.toolchain),
+                "{name} is required: {why}"
+            );
+            visible(&format!("SKIPPED {name}: {why}"));
+            return;
+        }
+        let mut command = script(self.command[0]);
+        command.args(&self.command[1..]);
+        // Declared before the assertion, so that a failure shows the broker's last lines.
+        let mut broker = None;
+        match std::env::var("KLAMM_CLIENTS_BOOTSTRAP") {
+            Ok(bootstrap) => command.env("BOOTSTRAP", bootstrap),
+            Err(_) => {
+                let started = broker.insert(BrokerProcess::start_with(self.overrides));
+                command
+                    .env("BOOTSTRAP", started.bootstrap())
+                    .env("BROKER_PID", started.process_id().to_string())
+            }
+        };
+        let outcome = run_with_limit(command, SUITE_LIMIT);
+        let failed: Vec<&str> = outcome
+            .output
+            .lines()
+            .filter(|line| line.starts_with("FAIL "))
+            .collect();
+        assert!(
+            outcome.status == Some(0),
+            "{name} ended with {:?}\n{}\n--- failed checks ---\n{}",
+            outcome.status,
+            outcome.output,
+            failed.join("\n")
+        );
+        if let Some(broker) = &mut broker {
+            assert!(broker.is_running(), "{name} passed, and the broker is gone");
+        }
+        visible(&format!("PASSED {name}: {}", last_line(&outcome.output)));
+    }
+
+    /// `Err` says why the toolchain cannot be had; a failure to build is the test's.
+    fn set_up(&self) -> Result<(), String> {
+        if self.toolchain == "hostile" {
+            let python = Command::new("python3").arg("--version").output();
+            return python
+                .map(drop)
+                .map_err(|error| format!("no python3: {error}"));
+        }
+        let mut command = script("setup.sh");
+        command.arg(self.toolchain);
+        let outcome = run_with_limit(command, SETUP_LIMIT);
+        match outcome.status {
+            Some(0) => Ok(()),
+            Some(TOOLCHAIN_MISSING) => Err(last_line(&outcome.output).to_owned()),
+            status => panic!("setup.sh ended with {status:?}\n{}", outcome.output),
+        }
+    }
+}
+
+struct Outcome {
+    /// The exit code; `None` after a signal, the time limit's included.
+    status: Option<i32>,
+    output: String,
+}
+
+fn script(name: &str) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(root.join("tests/clients").join(name));
+    command.current_dir(root);
+    command
+}
+
+/// Runs a command, in a process group of its own that is killed as a whole when the limit is over or
+/// the command has ended and left something behind.
+fn run_with_limit(mut command: Command, limit: Duration) -> Outcome {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let path: PathBuf = directory.path().join("output");
+    let output = File::create(&path).expect("a file can be made in it");
+    let errors = output.try_clone().expect("a file can be opened twice");
+    command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    let mut child = match command.process_group(0).spawn() {
+        Ok(child) => child,
+        Err(error) => panic!("{command:?} does not run: {error}"),
+    };
+    let group = Pid::from_child(&child);
+    let ended = wait_for_exit(&mut child, limit);
+    // An error means that the group is empty, which is what is wanted.
+    let _ = kill_process_group(group, Signal::KILL);
+    let _ = child.wait();
+    let written = std::fs::read(&path).expect("the output can be read back");
+    let mut output = String::from_utf8_lossy(&written).into_owned();
+    if ended.is_none() {
+        output.push_str(&format!("FAIL: still running after {limit:?}\n"));
+    }
+    Outcome {
+        status: ended.and_then(|status| status.code()),
+        output,
+    }
+}
+
+fn last_line(output: &str) -> &str {
+    output.lines().next_back().unwrap_or("no output")
+}
+
+/// Prints a line past the test runner's capture: a skipped suite must be seen. The runner may be in
+/// the middle of a line of its own.
+fn visible(line: &str) {
+    let _ = writeln!(std::io::stderr(), "\n{line}");
+}
