@@ -73,7 +73,13 @@ pub struct CallPermit(OwnedSemaphorePermit);
 struct Outgoing {
     slices: Vec<Bytes>,
     permit: OwnedSemaphorePermit,
-    waiting: Option<Waiting>,
+    then: Then,
+}
+
+enum Then {
+    Answer(Waiting),
+    /// No answer comes; the sender hears when the last byte was written.
+    Written(oneshot::Sender<()>),
 }
 
 struct Waiting {
@@ -211,11 +217,11 @@ impl Connection {
     pub fn version_of(&self, key: ApiKey, cap: i16) -> Result<i16, ClientError> {
         let ours = key.versions();
         let theirs = self.ranges().get(&(key as i16)).copied();
-        let common = theirs.and_then(|(low, high)| {
+        let shared = theirs.and_then(|(low, high)| {
             let best = high.min(*ours.end()).min(cap);
             (best >= low && best >= *ours.start()).then_some(best)
         });
-        common.ok_or_else(|| ClientError::UnsupportedVersion {
+        shared.ok_or_else(|| ClientError::UnsupportedVersion {
             api: key.name(),
             address: self.shared.address.clone(),
             ours: format!("{} to {}", ours.start(), ours.end().min(&cap)),
@@ -226,7 +232,7 @@ impl Connection {
         })
     }
 
-    /// Sends `request` in the highest common version and waits `within` for the answer.
+    /// Sends `request` in the highest version both ends know and waits `within` for the answer.
     pub async fn call<R>(&self, request: R, within: Duration) -> Result<R::Response, ClientError>
     where
         R: ApiRequest + Into<Request>,
@@ -280,21 +286,30 @@ impl Connection {
         self.start_with(&request.into(), version, permit.0)
     }
 
-    /// Sends a request that is never answered (Produce with acks=0): it is queued for the socket
-    /// when this returns, and its permit is held until it is written.
-    pub fn tell<R>(&self, permit: CallPermit, request: R, cap: i16) -> Result<(), ClientError>
+    /// Sends a request that is never answered (Produce with acks=0). It is queued for the socket
+    /// when this returns; the future completes when the system has taken it, which says nothing
+    /// about the broker.
+    pub fn tell<R>(
+        &self,
+        permit: CallPermit,
+        request: R,
+        cap: i16,
+    ) -> Result<impl Future<Output = Result<(), ClientError>> + Send + use<R>, ClientError>
     where
         R: ApiRequest + Into<Request>,
     {
         let version = self.version_of(R::KEY, cap)?;
         let (_, slices) = self.encode(&request.into(), version)?;
+        let (written, awaited) = oneshot::channel();
         let outgoing = Outgoing {
             slices,
             permit: permit.0,
-            waiting: None,
+            then: Then::Written(written),
         };
         let sent = self.shared.outbox.send(outgoing);
-        sent.map_err(|_| self.shared.disconnected())
+        sent.map_err(|_| self.shared.disconnected())?;
+        let shared = Arc::clone(&self.shared);
+        Ok(async move { awaited.await.map_err(|_| shared.disconnected()) })
     }
 
     /// Ends the connection; waiting calls fail with `reason`.
@@ -315,7 +330,7 @@ impl Connection {
         let outgoing = Outgoing {
             slices,
             permit,
-            waiting: Some(Waiting {
+            then: Then::Answer(Waiting {
                 correlation_id,
                 reply,
             }),
@@ -438,7 +453,12 @@ struct Driver {
     response_max: usize,
     input: BytesMut,
     output: VecDeque<Bytes>,
+    /// Bytes queued and bytes written since the beginning.
+    queued: u64,
+    written: u64,
     waiting: VecDeque<(Waiting, OwnedSemaphorePermit)>,
+    /// Who hears when so many bytes were written.
+    telling: VecDeque<(u64, oneshot::Sender<()>, OwnedSemaphorePermit)>,
 }
 
 impl Driver {
@@ -455,7 +475,10 @@ impl Driver {
             response_max,
             input: BytesMut::new(),
             output: VecDeque::new(),
+            queued: 0,
+            written: 0,
             waiting: VecDeque::new(),
+            telling: VecDeque::new(),
         }
     }
 
@@ -502,13 +525,26 @@ impl Driver {
     }
 
     fn queue(&mut self, outgoing: Outgoing) {
+        self.queued += outgoing.slices.iter().map(|s| s.len() as u64).sum::<u64>();
         self.output.extend(outgoing.slices);
-        if let Some(waiting) = outgoing.waiting {
-            self.waiting.push_back((waiting, outgoing.permit));
+        match outgoing.then {
+            Then::Answer(waiting) => self.waiting.push_back((waiting, outgoing.permit)),
+            Then::Written(teller) => {
+                self.telling
+                    .push_back((self.queued, teller, outgoing.permit));
+            }
         }
     }
 
     fn wrote(&mut self, mut count: usize) {
+        self.written += count as u64;
+        while let Some((_, teller, _permit)) = self
+            .telling
+            .pop_front_if(|(until, _, _)| *until <= self.written)
+        {
+            // Whoever asked may have gone.
+            let _ = teller.send(());
+        }
         while let Some(first) = self.output.front_mut() {
             if first.len() > count {
                 first.advance(count);
