@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::node::{NodeOptions, Override};
-use super::report::{Table, error_json, or_dash};
+use super::report::{Table, counted, error_json, or_dash};
 use super::session::Session;
 use crate::client::admin::{ConfigChange, ConfigEntry, ConfigResource, ResourceKind};
 
@@ -241,7 +241,11 @@ async fn alter(
     });
     let verb = if dry_run { "could be changed" } else { "changed" };
     let text = match error {
-        None => format!("{}: {count} settings {verb}", shown(&resource)),
+        None => format!(
+            "{}: {} {verb}",
+            shown(&resource),
+            counted(count as u64, "setting")
+        ),
         Some(_) => String::new(),
     };
     session.answer(&json, &text)?;

@@ -19,7 +19,8 @@ pub struct ClusterOptions {
         alias = "bootstrap-servers",
         short = 'b',
         value_name = "HOST:PORT",
-        env = "KLAMM_BOOTSTRAP_SERVERS"
+        env = "KLAMM_BOOTSTRAP_SERVERS",
+        hide_env_values = true
     )]
     pub bootstrap_server: Option<String>,
     /// One setting of the client by Kafka's name, for instance client.id=me

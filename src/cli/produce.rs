@@ -22,7 +22,7 @@ use self::lines::{Chunks, LineError, Lines};
 use self::parse::LineFormat;
 use super::failure::{Failure, fix_of};
 use super::node::Override;
-use super::report::size;
+use super::report::{counted, size};
 use super::session::Session;
 use super::terminal::Terminal;
 use crate::client::{Delivery, DeliveryError, Producer, RecordMetadata};
@@ -348,8 +348,8 @@ impl Run<'_> {
             return self.session.answer(&json, "");
         }
         let text = format!(
-            "{} records ({}) written to {} in {seconds:.2} s",
-            tally.written,
+            "{} ({}) written to {} in {seconds:.2} s",
+            counted(tally.written, "record"),
             size(tally.bytes),
             self.format.topic
         );

@@ -97,7 +97,7 @@ impl Session {
     /// Complains about each thing that failed; `Err` when there was one. In JSON the answer
     /// itself has said it.
     pub fn check_each<K, T>(
-        &self,
+        &mut self,
         results: &Each<K, T>,
         what: impl Fn(&K) -> String,
     ) -> Result<(), Failure> {

@@ -66,14 +66,16 @@ impl Terminal {
     }
 
     /// A remark for people: stderr.
-    pub fn note(&self, text: &str) {
+    pub fn note(&mut self, text: &str) {
+        // In the order of what was printed; a failure shows at the next write.
+        let _ = self.out.flush();
         complain(text);
     }
 
     /// A remark for a person who watches; nothing when stderr is no terminal.
-    pub fn whisper(&self, text: &str) {
+    pub fn whisper(&mut self, text: &str) {
         if self.stderr_is_terminal {
-            complain(text);
+            self.note(text);
         }
     }
 

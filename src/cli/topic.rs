@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::node::Override;
 use super::place::{self, Place, TopicChoice};
-use super::report::{Table, error_json, listed, or_dash};
+use super::report::{Table, counted, error_json, listed, or_dash};
 use super::session::Session;
 use crate::client::admin::{ConfigResource, Each, TopicSpec};
 use crate::client::{Admin, ApiError, TopicView};
@@ -181,9 +181,12 @@ async fn create(
         }));
         match &result {
             Ok(_) => lines.push(match (partitions, factor) {
-                (Some(partitions), Some(factor)) => format!(
-                    "{name} {verb}: {partitions} partitions, {factor} replicas each"
-                ),
+                (Some(partitions), Some(factor)) => {
+                    let partitions = u64::try_from(partitions).unwrap_or(0);
+                    let factor = u64::try_from(factor).unwrap_or(0);
+                    let partitions = counted(partitions, "partition");
+                    format!("{name} {verb}: {partitions} with {}", counted(factor, "replica"))
+                }
                 _ => format!("{name} {verb}"),
             }),
             Err(_) if forgiven => lines.push(format!("{name} exists already")),
