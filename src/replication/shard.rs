@@ -244,6 +244,8 @@ impl Shard {
                     None => return,
                 },
                 () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => {
+                    // Cleared, or it would stay fired.
+                    timer.clear();
                     set_for = None;
                     self.on_timer().await;
                 }
