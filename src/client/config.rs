@@ -457,7 +457,7 @@ fn nearest(name: &str) -> Option<String> {
 }
 
 /// Levenshtein distance of two short texts.
-fn edits(left: &str, right: &str) -> usize {
+pub(crate) fn edits(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (i, a) in left.chars().enumerate() {
