@@ -109,10 +109,9 @@ fn run_node(options: &NodeOptions) -> ExitCode {
 fn load(options: &NodeOptions) -> Result<Loaded, String> {
     let file = match &options.properties {
         None => None,
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .map_err(|error| unreadable(path, &error))?,
-        ),
+        Some(path) => {
+            Some(std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?)
+        }
     };
     let overrides = options
         .overrides

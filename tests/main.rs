@@ -1,6 +1,7 @@
 //! Integration tests: real sockets, real disks, real clients. One binary, one module a subject.
 
 mod broker_process;
+mod cli;
 mod client;
 mod env_conformance;
 mod real_clients;

@@ -83,7 +83,11 @@ fn brokers_text(cluster: &ClusterDescription) -> String {
             broker.id.to_string(),
             broker.address(),
             or_dash(broker.rack.as_ref()),
-            if is_controller { "controller".to_owned() } else { "-".to_owned() },
+            if is_controller {
+                "controller".to_owned()
+            } else {
+                "-".to_owned()
+            },
         ]);
     }
     table.text()
@@ -135,9 +139,15 @@ impl Health {
     }
 
     fn text(&self) -> String {
-        let reasons = self.unreachable.iter().map(|(id, reason)| format!("{id} ({reason})"));
+        let reasons = self
+            .unreachable
+            .iter()
+            .map(|(id, reason)| format!("{id} ({reason})"));
         pairs(&[
-            ("Healthy", if self.is_healthy() { "yes" } else { "no" }.to_owned()),
+            (
+                "Healthy",
+                if self.is_healthy() { "yes" } else { "no" }.to_owned(),
+            ),
             ("Brokers", self.brokers.to_string()),
             ("Not answering", listed(reasons)),
             ("Partitions", self.partitions.to_string()),
@@ -183,7 +193,9 @@ async fn look(session: &mut Session) -> Result<Health, Failure> {
     };
     let within = session.options.timeout.0.min(Duration::from_secs(5));
     for id in view.brokers.keys() {
-        let connected = session.env.timeout(within, admin.cluster().connection(*id, Lane::Control));
+        let connected = session
+            .env
+            .timeout(within, admin.cluster().connection(*id, Lane::Control));
         match session.interrupt.or(connected).await? {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => health.unreachable.push((*id, error.to_string())),
@@ -207,7 +219,14 @@ async fn look(session: &mut Session) -> Result<Health, Failure> {
 async fn metadata(session: &mut Session, admin: &Admin) -> Result<(), Failure> {
     let cluster = session.call(admin.describe_cluster()).await?;
     let topics = session.call(admin.list_topics()).await?;
-    let columns = ["topic", ">partition", ">leader", ">epoch", "replicas", "isr"];
+    let columns = [
+        "topic",
+        ">partition",
+        ">leader",
+        ">epoch",
+        "replicas",
+        "isr",
+    ];
     let mut table = Table::new(&columns);
     let mut list = Vec::new();
     for topic in topics.values() {
@@ -216,7 +235,8 @@ async fn metadata(session: &mut Session, admin: &Admin) -> Result<(), Failure> {
             table.row(vec![
                 topic.name.to_string(),
                 p.partition.to_string(),
-                p.leader.map_or_else(|| "none".to_owned(), |id| id.to_string()),
+                p.leader
+                    .map_or_else(|| "none".to_owned(), |id| id.to_string()),
                 p.leader_epoch.0.to_string(),
                 listed(&p.replicas),
                 listed(&p.isr),
@@ -254,7 +274,9 @@ async fn api_versions(session: &mut Session, admin: &Admin) -> Result<(), Failur
         let mut apis = Vec::new();
         let ranges = ranges.as_ref().inspect_err(|error| {
             failed += 1;
-            session.terminal.note(&format!("klamm: broker {id}: {error}"));
+            session
+                .terminal
+                .note(&format!("klamm: broker {id}: {error}"));
         });
         for (key, (first, last)) in ranges.into_iter().flatten() {
             let known = ApiKey::from_wire(*key);
@@ -265,7 +287,11 @@ async fn api_versions(session: &mut Session, admin: &Admin) -> Result<(), Failur
                 key.to_string(),
                 or_dash(name),
                 format!("{first}-{last}"),
-                or_dash(spoken.as_ref().map(|r| format!("{}-{}", r.start(), r.end()))),
+                or_dash(
+                    spoken
+                        .as_ref()
+                        .map(|r| format!("{}-{}", r.start(), r.end())),
+                ),
             ]);
             apis.push(json!({
                 "key": key, "name": name, "min": first, "max": last,
@@ -278,14 +304,24 @@ async fn api_versions(session: &mut Session, admin: &Admin) -> Result<(), Failur
     session.answer(&json!({ "brokers": list }), &table.text())?;
     match failed {
         0 => Ok(()),
-        failed => Err(Failure::Partly { failed, all: brokers.len() }),
+        failed => Err(Failure::Partly {
+            failed,
+            all: brokers.len(),
+        }),
     }
 }
 
 async fn log_dirs(session: &mut Session, admin: &Admin, brokers: &[i32]) -> Result<(), Failure> {
     let asked: Vec<BrokerId> = brokers.iter().map(|id| BrokerId(*id)).collect();
     let found = session.call(admin.describe_log_dirs(&asked)).await?;
-    let mut table = Table::new(&[">broker", "directory", ">partitions", ">size", ">free", "error"]);
+    let mut table = Table::new(&[
+        ">broker",
+        "directory",
+        ">partitions",
+        ">size",
+        ">free",
+        "error",
+    ]);
     let mut list = Vec::new();
     let (mut failed, mut all) = (0, 0);
     for (id, dirs) in &found {
@@ -294,7 +330,10 @@ async fn log_dirs(session: &mut Session, admin: &Admin, brokers: &[i32]) -> Resu
             failed += usize::from(result.is_err());
             let dir = result.as_ref().ok();
             let held = dir.into_iter().flat_map(|dir| &dir.partitions);
-            let bytes: i64 = held.clone().map(|(_, partition)| partition.size_bytes).sum();
+            let bytes: i64 = held
+                .clone()
+                .map(|(_, partition)| partition.size_bytes)
+                .sum();
             let count = held.clone().count();
             let usable = dir.and_then(|dir| dir.usable_bytes);
             table.row(vec![

@@ -98,7 +98,10 @@ impl Resource {
                 )));
             }
         };
-        Ok(ConfigResource { kind: ResourceKind::Broker, name })
+        Ok(ConfigResource {
+            kind: ResourceKind::Broker,
+            name,
+        })
     }
 }
 
@@ -126,7 +129,12 @@ pub async fn run(session: &mut Session, command: ConfigCommand) -> Result<(), Fa
         Action::Describe { resource, all, key } => {
             describe(session, &resource.resolve()?, all, key.as_deref()).await
         }
-        Action::Alter { resource, add, delete, dry_run } => {
+        Action::Alter {
+            resource,
+            add,
+            delete,
+            dry_run,
+        } => {
             let mut changes = BTreeMap::new();
             for one in add {
                 changes.insert(one.key, ConfigChange::Set(one.value));
@@ -154,9 +162,16 @@ async fn describe(
     let entries = match results.remove(resource) {
         Some(Ok(entries)) => entries,
         Some(Err(error)) => {
-            return Err(Failure::refused(format!("settings of {}", shown(resource)), error));
+            return Err(Failure::refused(
+                format!("settings of {}", shown(resource)),
+                error,
+            ));
         }
-        None => return Err(Failure::Failed("the broker left the settings out".to_owned())),
+        None => {
+            return Err(Failure::Failed(
+                "the broker left the settings out".to_owned(),
+            ));
+        }
     };
     let wanted = |entry: &&ConfigEntry| match key {
         Some(key) => entry.name == key,
@@ -179,7 +194,9 @@ async fn describe(
         (_, chosen) => entries_text(chosen),
     };
     if text.is_empty() {
-        session.terminal.whisper("Every setting has its default; --all lists them.");
+        session
+            .terminal
+            .whisper("Every setting has its default; --all lists them.");
     }
     session.answer(&json, &text)
 }
@@ -206,7 +223,11 @@ fn value_text(entry: &ConfigEntry) -> String {
 fn entries_text(entries: &[&ConfigEntry]) -> String {
     let mut table = Table::new(&["name", "value", "source", "changes by"]);
     for entry in entries {
-        let changes = if entry.is_read_only { "restart" } else { "alter" };
+        let changes = if entry.is_read_only {
+            "restart"
+        } else {
+            "alter"
+        };
         let (name, source) = (entry.name.clone(), entry.source.to_owned());
         table.row(vec![name, value_text(entry), source, changes.to_owned()]);
     }
@@ -217,7 +238,10 @@ fn entry_text(entry: &ConfigEntry) -> String {
     let mut lines = vec![format!("{} = {}", entry.name, value_text(entry))];
     lines.push(format!("  from {}", entry.source));
     for (name, value, source) in entry.synonyms.iter().skip(1) {
-        lines.push(format!("  hides {name} = {} from {source}", or_dash(value.as_ref())));
+        lines.push(format!(
+            "  hides {name} = {} from {source}",
+            or_dash(value.as_ref())
+        ));
     }
     lines.extend(entry.documentation.as_ref().map(|text| format!("\n{text}")));
     lines.join("\n")
@@ -233,13 +257,19 @@ async fn alter(
     let count = changes.len();
     let asked = BTreeMap::from([(resource.clone(), changes)]);
     let results = session.call(admin.alter_configs(&asked, dry_run)).await?;
-    let error = results.get(&resource).and_then(|result| result.as_ref().err());
+    let error = results
+        .get(&resource)
+        .and_then(|result| result.as_ref().err());
     let json = json!({
         "resource": { "type": kind_name(resource.kind), "name": resource.name },
         "changed": if error.is_none() && !dry_run { count } else { 0 },
         "error": error_json(error),
     });
-    let verb = if dry_run { "could be changed" } else { "changed" };
+    let verb = if dry_run {
+        "could be changed"
+    } else {
+        "changed"
+    };
     let text = match error {
         None => format!(
             "{}: {} {verb}",
@@ -249,5 +279,7 @@ async fn alter(
         Some(_) => String::new(),
     };
     session.answer(&json, &text)?;
-    session.check_each(&results, |resource| format!("altering settings of {}", shown(resource)))
+    session.check_each(&results, |resource| {
+        format!("altering settings of {}", shown(resource))
+    })
 }

@@ -101,7 +101,10 @@ pub async fn run(session: &mut Session, options: ConsumeOptions) -> Result<(), F
         }
         None => assigned(session, &admin, cluster, options.from, &spans).await?,
     };
-    let ends = spans.iter().map(|(partition, span)| (partition.clone(), span.end)).collect();
+    let ends = spans
+        .iter()
+        .map(|(partition, span)| (partition.clone(), span.end))
+        .collect();
     let total = options.count.filter(|_| !options.exit_at_end);
     let bar = session.terminal.progress(total, true);
     let mut run = Run {
@@ -116,13 +119,17 @@ pub async fn run(session: &mut Session, options: ConsumeOptions) -> Result<(), F
     };
     let read = run.read().await;
     run.bar.finish_and_clear();
-    let Run { session, consumer, .. } = run;
+    let Run {
+        session, consumer, ..
+    } = run;
     let finished = session.terminal.finish();
     let closed = session.env.timeout(CLOSE, consumer.close()).await;
     read.and(finished)?;
     match closed {
         Ok(closed) => closed.map_err(Failure::from),
-        Err(_) => Err(Failure::OutOfTime("leaving the group took too long".to_owned())),
+        Err(_) => Err(Failure::OutOfTime(
+            "leaving the group took too long".to_owned(),
+        )),
     }
 }
 
@@ -248,7 +255,9 @@ impl Run<'_> {
         let at_end = |partition: &TopicPartition| {
             let position = self.consumer.position(partition);
             let end = self.ends.get(partition);
-            position.zip(end).is_some_and(|(position, end)| position >= *end)
+            position
+                .zip(end)
+                .is_some_and(|(position, end)| position >= *end)
         };
         self.exit_at_end && !assignment.is_empty() && assignment.iter().all(at_end)
     }
@@ -266,7 +275,9 @@ impl Run<'_> {
     fn give_back(&mut self, records: &[ConsumerRecord]) -> Result<(), Failure> {
         let mut first: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
         for record in records {
-            first.entry(record.partition.clone()).or_insert(record.offset);
+            first
+                .entry(record.partition.clone())
+                .or_insert(record.offset);
         }
         for (partition, offset) in first {
             self.consumer.seek(&partition, offset)?;

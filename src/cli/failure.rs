@@ -70,7 +70,10 @@ impl Failure {
         let Self::Client(error) = self else {
             return None;
         };
-        if matches!(error, ClientError::NoBroker { .. } | ClientError::Connect { .. }) {
+        if matches!(
+            error,
+            ClientError::NoBroker { .. } | ClientError::Connect { .. }
+        ) {
             return Some(
                 "Is a node running there? `klamm` starts one; --bootstrap-server HOST:PORT or \
                  KLAMM_BOOTSTRAP_SERVERS names another.",

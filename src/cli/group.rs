@@ -115,7 +115,11 @@ async fn list(session: &mut Session, admin: &Admin, states: &[String]) -> Result
             "protocol_type": group.protocol_type, "coordinator": group.coordinator.0,
         }));
     }
-    let text = if table.is_empty() { String::new() } else { table.text() };
+    let text = if table.is_empty() {
+        String::new()
+    } else {
+        table.text()
+    };
     session.answer(&json!({ "groups": list }), &text)
 }
 
@@ -126,7 +130,9 @@ async fn delete_offsets(
     topics: &[TopicChoice],
 ) -> Result<(), Failure> {
     let partitions = place::chosen(session, admin, topics).await?;
-    let results = session.call(admin.delete_group_offsets(group, &partitions)).await?;
+    let results = session
+        .call(admin.delete_group_offsets(group, &partitions))
+        .await?;
     let mut lines = Vec::new();
     let mut list = Vec::new();
     for (partition, result) in &results {
@@ -138,6 +144,11 @@ async fn delete_offsets(
             "error": error_json(result.as_ref().err()),
         }));
     }
-    session.answer(&json!({ "group": group, "partitions": list }), &lines.join("\n"))?;
-    session.check_each(&results, |partition| format!("deleting the offset of {partition}"))
+    session.answer(
+        &json!({ "group": group, "partitions": list }),
+        &lines.join("\n"),
+    )?;
+    session.check_each(&results, |partition| {
+        format!("deleting the offset of {partition}")
+    })
 }

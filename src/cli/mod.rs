@@ -27,9 +27,9 @@ mod terminal;
 mod time_text;
 mod topic;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use self::failure::Failure;
 pub use self::node::{NodeOptions, Override};
@@ -108,7 +108,9 @@ impl Cli {
             Some(_) if node => "settings of a node go with no command (or with `start`)",
             _ => return cli,
         };
-        Self::command().error(ErrorKind::ArgumentConflict, conflict).exit()
+        Self::command()
+            .error(ErrorKind::ArgumentConflict, conflict)
+            .exit()
     }
 }
 
@@ -128,7 +130,9 @@ pub async fn run(surroundings: Surroundings, options: ClusterOptions, command: C
 
 async fn dispatch(session: &mut Session, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Start(_) => Err(Failure::Usage("a node cannot be started from here".to_owned())),
+        Command::Start(_) => Err(Failure::Usage(
+            "a node cannot be started from here".to_owned(),
+        )),
         Command::Topic(command) => topic::run(session, command).await,
         Command::Produce(options) => produce::run(session, options).await,
         Command::Consume(options) => consume::run(session, options).await,

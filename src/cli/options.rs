@@ -78,7 +78,11 @@ impl ClusterOptions {
             pairs.push(("bootstrap.servers", servers));
         }
         pairs.extend_from_slice(needed);
-        pairs.extend(self.client_settings.iter().map(|o| (o.key.as_str(), o.value.as_str())));
+        pairs.extend(
+            self.client_settings
+                .iter()
+                .map(|o| (o.key.as_str(), o.value.as_str())),
+        );
         pairs.extend_from_slice(fixed);
         ClientConfig::from_pairs(pairs).map_err(|error| self.explained(&error))
     }

@@ -116,12 +116,20 @@ struct SpanOptions {
 
 impl ProducerOptions {
     fn client_config(&self, session: &Session, linger: &str) -> Result<ClientConfig, Failure> {
-        let linger = self.linger.map_or_else(|| linger.to_owned(), |millis| millis.to_string());
+        let linger = self
+            .linger
+            .map_or_else(|| linger.to_owned(), |millis| millis.to_string());
         let batch = self.batch.map(|bytes| bytes.to_string());
         let idempotence = self.idempotence.map(|on| on.to_string());
         let largest = (u64::from(self.size) + 1024).max(1 << 20).to_string();
-        let needed = [("linger.ms", linger.as_str()), ("max.request.size", largest.as_str())];
-        let mut fixed = vec![("acks", self.acks.as_str()), ("compression.type", &self.codec)];
+        let needed = [
+            ("linger.ms", linger.as_str()),
+            ("max.request.size", largest.as_str()),
+        ];
+        let mut fixed = vec![
+            ("acks", self.acks.as_str()),
+            ("compression.type", &self.codec),
+        ];
         fixed.extend(batch.as_deref().map(|bytes| ("batch.size", bytes)));
         fixed.extend(idempotence.as_deref().map(|on| ("enable.idempotence", on)));
         session.options.client_config(&needed, &fixed)
@@ -140,7 +148,10 @@ impl TopicOptions {
                 return Ok((admin, count));
             }
             Some(Err(error)) if error.code != ErrorCode::UnknownTopicOrPartition => {
-                return Err(Failure::refused(format!("topic '{}'", self.topic), error.clone()));
+                return Err(Failure::refused(
+                    format!("topic '{}'", self.topic),
+                    error.clone(),
+                ));
             }
             _ => {}
         }
@@ -151,9 +162,13 @@ impl TopicOptions {
         };
         let results = session.call(admin.create_topics(&[spec], false)).await?;
         session.check_each(&results, |name| format!("creating topic '{name}'"))?;
-        session.terminal.whisper(&format!("Created topic {}.", self.topic));
+        session
+            .terminal
+            .whisper(&format!("Created topic {}.", self.topic));
         let cluster = admin.cluster().clone();
-        let count = session.partitions_of(&cluster, &self.topic, Duration::from_secs(10)).await?;
+        let count = session
+            .partitions_of(&cluster, &self.topic, Duration::from_secs(10))
+            .await?;
         Ok((admin, count))
     }
 
@@ -258,7 +273,10 @@ async fn watch<T>(
     let mut work = std::pin::pin!(work);
     let mut before = live.read();
     loop {
-        let tick = session.interrupt.or(env.timeout(Duration::from_secs(1), work.as_mut())).await;
+        let tick = session
+            .interrupt
+            .or(env.timeout(Duration::from_secs(1), work.as_mut()))
+            .await;
         match tick {
             Ok(Ok(done)) => {
                 bar.finish_and_clear();
@@ -267,7 +285,10 @@ async fn watch<T>(
             Ok(Err(_)) => {
                 let now = live.read();
                 let (records, bytes) = (now.0 - before.0, now.1 - before.1);
-                bar.set_message(format!("{records} records/s, {}/s", super::report::size(bytes)));
+                bar.set_message(format!(
+                    "{records} records/s, {}/s",
+                    super::report::size(bytes)
+                ));
                 bar.tick();
                 before = now;
             }
@@ -285,7 +306,10 @@ mod tests {
 
     #[test]
     fn records_are_due_at_even_distances_from_the_start() {
-        let schedule = Schedule { start: Instant(1_000), per_second: 4.0 };
+        let schedule = Schedule {
+            start: Instant(1_000),
+            per_second: 4.0,
+        };
         assert_eq!(schedule.due(0), Instant(1_000));
         assert_eq!(schedule.due(6), Instant(1_500_001_000));
     }

@@ -45,7 +45,9 @@ impl FromStr for Place {
             _ => {}
         }
         if let Some(age) = text.strip_prefix("@-") {
-            return time_text::parse_span(age).map(Self::Ago).ok_or_else(refused);
+            return time_text::parse_span(age)
+                .map(Self::Ago)
+                .ok_or_else(refused);
         }
         if let Some(time) = text.strip_prefix('@') {
             return time_text::parse(time).map(Self::Time).ok_or_else(refused);
@@ -77,7 +79,13 @@ pub async fn spans(
     let spans = starts.into_iter().map(|(partition, start)| {
         let start = start.unwrap_or(Offset::ZERO);
         let end = ends.get(&partition).copied().flatten().unwrap_or(start);
-        (partition, Span { start, end: end.max(start) })
+        (
+            partition,
+            Span {
+                start,
+                end: end.max(start),
+            },
+        )
     });
     Ok(spans.collect())
 }
@@ -90,7 +98,10 @@ pub async fn found(
     spec: OffsetSpec,
     isolation: Isolation,
 ) -> Result<BTreeMap<TopicPartition, Option<Offset>>, Failure> {
-    let wanted = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
+    let wanted = partitions
+        .iter()
+        .map(|partition| (partition.clone(), spec))
+        .collect();
     let results = session.call(admin.list_offsets(&wanted, isolation)).await?;
     let mut offsets = BTreeMap::new();
     for (partition, result) in results {
@@ -129,9 +140,11 @@ pub async fn resolve(
             Place::Latest => span.end,
             Place::At(offset) => offset,
             Place::Shift(count) => base(partition, *span).plus(count),
-            Place::Time(_) | Place::Ago(_) => {
-                by_time.get(partition).copied().flatten().unwrap_or(span.end)
-            }
+            Place::Time(_) | Place::Ago(_) => by_time
+                .get(partition)
+                .copied()
+                .flatten()
+                .unwrap_or(span.end),
         };
         (partition.clone(), offset.clamp(span.start, span.end))
     });
@@ -158,7 +171,9 @@ impl FromStr for TopicChoice {
                 topic: topic.to_owned(),
                 partitions,
             }),
-            _ => Err(format!("'{text}' is not TOPIC or TOPIC:PARTITION,..., such as orders:0,2")),
+            _ => Err(format!(
+                "'{text}' is not TOPIC or TOPIC:PARTITION,..., such as orders:0,2"
+            )),
         }
     }
 }
@@ -176,7 +191,10 @@ pub async fn chosen(
         let found = match topics.get(&choice.topic) {
             Some(Ok(topic)) => topic,
             Some(Err(error)) => {
-                return Err(Failure::refused(format!("topic '{}'", choice.topic), error.clone()));
+                return Err(Failure::refused(
+                    format!("topic '{}'", choice.topic),
+                    error.clone(),
+                ));
             }
             None => continue,
         };
@@ -218,9 +236,15 @@ mod tests {
 
     #[test]
     fn a_choice_names_a_topic_and_perhaps_partitions() {
-        let all = TopicChoice { topic: "t".to_owned(), partitions: Vec::new() };
+        let all = TopicChoice {
+            topic: "t".to_owned(),
+            partitions: Vec::new(),
+        };
         assert_eq!("t".parse(), Ok(all));
-        let two = TopicChoice { topic: "t".to_owned(), partitions: vec![0, 2] };
+        let two = TopicChoice {
+            topic: "t".to_owned(),
+            partitions: vec![0, 2],
+        };
         assert_eq!("t:0,2".parse(), Ok(two));
         for bad in ["", ":1", "t:x", "t:-1"] {
             assert!(bad.parse::<TopicChoice>().is_err(), "{bad}");

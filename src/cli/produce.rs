@@ -123,10 +123,14 @@ pub async fn run(session: &mut Session, options: ProduceOptions) -> Result<(), F
     let config = client_config(session, &options)?;
     let line_max = config.max_request_size;
     let cluster = session.connect(config).await?;
-    session.partitions_of(&cluster, &options.topic, CREATION).await?;
+    session
+        .partitions_of(&cluster, &options.topic, CREATION)
+        .await?;
     let chunks = open(session, &options).await?;
     if options.file.is_none() && Terminal::stdin_is_terminal() {
-        session.terminal.whisper("One record per line; end with Ctrl-D.");
+        session
+            .terminal
+            .whisper("One record per line; end with Ctrl-D.");
     }
     let bar = session.terminal.progress(chunks.total(), options.verbose);
     let format = LineFormat {
@@ -134,7 +138,11 @@ pub async fn run(session: &mut Session, options: ProduceOptions) -> Result<(), F
         json: options.input == InputForm::Json,
         key: options.key.map(Bytes::from),
         key_separator: options.key_separator,
-        headers: options.headers.into_iter().map(|one| (one.key, one.value)).collect(),
+        headers: options
+            .headers
+            .into_iter()
+            .map(|one| (one.key, one.value))
+            .collect(),
         null: options.null,
         partition: options.partition,
     };
@@ -158,7 +166,10 @@ pub async fn run(session: &mut Session, options: ProduceOptions) -> Result<(), F
     read.and(settled).and(reported)?;
     match tally.failed {
         0 => Ok(()),
-        failed => Err(Failure::Failed(format!("{failed} of {} records were not written", tally.sent))),
+        failed => Err(Failure::Failed(format!(
+            "{failed} of {} records were not written",
+            tally.sent
+        ))),
     }
 }
 
@@ -168,7 +179,12 @@ fn client_config(
 ) -> Result<crate::client::ClientConfig, Failure> {
     let idempotence = options.idempotence.map(|on| on.to_string());
     let mut fixed = Vec::new();
-    fixed.extend(options.codec.as_deref().map(|codec| ("compression.type", codec)));
+    fixed.extend(
+        options
+            .codec
+            .as_deref()
+            .map(|codec| ("compression.type", codec)),
+    );
     fixed.extend(options.acks.as_deref().map(|acks| ("acks", acks)));
     fixed.extend(idempotence.as_deref().map(|on| ("enable.idempotence", on)));
     session.options.client_config(&[], &fixed)
@@ -179,9 +195,18 @@ async fn open(session: &mut Session, options: &ProduceOptions) -> Result<Chunks,
         return Ok(Chunks::Stream(session.input()?));
     };
     let refused = |error| Failure::Usage(format!("{} cannot be read: {error}", path.display()));
-    let file = session.env.disk.open(path, OpenMode::Read).await.map_err(refused)?;
+    let file = session
+        .env
+        .disk
+        .open(path, OpenMode::Read)
+        .await
+        .map_err(refused)?;
     let total = file.len().await.map_err(refused)?;
-    Ok(Chunks::File { file, position: 0, total })
+    Ok(Chunks::File {
+        file,
+        position: 0,
+        total,
+    })
 }
 
 impl Run<'_> {
@@ -192,7 +217,9 @@ impl Run<'_> {
                 Ok(Some(line)) => line,
                 Ok(None) => return Ok(()),
                 Err(LineError::Read(error)) => {
-                    return Err(Failure::Failed(format!("the input cannot be read: {error}")));
+                    return Err(Failure::Failed(format!(
+                        "the input cannot be read: {error}"
+                    )));
                 }
                 Err(LineError::TooLong { line, limit }) => {
                     return Err(Failure::Failed(format!(
@@ -201,9 +228,10 @@ impl Run<'_> {
                 }
             };
             let number = lines.count();
-            let record = self.format.record(line).map_err(|why| {
-                Failure::Failed(format!("line {number} is no record: {why}"))
-            })?;
+            let record = self
+                .format
+                .record(line)
+                .map_err(|why| Failure::Failed(format!("line {number} is no record: {why}")))?;
             let key = record.key.as_ref().map_or(0, Bytes::len);
             let value = record.value.as_ref().map_or(0, Bytes::len);
             self.pace().await?;
@@ -218,7 +246,8 @@ impl Run<'_> {
             }
             if number % 256 == 0 {
                 self.bar.set_position(lines.position());
-                self.bar.set_message(format!("{} records", self.tally.written));
+                self.bar
+                    .set_message(format!("{} records", self.tally.written));
             }
         }
     }
@@ -287,7 +316,9 @@ impl Run<'_> {
             Err(error) => {
                 self.tally.failed += 1;
                 if self.tally.failed <= TOLD_MAX {
-                    self.session.terminal.note(&format!("klamm: a record failed: {error}"));
+                    self.session
+                        .terminal
+                        .note(&format!("klamm: a record failed: {error}"));
                     if let Some(fix) = error.error.code().and_then(fix_of) {
                         self.session.terminal.note(&format!("  {fix}"));
                     }

@@ -17,7 +17,9 @@ impl Table {
     pub fn new(columns: &[&str]) -> Self {
         let mut grid = Grid::new();
         grid.load_style(comfy_table::presets::NOTHING);
-        let names = columns.iter().map(|name| name.trim_start_matches('>').to_uppercase());
+        let names = columns
+            .iter()
+            .map(|name| name.trim_start_matches('>').to_uppercase());
         grid.set_header(names.collect::<Vec<String>>());
         for (index, name) in columns.iter().enumerate() {
             if let Some(column) = grid.column_mut(index) {
@@ -81,9 +83,10 @@ pub fn or_dash<T: ToString>(value: Option<T>) -> String {
 /// An error of the cluster as JSON; null for none.
 #[must_use]
 pub fn error_json(error: Option<&ApiError>) -> serde_json::Value {
-    error.map_or(serde_json::Value::Null, |error| {
-        serde_json::json!({ "code": error.code.name(), "message": error.to_string() })
-    })
+    error.map_or(
+        serde_json::Value::Null,
+        |error| serde_json::json!({ "code": error.code.name(), "message": error.to_string() }),
+    )
 }
 
 /// Bytes for people: `12.3 MB` (powers of 1000).

@@ -101,8 +101,10 @@ impl Session {
         results: &Each<K, T>,
         what: impl Fn(&K) -> String,
     ) -> Result<(), Failure> {
-        let errors: Vec<(&K, &ApiError)> =
-            results.iter().filter_map(|(key, result)| Some((key, result.as_ref().err()?))).collect();
+        let errors: Vec<(&K, &ApiError)> = results
+            .iter()
+            .filter_map(|(key, result)| Some((key, result.as_ref().err()?)))
+            .collect();
         match errors.as_slice() {
             [] => Ok(()),
             [(key, error)] if results.len() == 1 => {
@@ -110,7 +112,8 @@ impl Session {
             }
             errors => {
                 for (key, error) in errors {
-                    self.terminal.note(&format!("klamm: {}: {error}", what(key)));
+                    self.terminal
+                        .note(&format!("klamm: {}: {error}", what(key)));
                 }
                 Err(Failure::Partly {
                     failed: errors.len(),
@@ -133,7 +136,9 @@ impl Session {
 
     /// Admin calls on the cluster of the options.
     pub async fn admin(&mut self) -> Result<Admin, Failure> {
-        let config = self.options.client_config(&[("allow.auto.create.topics", "false")], &[])?;
+        let config = self
+            .options
+            .client_config(&[("allow.auto.create.topics", "false")], &[])?;
         Ok(Admin::on(self.connect(config).await?))
     }
 

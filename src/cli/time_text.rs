@@ -96,7 +96,10 @@ mod tests {
             let time = Timestamp(millis);
             assert_eq!(parse(&rfc3339(time)), Some(time), "{}", rfc3339(time));
         }
-        assert_eq!(rfc3339(Timestamp(951_782_400_000)), "2000-02-29T00:00:00.000Z");
+        assert_eq!(
+            rfc3339(Timestamp(951_782_400_000)),
+            "2000-02-29T00:00:00.000Z"
+        );
     }
 
     #[test]
@@ -104,7 +107,14 @@ mod tests {
         assert_eq!(parse("1970-01-02"), Some(Timestamp(DAY_MILLIS)));
         assert_eq!(parse("1970-01-01T00:01"), Some(Timestamp(60_000)));
         assert_eq!(parse("12"), Some(Timestamp(12)));
-        for bad in ["", "x", "1970-13-01", "1970-1-1", "1970-01-01T25:00", "1970-01-01T00:00+01"] {
+        for bad in [
+            "",
+            "x",
+            "1970-13-01",
+            "1970-1-1",
+            "1970-01-01T25:00",
+            "1970-01-01T00:00+01",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
         assert_eq!(parse_span("90s"), Some(90_000));

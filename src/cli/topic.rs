@@ -109,10 +109,23 @@ pub async fn run(session: &mut Session, command: TopicCommand) -> Result<(), Fai
         Action::Create(options) => create(session, &admin, options).await,
         Action::List { internal } => list(session, &admin, internal).await,
         Action::Describe { topics } => describe(session, &admin, &topics).await,
-        Action::Alter { topics, partitions, dry_run } => {
-            let totals = topics.into_iter().map(|topic| (topic, partitions)).collect();
-            let results = session.call(admin.create_partitions(&totals, dry_run)).await?;
-            let done = if dry_run { "could be altered" } else { "altered" };
+        Action::Alter {
+            topics,
+            partitions,
+            dry_run,
+        } => {
+            let totals = topics
+                .into_iter()
+                .map(|topic| (topic, partitions))
+                .collect();
+            let results = session
+                .call(admin.create_partitions(&totals, dry_run))
+                .await?;
+            let done = if dry_run {
+                "could be altered"
+            } else {
+                "altered"
+            };
             each(session, results, done)
         }
         Action::Delete { topics, if_exists } => {
@@ -153,8 +166,11 @@ async fn create(
     admin: &Admin,
     options: CreateOptions,
 ) -> Result<(), Failure> {
-    let configs: BTreeMap<String, String> =
-        options.config.into_iter().map(|one| (one.key, one.value)).collect();
+    let configs: BTreeMap<String, String> = options
+        .config
+        .into_iter()
+        .map(|one| (one.key, one.value))
+        .collect();
     let specs = options.topics.iter().map(|name| TopicSpec {
         partitions: options.partitions,
         replication_factor: options.replication_factor,
@@ -162,8 +178,14 @@ async fn create(
         ..TopicSpec::new(name)
     });
     let specs: Vec<TopicSpec> = specs.collect();
-    let results = session.call(admin.create_topics(&specs, options.dry_run)).await?;
-    let verb = if options.dry_run { "could be created" } else { "created" };
+    let results = session
+        .call(admin.create_topics(&specs, options.dry_run))
+        .await?;
+    let verb = if options.dry_run {
+        "could be created"
+    } else {
+        "created"
+    };
     let mut topics = Vec::new();
     let mut lines = Vec::new();
     let mut left = Each::new();
@@ -171,7 +193,9 @@ async fn create(
         let existed = matches!(&result, Err(e) if e.code == ErrorCode::TopicAlreadyExists);
         let forgiven = existed && options.if_not_exists;
         let created = result.as_ref().ok();
-        let id = created.filter(|topic| !topic.id.is_zero()).map(|topic| topic.id.to_string());
+        let id = created
+            .filter(|topic| !topic.id.is_zero())
+            .map(|topic| topic.id.to_string());
         let partitions = created.and_then(|topic| topic.partitions);
         let factor = created.and_then(|topic| topic.replication_factor);
         topics.push(json!({
@@ -185,7 +209,10 @@ async fn create(
                     let partitions = u64::try_from(partitions).unwrap_or(0);
                     let factor = u64::try_from(factor).unwrap_or(0);
                     let partitions = counted(partitions, "partition");
-                    format!("{name} {verb}: {partitions} with {}", counted(factor, "replica"))
+                    format!(
+                        "{name} {verb}: {partitions} with {}",
+                        counted(factor, "replica")
+                    )
                 }
                 _ => format!("{name} {verb}"),
             }),
@@ -200,13 +227,24 @@ async fn create(
 
 async fn list(session: &mut Session, admin: &Admin, internal: bool) -> Result<(), Failure> {
     let topics = session.call(admin.list_topics()).await?;
-    let shown = topics.values().filter(|topic| internal || !topic.is_internal);
+    let shown = topics
+        .values()
+        .filter(|topic| internal || !topic.is_internal);
     let mut table = Table::new(&["name", ">partitions", ">replicas"]);
     let mut list = Vec::new();
     for topic in shown {
-        let replicas = topic.partitions.values().map(|p| p.replicas.len()).max().unwrap_or(0);
+        let replicas = topic
+            .partitions
+            .values()
+            .map(|p| p.replicas.len())
+            .max()
+            .unwrap_or(0);
         let name = topic.name.to_string();
-        table.row(vec![name, topic.partitions.len().to_string(), replicas.to_string()]);
+        table.row(vec![
+            name,
+            topic.partitions.len().to_string(),
+            replicas.to_string(),
+        ]);
         list.push(json!({
             "name": &*topic.name,
             "id": (!topic.id.is_zero()).then(|| topic.id.to_string()),
@@ -216,17 +254,19 @@ async fn list(session: &mut Session, admin: &Admin, internal: bool) -> Result<()
         }));
     }
     if table.is_empty() {
-        session.terminal.whisper("There are no topics; `klamm topic create NAME` makes one.");
+        session
+            .terminal
+            .whisper("There are no topics; `klamm topic create NAME` makes one.");
     }
-    let text = if table.is_empty() { String::new() } else { table.text() };
+    let text = if table.is_empty() {
+        String::new()
+    } else {
+        table.text()
+    };
     session.answer(&json!({ "topics": list }), &text)
 }
 
-async fn describe(
-    session: &mut Session,
-    admin: &Admin,
-    names: &[String],
-) -> Result<(), Failure> {
+async fn describe(session: &mut Session, admin: &Admin, names: &[String]) -> Result<(), Failure> {
     let topics = session.call(admin.describe_topics(names)).await?;
     let known = topics.iter().filter(|(_, result)| result.is_ok());
     let resources: Vec<ConfigResource> =
@@ -261,17 +301,21 @@ fn topic_json(
     changed: &BTreeMap<String, String>,
 ) -> Value {
     let found = topic.ok();
-    let partitions = found.into_iter().flat_map(|topic| topic.partitions.values()).map(|p| {
-        let ids = |ids: &[crate::types::BrokerId]| ids.iter().map(|id| id.0).collect::<Vec<_>>();
-        json!({
-            "partition": p.partition,
-            "leader": p.leader.map(|id| id.0),
-            "leader_epoch": p.leader_epoch.0,
-            "replicas": ids(&p.replicas),
-            "isr": ids(&p.isr),
-            "offline_replicas": ids(&p.offline_replicas),
-        })
-    });
+    let partitions = found
+        .into_iter()
+        .flat_map(|topic| topic.partitions.values())
+        .map(|p| {
+            let ids =
+                |ids: &[crate::types::BrokerId]| ids.iter().map(|id| id.0).collect::<Vec<_>>();
+            json!({
+                "partition": p.partition,
+                "leader": p.leader.map(|id| id.0),
+                "leader_epoch": p.leader_epoch.0,
+                "replicas": ids(&p.replicas),
+                "isr": ids(&p.isr),
+                "offline_replicas": ids(&p.offline_replicas),
+            })
+        });
     json!({
         "name": name,
         "id": found.filter(|topic| !topic.id.is_zero()).map(|topic| topic.id.to_string()),
@@ -283,7 +327,12 @@ fn topic_json(
 }
 
 fn topic_text(topic: &TopicView, changed: &BTreeMap<String, String>) -> String {
-    let replicas = topic.partitions.values().map(|p| p.replicas.len()).max().unwrap_or(0);
+    let replicas = topic
+        .partitions
+        .values()
+        .map(|p| p.replicas.len())
+        .max()
+        .unwrap_or(0);
     let mut head = vec![
         ("Topic", topic.name.to_string()),
         ("Id", topic.id.to_string()),
@@ -292,12 +341,20 @@ fn topic_text(topic: &TopicView, changed: &BTreeMap<String, String>) -> String {
     ];
     let settings: Vec<String> = changed.iter().map(|(k, v)| format!("{k}={v}")).collect();
     head.push(("Changed settings", listed(settings)));
-    let columns = [">partition", ">leader", ">epoch", "replicas", "isr", "offline"];
+    let columns = [
+        ">partition",
+        ">leader",
+        ">epoch",
+        "replicas",
+        "isr",
+        "offline",
+    ];
     let mut table = Table::new(&columns);
     for p in topic.partitions.values() {
         table.row(vec![
             p.partition.to_string(),
-            p.leader.map_or_else(|| "none".to_owned(), |id| id.to_string()),
+            p.leader
+                .map_or_else(|| "none".to_owned(), |id| id.to_string()),
             p.leader_epoch.0.to_string(),
             listed(&p.replicas),
             listed(&p.isr),
@@ -370,7 +427,14 @@ async fn offsets(
         None => BTreeMap::new(),
     };
     let mut table = match at {
-        Some(_) => Table::new(&["topic", ">partition", ">first", ">end", ">records", ">offset"]),
+        Some(_) => Table::new(&[
+            "topic",
+            ">partition",
+            ">first",
+            ">end",
+            ">records",
+            ">offset",
+        ]),
         None => Table::new(&["topic", ">partition", ">first", ">end", ">records"]),
     };
     let mut list = Vec::new();

@@ -9,6 +9,7 @@ use super::super::failure::Failure;
 use super::super::node::NodeOptions;
 use super::super::report::{Table, or_dash};
 use super::super::session::Session;
+use crate::client::config::edits;
 use crate::config::{
     BrokerConfig, BrokerDefaults, Effect, Explanation, Setting, Source, Update, broker_settings,
     topic_setting, topic_settings,
@@ -18,11 +19,7 @@ use crate::env::{Env, OpenMode};
 /// Largest settings file that is read, in bytes.
 const FILE_MAX: usize = 4 << 20;
 
-pub async fn explain(
-    session: &mut Session,
-    key: &str,
-    node: &NodeOptions,
-) -> Result<(), Failure> {
+pub async fn explain(session: &mut Session, key: &str, node: &NodeOptions) -> Result<(), Failure> {
     let defaults = load(session, node).await?;
     if let Some(found) = defaults.explain(key) {
         return session.answer(&explanation_json(&found), &explanation_text(&found));
@@ -35,7 +32,11 @@ pub async fn explain(
     };
     let (value, source) = defaults.for_topic(setting);
     let value = value.map(std::borrow::Cow::into_owned);
-    let broker_keys: Vec<&str> = setting.synonyms.iter().map(|synonym| synonym.name).collect();
+    let broker_keys: Vec<&str> = setting
+        .synonyms
+        .iter()
+        .map(|synonym| synonym.name)
+        .collect();
     let json = json!({
         "name": setting.name, "scope": "topic", "value": value, "source": source.to_string(),
         "values": setting.kind.to_string(), "documentation": setting.doc,
@@ -49,29 +50,37 @@ pub async fn explain(
     if !broker_keys.is_empty() {
         lines.push(format!("  of nodes  {}", broker_keys.join(", ")));
     }
-    lines.push(format!("  changes   klamm config alter --topic T --add {key}=VALUE"));
+    lines.push(format!(
+        "  changes   klamm config alter --topic T --add {key}=VALUE"
+    ));
     lines.push(format!("\n{}", setting.doc));
     session.answer(&json, &lines.join("\n"))
 }
 
-pub async fn list(
-    session: &mut Session,
-    node: &NodeOptions,
-    changed: bool,
-) -> Result<(), Failure> {
+pub async fn list(session: &mut Session, node: &NodeOptions, changed: bool) -> Result<(), Failure> {
     let defaults = load(session, node).await?;
-    let mut all: Vec<Explanation> =
-        broker_settings().filter_map(|setting| defaults.explain(setting.name)).collect();
+    let mut all: Vec<Explanation> = broker_settings()
+        .filter_map(|setting| defaults.explain(setting.name))
+        .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all.retain(|one| !changed || one.source != Source::Default);
     let mut table = Table::new(&["name", "value", "source", "changes by"]);
     for one in &all {
         let (name, source) = (one.name.clone(), one.source.to_string());
-        table.row(vec![name, or_dash(one.value.as_ref()), source, update(one.update).to_owned()]);
+        table.row(vec![
+            name,
+            or_dash(one.value.as_ref()),
+            source,
+            update(one.update).to_owned(),
+        ]);
     }
     let list: Vec<Value> = all.iter().map(explanation_json).collect();
     let topic: Vec<Value> = topic_settings().map(topic_json).collect();
-    let text = if table.is_empty() { String::new() } else { table.text() };
+    let text = if table.is_empty() {
+        String::new()
+    } else {
+        table.text()
+    };
     session.answer(&json!({ "settings": list, "topic_settings": topic }), &text)
 }
 
@@ -86,7 +95,10 @@ async fn load(session: &Session, node: &NodeOptions) -> Result<BrokerDefaults, F
         Some(path) => Some(read(&session.env, path).await?),
         None => None,
     };
-    let overrides = node.overrides.iter().map(|one| (one.key.clone(), one.value.clone()));
+    let overrides = node
+        .overrides
+        .iter()
+        .map(|one| (one.key.clone(), one.value.clone()));
     let environment = session.environment.iter().cloned();
     let loaded = BrokerConfig::load(file.as_deref(), environment, overrides)
         .map_err(|errors| Failure::Usage(errors.to_string()))?;
@@ -150,17 +162,11 @@ fn explanation_text(one: &Explanation) -> String {
     lines.join("\n")
 }
 
-/// A setting that shares the most of its words with `key`, if there is one.
+/// The setting that `key` is a misspelling of, if there is one.
 fn nearest(key: &str) -> Option<&'static str> {
-    let wanted: Vec<String> =
-        key.split(['.', '_', '-']).map(str::to_ascii_lowercase).collect();
-    let names = broker_settings().chain(topic_settings()).map(|setting| setting.name);
-    let scored = names.map(|name| {
-        let words: Vec<&str> = name.split('.').collect();
-        let shared = wanted.iter().filter(|word| words.contains(&word.as_str())).count();
-        let apart = words.len().abs_diff(wanted.len());
-        (shared * 2, usize::MAX - apart, name)
-    });
-    let (score, _, name) = scored.max_by(|a, b| (a.0, a.1, b.2).cmp(&(b.0, b.1, a.2)))?;
-    (score >= wanted.len()).then_some(name)
+    let names = broker_settings()
+        .chain(topic_settings())
+        .map(|setting| setting.name);
+    let (distance, name) = names.map(|name| (edits(key, name), name)).min()?;
+    (distance <= key.len() / 3).then_some(name)
 }

@@ -86,11 +86,17 @@ fn escaped(rest: &str) -> Result<(u8, &str), String> {
         Some('0') => 0,
         Some('\\') => b'\\',
         Some('x') => {
-            let digits = rest.get(1..3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            let digits = rest
+                .get(1..3)
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok());
             let byte = digits.ok_or("\\x needs two hexadecimal digits")?;
             return Ok((byte, &rest[3..]));
         }
-        Some(other) => return Err(format!("'\\{other}' is not known: use \\n \\t \\r \\0 \\xHH")),
+        Some(other) => {
+            return Err(format!(
+                "'\\{other}' is not known: use \\n \\t \\r \\0 \\xHH"
+            ));
+        }
         None => return Err("a format ends in '\\'; a backslash is '\\\\'".to_owned()),
     };
     Ok((byte, &rest[1..]))
@@ -100,7 +106,10 @@ fn field(rest: &str) -> Result<(Piece, &str), String> {
     let letter = rest.chars().next();
     let letter = letter.ok_or("a format ends in '%'; a percent sign is '%%'")?;
     let rest = &rest[letter.len_utf8()..];
-    let (option, left) = match rest.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+    let (option, left) = match rest
+        .strip_prefix('{')
+        .and_then(|inner| inner.split_once('}'))
+    {
         Some((option, left)) => (Some(option), left),
         None => (None, rest),
     };
@@ -126,7 +135,9 @@ fn field(rest: &str) -> Result<(Piece, &str), String> {
         'H' => Piece::HeaderCount,
         'e' => Piece::LeaderEpoch,
         other => {
-            return Err(format!("'%{other}' is not known: use %v %k %h %t %p %o %T %S %K %H %e %%"));
+            return Err(format!(
+                "'%{other}' is not known: use %v %k %h %t %p %o %T %S %K %H %e %%"
+            ));
         }
     };
     Ok((piece, rest))
@@ -249,7 +260,10 @@ mod tests {
             leader_epoch: LeaderEpoch(1),
             key: None,
             value: Some(Bytes::from_static(b"\xffv")),
-            headers: vec![(Str::from("a"), Some(Bytes::from_static(b"1"))), (Str::from("b"), None)],
+            headers: vec![
+                (Str::from("a"), Some(Bytes::from_static(b"1"))),
+                (Str::from("b"), None),
+            ],
         }
     }
 
@@ -260,7 +274,10 @@ mod tests {
 
     #[test]
     fn a_format_prints_every_field() {
-        assert_eq!(rendered("%t-%p@%o %h|%K %S %H%%\\n"), "t-3@7 a=1,b=|-1 2 2%\n");
+        assert_eq!(
+            rendered("%t-%p@%o %h|%K %S %H%%\\n"),
+            "t-3@7 a=1,b=|-1 2 2%\n"
+        );
         assert_eq!(rendered("%v{hex} %v{base64} %k{json} %T{utc}"), {
             "ff76 /3Y= null 1970-01-01T00:00:01.000Z"
         });
@@ -277,7 +294,10 @@ mod tests {
     #[test]
     fn json_keeps_bytes_that_are_no_text() {
         let json = json(&record());
-        assert_eq!((&json["key"], &json["value"]), (&Value::Null, &Value::from("/3Y=")));
+        assert_eq!(
+            (&json["key"], &json["value"]),
+            (&Value::Null, &Value::from("/3Y="))
+        );
         assert_eq!(json["value_encoding"], "base64");
         assert_eq!(json["headers"][1]["value"], Value::Null);
     }

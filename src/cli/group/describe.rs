@@ -56,14 +56,23 @@ async fn lines(
     admin: &Admin,
     group: &GroupDescription,
 ) -> Result<Vec<Line>, Failure> {
-    let committed = session.call(admin.group_offsets(&group.group_id, None)).await?;
+    let committed = session
+        .call(admin.group_offsets(&group.group_id, None))
+        .await?;
     let mut owners = BTreeMap::new();
     for (index, member) in group.members.iter().enumerate() {
-        owners.extend(member.assignment.iter().map(|partition| (partition.clone(), index)));
+        owners.extend(
+            member
+                .assignment
+                .iter()
+                .map(|partition| (partition.clone(), index)),
+        );
     }
-    let all: BTreeSet<TopicPartition> =
-        committed.keys().chain(owners.keys()).cloned().collect();
-    let wanted = all.iter().map(|partition| (partition.clone(), OffsetSpec::Latest)).collect();
+    let all: BTreeSet<TopicPartition> = committed.keys().chain(owners.keys()).cloned().collect();
+    let wanted = all
+        .iter()
+        .map(|partition| (partition.clone(), OffsetSpec::Latest))
+        .collect();
     let isolation = admin.cluster().config().isolation_level;
     let ends = match all.is_empty() {
         true => Each::new(),
@@ -89,7 +98,10 @@ fn text(group: &GroupDescription, lines: &[Line]) -> String {
     let head = pairs(&[
         ("Group", group.group_id.clone()),
         ("State", group.state.clone()),
-        ("Assignor", or_dash(Some(&group.protocol).filter(|name| !name.is_empty()))),
+        (
+            "Assignor",
+            or_dash(Some(&group.protocol).filter(|name| !name.is_empty())),
+        ),
         ("Coordinator", group.coordinator.to_string()),
         ("Members", group.members.len().to_string()),
         ("Total lag", lag.to_string()),
@@ -97,8 +109,16 @@ fn text(group: &GroupDescription, lines: &[Line]) -> String {
     if lines.is_empty() {
         return head;
     }
-    let columns =
-        ["topic", ">partition", ">committed", ">end", ">lag", "member", "client id", "host"];
+    let columns = [
+        "topic",
+        ">partition",
+        ">committed",
+        ">end",
+        ">lag",
+        "member",
+        "client id",
+        "host",
+    ];
     let mut table = Table::new(&columns);
     for line in lines {
         let member = line.member.and_then(|index| group.members.get(index));

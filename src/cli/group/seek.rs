@@ -42,12 +42,19 @@ pub async fn run(
                 .iter()
                 .map(|(partition, offset)| (partition.clone(), CommittedOffset::at(*offset)))
                 .collect();
-            session.call(admin.set_group_offsets(group, &offsets)).await?
+            session
+                .call(admin.set_group_offsets(group, &offsets))
+                .await?
         }
-        false => targets.keys().map(|partition| (partition.clone(), Ok(()))).collect(),
+        false => targets
+            .keys()
+            .map(|partition| (partition.clone(), Ok(())))
+            .collect(),
     };
     report(session, options, &committed, &targets, &results)?;
-    session.check_each(&results, |partition| format!("setting the offset of {partition}"))
+    session.check_each(&results, |partition| {
+        format!("setting the offset of {partition}")
+    })
 }
 
 async fn committed(
@@ -56,7 +63,9 @@ async fn committed(
     group: &str,
 ) -> Result<BTreeMap<TopicPartition, Offset>, Failure> {
     let found = session.call(admin.group_offsets(group, None)).await?;
-    let known = found.into_iter().filter_map(|(p, result)| Some((p, result.ok()?.offset)));
+    let known = found
+        .into_iter()
+        .filter_map(|(p, result)| Some((p, result.ok()?.offset)));
     Ok(known.collect())
 }
 
@@ -71,7 +80,9 @@ fn report(
     let mut list = Vec::new();
     for (partition, offset) in after {
         let old = before.get(partition).copied();
-        let error = results.get(partition).and_then(|result| result.as_ref().err());
+        let error = results
+            .get(partition)
+            .and_then(|result| result.as_ref().err());
         let moves = old.map(|old| offset.since(old));
         list.push(json!({
             "topic": &*partition.topic, "partition": partition.partition,
@@ -93,7 +104,9 @@ fn report(
     });
     session.answer(&json, &table.text())?;
     if !options.execute && !session.is_json() {
-        session.terminal.note("Nothing was changed: say --execute to do it.");
+        session
+            .terminal
+            .note("Nothing was changed: say --execute to do it.");
     }
     Ok(())
 }

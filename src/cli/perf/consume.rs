@@ -58,10 +58,16 @@ struct Read {
 }
 
 pub async fn run(session: &mut Session, test: &ConsumeTest) -> Result<(), Failure> {
-    let needed = [("max.poll.records", "5000"), ("allow.auto.create.topics", "false")];
+    let needed = [
+        ("max.poll.records", "5000"),
+        ("allow.auto.create.topics", "false"),
+    ];
     let config = session.options.client_config(&needed, &[])?;
     let admin = Admin::on(session.connect(config.clone()).await?);
-    let choice = place::TopicChoice { topic: test.topic.clone(), partitions: Vec::new() };
+    let choice = place::TopicChoice {
+        topic: test.topic.clone(),
+        partitions: Vec::new(),
+    };
     let partitions = place::chosen(session, &admin, &[choice]).await?;
     let isolation = config.isolation_level;
     let spans = place::spans(session, &admin, &partitions, isolation).await?;
@@ -81,8 +87,12 @@ pub async fn run(session: &mut Session, test: &ConsumeTest) -> Result<(), Failur
         let own = spans.iter().skip(index).step_by(count);
         let extra = |records: u64| u64::from((index as u64) < records % count as u64);
         let share = Share {
-            partitions: own.map(|(p, span)| (p.clone(), span.start, span.end)).collect(),
-            records: test.count.map(|records| records / count as u64 + extra(records)),
+            partitions: own
+                .map(|(p, span)| (p.clone(), span.start, span.end))
+                .collect(),
+            records: test
+                .count
+                .map(|records| records / count as u64 + extra(records)),
             stop: test.duration.map(|duration| start.plus(duration.0)),
         };
         let (done, outcome) = oneshot::channel();
@@ -130,7 +140,9 @@ async fn read(
     };
     loop {
         let at_end = share.partitions.iter().all(|(partition, _, end)| {
-            consumer.position(partition).is_some_and(|position| position >= *end)
+            consumer
+                .position(partition)
+                .is_some_and(|position| position >= *end)
         });
         let enough = share.records.is_some_and(|records| done.records >= records);
         let late = share.stop.is_some_and(|stop| env.now() >= stop);
@@ -185,7 +197,10 @@ fn report(
     json["settings"] = json!({ "consumers": all.len() });
     let mut lines = vec![
         ("Throughput", throughput.text()),
-        ("First record", first_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"))),
+        (
+            "First record",
+            first_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms")),
+        ),
         ("Polls", polls.text()),
     ];
     lines.extend(spent.map(|spent| ("Process", spent.text())));

@@ -145,7 +145,11 @@ mod tests {
 
     #[test]
     fn rates_are_per_second_and_in_millions_of_bytes() {
-        let done = Throughput { records: 1000, bytes: 5_000_000, seconds: 2.0 };
+        let done = Throughput {
+            records: 1000,
+            bytes: 5_000_000,
+            seconds: 2.0,
+        };
         assert!((done.records_per_second() - 500.0).abs() < 1e-9);
         assert!((done.megabytes_per_second() - 2.5).abs() < 1e-9);
     }

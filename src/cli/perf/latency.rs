@@ -57,12 +57,20 @@ struct Reader {
 
 pub async fn run(session: &mut Session, test: &LatencyTest) -> Result<(), Failure> {
     if test.records.size < 16 {
-        return Err(Failure::Usage("--size must be at least 16 for this test".to_owned()));
+        return Err(Failure::Usage(
+            "--size must be at least 16 for this test".to_owned(),
+        ));
     }
     let config = test.records.client_config(session, "0")?;
+    if let Some(pid) = test.span.pid {
+        process::snapshot(&session.env, pid).await?;
+    }
     let (admin, _) = test.topic.prepare(session).await?;
     let topic = test.topic.topic.as_str();
-    let choice = place::TopicChoice { topic: topic.to_owned(), partitions: Vec::new() };
+    let choice = place::TopicChoice {
+        topic: topic.to_owned(),
+        partitions: Vec::new(),
+    };
     let partitions = place::chosen(session, &admin, &[choice]).await?;
     let spans = place::spans(session, &admin, &partitions, config.isolation_level).await?;
     let mut consumer = Consumer::on(session.connect(config.clone()).await?);
@@ -72,11 +80,16 @@ pub async fn run(session: &mut Session, test: &LatencyTest) -> Result<(), Failur
         consumer.seek(partition, span.end)?;
     }
     let cluster = session.connect(config).await?;
-    session.partitions_of(&cluster, topic, session.options.timeout.0).await?;
+    session
+        .partitions_of(&cluster, topic, session.options.timeout.0)
+        .await?;
     let mut random = session.env.entropy.stream("perf-latency");
     let mark: [u8; 8] = random.bytes();
     let span = Span::new(session.env.now(), &test.span, false);
-    let schedule = Schedule { start: span.start, per_second: test.rate.0 };
+    let schedule = Schedule {
+        start: span.start,
+        per_second: test.rate.0,
+    };
     let plan = Plan {
         topic: Arc::from(topic),
         span,

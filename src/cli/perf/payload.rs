@@ -22,7 +22,11 @@ impl Payload {
             let bytes: [u8; 64] = random.bytes();
             letters.extend(bytes.iter().map(|byte| b'A' + byte % 26));
         }
-        Self { letters: letters.freeze(), size, next: 0 }
+        Self {
+            letters: letters.freeze(),
+            size,
+            next: 0,
+        }
     }
 
     #[must_use]

@@ -27,14 +27,21 @@ pub async fn snapshot(env: &Env, pid: u32) -> Result<Snapshot, Failure> {
     let cpu = cpu(&stat);
     let resident_bytes = resident(&status);
     cpu.zip(resident_bytes)
-        .map(|(cpu, resident_bytes)| Snapshot { cpu, resident_bytes })
+        .map(|(cpu, resident_bytes)| Snapshot {
+            cpu,
+            resident_bytes,
+        })
         .ok_or_else(|| Failure::Failed(format!("process {pid} tells nothing about itself")))
 }
 
 async fn read(env: &Env, pid: u32, name: &str) -> Result<String, Failure> {
     let path = PathBuf::from(format!("/proc/{pid}/{name}"));
     let refused = |error| Failure::Failed(format!("process {pid} cannot be watched: {error}"));
-    let file = env.disk.open(&path, OpenMode::Read).await.map_err(refused)?;
+    let file = env
+        .disk
+        .open(&path, OpenMode::Read)
+        .await
+        .map_err(refused)?;
     let bytes = file.read_at(0, 16 << 10).await.map_err(refused)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -50,7 +57,9 @@ fn cpu(stat: &str) -> Option<Duration> {
 }
 
 fn resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -88,9 +97,14 @@ impl Spent {
 
     #[must_use]
     pub fn text(&self) -> String {
-        let per_gb = self.cpu_seconds_per_gb.map_or_else(String::new, |s| format!(", {s:.2} per GB"));
+        let per_gb = self
+            .cpu_seconds_per_gb
+            .map_or_else(String::new, |s| format!(", {s:.2} per GB"));
         let memory = super::super::report::size(self.resident_bytes);
-        format!("{:.2} CPU seconds{per_gb}, {memory} resident", self.cpu_seconds)
+        format!(
+            "{:.2} CPU seconds{per_gb}, {memory} resident",
+            self.cpu_seconds
+        )
     }
 }
 

@@ -49,12 +49,17 @@ struct Total {
 
 pub async fn run(session: &mut Session, test: &ProduceTest) -> Result<(), Failure> {
     let config = test.records.client_config(session, "5")?;
+    if let Some(pid) = test.span.pid {
+        process::snapshot(&session.env, pid).await?;
+    }
     let (admin, partitions) = test.topic.prepare(session).await?;
     let live = Arc::new(Live::default());
     let mut producers = Vec::new();
     for _ in 0..test.producers {
         let cluster = session.connect(config.clone()).await?;
-        session.partitions_of(&cluster, &test.topic.topic, session.options.timeout.0).await?;
+        session
+            .partitions_of(&cluster, &test.topic.topic, session.options.timeout.0)
+            .await?;
         producers.push(Producer::on(cluster));
     }
     let span = Span::new(session.env.now(), &test.span, test.count.is_some());
@@ -99,8 +104,14 @@ fn plan(session: &Session, test: &ProduceTest, span: Span, index: u16) -> Plan {
     let count = f64::from(test.producers);
     let schedule = test.rate.map(|rate| {
         // Producers take turns.
-        let all = Schedule { start: span.start, per_second: rate.0 };
-        Schedule { start: all.due(u64::from(index)), per_second: rate.0 / count }
+        let all = Schedule {
+            start: span.start,
+            per_second: rate.0,
+        };
+        Schedule {
+            start: all.due(u64::from(index)),
+            per_second: rate.0 / count,
+        }
     });
     let share = u64::from(test.producers);
     let extra = |records: u64| u64::from(u64::from(index) < records % share);
@@ -123,8 +134,14 @@ fn total(test: &ProduceTest, span: Span, outcomes: &[Outcome]) -> Total {
         delays.add(&outcome.delays);
     }
     let records = outcomes.iter().map(|outcome| outcome.acknowledged).sum();
-    let last = outcomes.iter().map(|outcome| outcome.last).max().unwrap_or(span.begin);
-    let errors = outcomes.iter().find_map(|outcome| outcome.first_error.as_ref());
+    let last = outcomes
+        .iter()
+        .map(|outcome| outcome.last)
+        .max()
+        .unwrap_or(span.begin);
+    let errors = outcomes
+        .iter()
+        .find_map(|outcome| outcome.first_error.as_ref());
     Total {
         throughput: Throughput {
             records,

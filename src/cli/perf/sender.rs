@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::figures::Latencies;
 use super::payload::Payload;
 use super::{Live, Schedule, Span};
-use crate::client::{ClientError, Delivery, DeliveryError, Producer, ProducerRecord, RecordMetadata};
+use crate::client::{
+    ClientError, Delivery, DeliveryError, Producer, ProducerRecord, RecordMetadata,
+};
 use crate::env::{Env, Task};
 use crate::types::Instant;
 
@@ -92,14 +94,21 @@ pub fn start(env: &Env, producer: Producer, plan: Plan, live: &Arc<Live>) -> Run
         drop(sent);
         producer.drain().await;
         let result = match (sending, collected.await) {
-            (Ok((sent, delays)), Ok(outcome)) => Ok(Outcome { sent, delays, ..outcome }),
+            (Ok((sent, delays)), Ok(outcome)) => Ok(Outcome {
+                sent,
+                delays,
+                ..outcome
+            }),
             (Err(error), _) => Err(error),
             (Ok(_), Err(_)) => Err(ClientError::Closed),
         };
         drop(collecting);
         let _ = done.send(result);
     });
-    Running { outcome, _task: task }
+    Running {
+        outcome,
+        _task: task,
+    }
 }
 
 async fn send(
@@ -201,7 +210,8 @@ impl Collector {
 
     fn wait_for(&mut self, partition: i32, sent: Sent) {
         let Sent { delivery, due } = sent;
-        self.fronts.push(Box::pin(async move { (partition, due, delivery.await) }));
+        self.fronts
+            .push(Box::pin(async move { (partition, due, delivery.await) }));
     }
 
     /// Takes in what else of a partition is acknowledged, and waits for the first that is not.

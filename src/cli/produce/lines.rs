@@ -49,7 +49,10 @@ impl Chunks {
 pub enum LineError {
     Read(io::Error),
     /// Lines count from 1; the limit is in bytes.
-    TooLong { line: u64, limit: usize },
+    TooLong {
+        line: u64,
+        limit: usize,
+    },
 }
 
 /// Lines without their ends (`\n` or `\r\n`). A last line without an end counts, an empty rest
@@ -92,7 +95,10 @@ impl Lines {
             let len = end.unwrap_or(self.chunk.len());
             // Two bytes of room for the end.
             if self.partial.len() + len > self.limit + 2 {
-                return Err(LineError::TooLong { line: self.count + 1, limit: self.limit });
+                return Err(LineError::TooLong {
+                    line: self.count + 1,
+                    limit: self.limit,
+                });
             }
             if let Some(end) = end {
                 self.position += end as u64 + 1;
@@ -136,7 +142,9 @@ mod tests {
     fn lines_of(chunks: &[&'static str], limit: usize) -> Result<Vec<String>, LineError> {
         let (sender, receiver) = tokio::sync::mpsc::channel(chunks.len().max(1));
         for chunk in chunks {
-            sender.try_send(Ok(Bytes::from_static(chunk.as_bytes()))).expect("there is room");
+            sender
+                .try_send(Ok(Bytes::from_static(chunk.as_bytes())))
+                .expect("there is room");
         }
         drop(sender);
         let mut lines = Lines::new(Chunks::Stream(receiver), limit);
@@ -152,7 +160,10 @@ mod tests {
         let whole = ["one\ntwo\r\n\nlast"];
         let split = ["o", "ne\ntw", "o\r", "\n", "\nla", "st"];
         for chunks in [whole.as_slice(), split.as_slice()] {
-            assert_eq!(lines_of(chunks, 10).expect("short lines"), ["one", "two", "", "last"]);
+            assert_eq!(
+                lines_of(chunks, 10).expect("short lines"),
+                ["one", "two", "", "last"]
+            );
         }
         assert!(lines_of(&[], 10).expect("nothing").is_empty());
     }
@@ -160,6 +171,9 @@ mod tests {
     #[test]
     fn a_line_over_the_limit_is_refused_before_it_is_held() {
         let refused = lines_of(&["ok\n", "0123456789", "0123456789"], 10);
-        assert!(matches!(refused, Err(LineError::TooLong { line: 2, limit: 10 })));
+        assert!(matches!(
+            refused,
+            Err(LineError::TooLong { line: 2, limit: 10 })
+        ));
     }
 }

@@ -32,7 +32,10 @@ impl LineFormat {
             false => self.from_text(line)?,
         };
         let fixed = self.headers.iter().map(|(name, value)| {
-            (Str::from(name.as_str()), Some(Bytes::copy_from_slice(value.as_bytes())))
+            (
+                Str::from(name.as_str()),
+                Some(Bytes::copy_from_slice(value.as_bytes())),
+            )
         });
         record.headers.extend(fixed);
         record.partition = self.partition.or(record.partition);
@@ -57,7 +60,10 @@ impl LineFormat {
     }
 
     fn or_null(&self, text: Bytes) -> Option<Bytes> {
-        let is_null = self.null.as_ref().is_some_and(|null| null.as_bytes() == text);
+        let is_null = self
+            .null
+            .as_ref()
+            .is_some_and(|null| null.as_bytes() == text);
         (!is_null).then_some(text)
     }
 
@@ -83,7 +89,9 @@ impl LineFormat {
             };
             let name = header.get("key").and_then(Value::as_str);
             let name = name.ok_or_else(|| "a header has no 'key'".to_owned())?;
-            record.headers.push((Str::from(name), bytes_field(header, "value")?));
+            record
+                .headers
+                .push((Str::from(name), bytes_field(header, "value")?));
         }
         Ok(record)
     }
@@ -94,12 +102,16 @@ fn bytes_field(
     fields: &serde_json::Map<String, Value>,
     name: &str,
 ) -> Result<Option<Bytes>, String> {
-    let encoding = fields.get(&format!("{name}_encoding")).and_then(Value::as_str);
+    let encoding = fields
+        .get(&format!("{name}_encoding"))
+        .and_then(Value::as_str);
     match (fields.get(name), encoding) {
         (None | Some(Value::Null), _) => Ok(None),
         (Some(Value::String(text)), None | Some("utf-8")) => Ok(Some(Bytes::from(text.clone()))),
         (Some(Value::String(text)), Some("base64")) => {
-            let bytes = STANDARD.decode(text).map_err(|error| format!("'{name}': {error}"))?;
+            let bytes = STANDARD
+                .decode(text)
+                .map_err(|error| format!("'{name}': {error}"))?;
             Ok(Some(Bytes::from(bytes)))
         }
         (Some(Value::String(_)), Some(other)) => Err(format!("'{name}' has encoding '{other}'")),
@@ -143,14 +155,23 @@ mod tests {
 
     #[test]
     fn json_gives_every_field_of_a_record() {
-        let format = LineFormat { json: true, key_separator: None, ..format() };
+        let format = LineFormat {
+            json: true,
+            key_separator: None,
+            ..format()
+        };
         let line = r#"{"key":"a2V5","key_encoding":"base64","value":null,"timestamp":7,
             "headers":[{"key":"n","value":"x"}],"offset":12}"#;
         let record = format.record(Bytes::from(line)).expect("a record");
         assert_eq!(record.key.as_deref(), Some(b"key".as_slice()));
         assert_eq!((record.value, record.timestamp), (None, Some(Timestamp(7))));
         assert_eq!(record.headers.len(), 2);
-        for bad in ["", "[]", "{\"headers\":1}", "{\"value\":\"!\",\"value_encoding\":\"base64\"}"] {
+        for bad in [
+            "",
+            "[]",
+            "{\"headers\":1}",
+            "{\"value\":\"!\",\"value_encoding\":\"base64\"}",
+        ] {
             assert!(format.record(Bytes::from(bad)).is_err(), "{bad}");
         }
     }
