@@ -244,7 +244,7 @@ impl Run<'_> {
             while self.waiting.len() >= IN_FLIGHT_MAX {
                 self.take_next().await?;
             }
-            if number % 256 == 0 {
+            if number.is_multiple_of(256) {
                 self.bar.set_position(lines.position());
                 self.bar
                     .set_message(format!("{} records", self.tally.written));

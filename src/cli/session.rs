@@ -49,10 +49,11 @@ impl Interrupt {
 
     /// `work`, unless the user asks to end first.
     pub async fn or<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        // The wish comes first: work that is always ready must not drown it.
         tokio::select! {
             biased;
-            done = work => Ok(done),
             () = self.heard() => Err(Failure::Interrupted),
+            done = work => Ok(done),
         }
     }
 }
@@ -183,4 +184,24 @@ pub fn out_of_time(what: &str, within: Duration) -> Failure {
         "{what} took longer than {} s (--timeout gives it more)",
         within.as_secs_f64()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn an_interrupt_is_heard_while_work_is_always_ready() {
+        let mut interrupt = Interrupt(Some(Box::pin(pending())));
+        assert!(matches!(interrupt.or(ready(1)).now_or_never(), Some(Ok(1))));
+        let mut interrupt = Interrupt(Some(Box::pin(ready(()))));
+        for _ in 0..2 {
+            let done = interrupt.or(ready(1)).now_or_never();
+            assert!(matches!(done, Some(Err(Failure::Interrupted))));
+        }
+    }
 }

@@ -16,11 +16,11 @@ use super::super::session::Session;
 use super::figures::{Latencies, Throughput};
 use super::payload::Payload;
 use super::process::{self, Spent};
-use super::sender::{self, Outcome, Plan};
+use super::sender::{self, Outcome, Plan, Running};
 use super::{Live, ProducerOptions, Rate, Schedule, Span, SpanOptions, TopicOptions, watch};
-use crate::client::{ClientError, Consumer, Producer};
+use crate::client::{Admin, ClientConfig, Consumer, Producer};
 use crate::env::Env;
-use crate::types::{Instant, TopicPartition};
+use crate::types::Instant;
 
 /// Longest wait of one poll.
 const POLL: Duration = Duration::from_millis(100);
@@ -67,18 +67,7 @@ pub async fn run(session: &mut Session, test: &LatencyTest) -> Result<(), Failur
     }
     let (admin, _) = test.topic.prepare(session).await?;
     let topic = test.topic.topic.as_str();
-    let choice = place::TopicChoice {
-        topic: topic.to_owned(),
-        partitions: Vec::new(),
-    };
-    let partitions = place::chosen(session, &admin, &[choice]).await?;
-    let spans = place::spans(session, &admin, &partitions, config.isolation_level).await?;
-    let mut consumer = Consumer::on(session.connect(config.clone()).await?);
-    let assigned: Vec<TopicPartition> = spans.keys().cloned().collect();
-    consumer.assign(&assigned)?;
-    for (partition, span) in &spans {
-        consumer.seek(partition, span.end)?;
-    }
+    let consumer = at_the_end(session, &admin, &config, topic).await?;
     let cluster = session.connect(config).await?;
     session
         .partitions_of(&cluster, topic, session.options.timeout.0)
@@ -98,9 +87,7 @@ pub async fn run(session: &mut Session, test: &LatencyTest) -> Result<(), Failur
         payload: Payload::new(test.records.size as usize, &mut random),
         mark: Some(mark),
     };
-    let live = Arc::new(Live::default());
-    let running = sender::start(&session.env, Producer::on(cluster), plan, &live);
-    let mut reader = Reader {
+    let reader = Reader {
         env: session.env.clone(),
         consumer,
         mark,
@@ -110,24 +97,55 @@ pub async fn run(session: &mut Session, test: &LatencyTest) -> Result<(), Failur
         latencies: Latencies::new(),
         last: span.begin,
     };
-    let env = session.env.clone();
+    measure(session, test, Producer::on(cluster), plan, reader).await?;
+    test.topic.clean(session, &admin).await
+}
+
+/// A consumer of all of a topic's partitions, at their ends.
+async fn at_the_end(
+    session: &mut Session,
+    admin: &Admin,
+    config: &ClientConfig,
+    topic: &str,
+) -> Result<Consumer, Failure> {
+    let choice = place::TopicChoice {
+        topic: topic.to_owned(),
+        partitions: Vec::new(),
+    };
+    let partitions = place::chosen(session, admin, &[choice]).await?;
+    let spans = place::spans(session, admin, &partitions, config.isolation_level).await?;
+    let mut consumer = Consumer::on(session.connect(config.clone()).await?);
+    consumer.assign(&partitions)?;
+    for (partition, span) in &spans {
+        consumer.seek(partition, span.end)?;
+    }
+    Ok(consumer)
+}
+
+async fn measure(
+    session: &mut Session,
+    test: &LatencyTest,
+    producer: Producer,
+    plan: Plan,
+    mut reader: Reader,
+) -> Result<(), Failure> {
     let before = match test.span.pid {
-        Some(pid) => Some(process::snapshot(&env, pid).await?),
+        Some(pid) => Some((pid, process::snapshot(&session.env, pid).await?)),
         None => None,
     };
-    let work = reader.read(running.outcome);
-    let outcome = watch(session, &live, work).await??;
-    let spent = match (test.span.pid, before) {
-        (Some(pid), Some(before)) => {
-            let after = process::snapshot(&env, pid).await?;
+    let live = Arc::new(Live::default());
+    let running = sender::start(&session.env, producer, plan, &live);
+    let outcome = watch(session, &live, reader.read(running)).await??;
+    let spent = match before {
+        Some((pid, before)) => {
+            let after = process::snapshot(&session.env, pid).await?;
             // The warm-up's records went through the process as well.
             let bytes = outcome.sent * u64::from(test.records.size);
             Some(Spent::between(pid, before, after, bytes))
         }
-        _ => None,
+        None => None,
     };
     report(session, test, &reader, &outcome, spent)?;
-    test.topic.clean(session, &admin).await?;
     let missing = (outcome.sent - outcome.failed).saturating_sub(reader.arrived);
     match (missing, outcome.failed, outcome.first_error) {
         (0, 0, _) => Ok(()),
@@ -140,10 +158,7 @@ pub async fn run(session: &mut Session, test: &LatencyTest) -> Result<(), Failur
 
 impl Reader {
     /// Reads until the producer is done and everything it wrote has arrived.
-    async fn read(
-        &mut self,
-        mut outcome: tokio::sync::oneshot::Receiver<Result<Outcome, ClientError>>,
-    ) -> Result<Outcome, Failure> {
+    async fn read(&mut self, mut running: Running) -> Result<Outcome, Failure> {
         let mut sent: Option<(Outcome, Instant)> = None;
         loop {
             if let Some((outcome, deadline)) = sent.take() {
@@ -155,7 +170,7 @@ impl Reader {
             let polled = tokio::select! {
                 biased;
                 polled = self.consumer.poll(POLL) => Some(polled),
-                done = &mut outcome, if sent.is_none() => {
+                done = &mut running.outcome, if sent.is_none() => {
                     let stopped = || Failure::Failed("the producer stopped".to_owned());
                     let done = done.map_err(|_| stopped())??;
                     sent = Some((done, self.env.now().plus(PATIENCE)));

@@ -130,7 +130,7 @@ async fn send(
         }
         if due > now {
             env.sleep_until(due).await;
-        } else if index % TURN == 0 {
+        } else if index.is_multiple_of(TURN) {
             give_way().await;
         }
         let value = match plan.mark {

@@ -28,8 +28,8 @@ impl LineFormat {
     /// The record a line stands for, or why it is none.
     pub fn record(&self, line: Bytes) -> Result<ProducerRecord, String> {
         let mut record = match self.json {
-            true => self.from_json(&line)?,
-            false => self.from_text(line)?,
+            true => self.json_record(&line)?,
+            false => self.text_record(line)?,
         };
         let fixed = self.headers.iter().map(|(name, value)| {
             (
@@ -42,7 +42,7 @@ impl LineFormat {
         Ok(record)
     }
 
-    fn from_text(&self, line: Bytes) -> Result<ProducerRecord, String> {
+    fn text_record(&self, line: Bytes) -> Result<ProducerRecord, String> {
         let (key, value) = match &self.key_separator {
             None => (self.key.clone(), line),
             Some(separator) => {
@@ -67,7 +67,7 @@ impl LineFormat {
         (!is_null).then_some(text)
     }
 
-    fn from_json(&self, line: &[u8]) -> Result<ProducerRecord, String> {
+    fn json_record(&self, line: &[u8]) -> Result<ProducerRecord, String> {
         let value: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
         let Value::Object(fields) = value else {
             return Err("it is no JSON object".to_owned());
