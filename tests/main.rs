@@ -4,6 +4,7 @@ mod broker_process;
 mod cli;
 mod client;
 mod env_conformance;
+mod log_recovery;
 mod real_clients;
 mod tidy;
 mod wire;
