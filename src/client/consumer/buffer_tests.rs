@@ -1,3 +1,5 @@
+//! Fetched batches: what is handed out, skipped and refused.
+
 use super::*;
 use crate::types::{ProducerEpoch, Sequence, Timestamp};
 use crate::wire::batch::{BatchBuilder, Compression, TimestampType};
