@@ -3,6 +3,8 @@
 mod broker_process;
 mod client;
 mod env_conformance;
+mod kill_rounds;
 mod real_clients;
 mod tidy;
 mod wire;
+mod wire_client;
