@@ -87,7 +87,11 @@ fn mark_of(read: &[u8], partition: usize) -> Mark {
         producer: producer.expect("a producer"),
         number: number.expect("a number"),
     };
-    assert_eq!(read, value(mark, partition), "a value is whole and where it was sent");
+    assert_eq!(
+        read,
+        value(mark, partition),
+        "a value is whole and where it was sent"
+    );
     mark
 }
 
@@ -143,7 +147,10 @@ impl Load {
                     return self;
                 }
                 let by = *ends_by.get_or_insert_with(|| Instant::now() + END_LIMIT);
-                assert!(Instant::now() < by, "the last records are never acknowledged");
+                assert!(
+                    Instant::now() < by,
+                    "the last records are never acknowledged"
+                );
             }
             // A broken connection is what this is about: connect again and send again.
             if self.talk(ending).is_err() {
@@ -326,7 +333,11 @@ fn committed(client: &mut WireClient) -> io::Result<i64> {
                 return Ok(answer.topics[0].partitions[0].committed_offset.max(0));
             }
         }
-        assert!(is_coordinator_late(outcome), "offsets were refused: {}", outcome.name());
+        assert!(
+            is_coordinator_late(outcome),
+            "offsets were refused: {}",
+            outcome.name()
+        );
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -339,14 +350,22 @@ fn churn_along(port: u16, ending: &AtomicBool) -> u32 {
         persist(port, |client, again| {
             let outcome = client.create_topic(&name, 2, &[("segment.bytes", "4096")])?;
             let exists = again && outcome == ErrorCode::TopicAlreadyExists;
-            assert!(outcome == ErrorCode::None || exists, "creating {name}: {outcome:?}");
+            assert!(
+                outcome == ErrorCode::None || exists,
+                "creating {name}: {outcome:?}"
+            );
             Ok(())
         });
         let tag = format!("life {lives}");
         persist(port, |client, _| {
             let answer = client.produce(&name, 1, plain_batch(&[tag.as_bytes()]))?;
             let outcome = code(answer.error_code);
-            assert_eq!(outcome, ErrorCode::None, "{name}: {:?}", answer.error_message);
+            assert_eq!(
+                outcome,
+                ErrorCode::None,
+                "{name}: {:?}",
+                answer.error_message
+            );
             Ok(())
         });
         persist(port, |client, _| {
@@ -364,12 +383,19 @@ fn churn_along(port: u16, ending: &AtomicBool) -> u32 {
         persist(port, |client, again| {
             let outcome = client.delete_topic(&name)?;
             let gone = again && outcome == ErrorCode::UnknownTopicOrPartition;
-            assert!(outcome == ErrorCode::None || gone, "deleting {name}: {outcome:?}");
+            assert!(
+                outcome == ErrorCode::None || gone,
+                "deleting {name}: {outcome:?}"
+            );
             Ok(())
         });
         persist(port, |client, _| {
             let outcome = code(client.describe_topic(&name)?.error_code);
-            assert_eq!(outcome, ErrorCode::UnknownTopicOrPartition, "{name} came back");
+            assert_eq!(
+                outcome,
+                ErrorCode::UnknownTopicOrPartition,
+                "{name} came back"
+            );
             Ok(())
         });
         lives += 1;
@@ -417,7 +443,9 @@ fn tear(broker: &BrokerProcess, dice: &mut Dice) {
 /// Everything in the partition now, checked for gaps, repetitions and order by producer.
 fn read_back(client: &mut WireClient, at: usize) -> Vec<Mark> {
     let (topic, partition) = PARTITIONS[at];
-    let records = client.read_all(topic, partition, 0).expect("it can be read");
+    let records = client
+        .read_all(topic, partition, 0)
+        .expect("it can be read");
     let mut marks = Vec::with_capacity(records.len());
     let mut next: BTreeMap<u32, u32> = BTreeMap::new();
     for (offset, read) in records {
@@ -443,7 +471,11 @@ fn check(port: u16, loads: &[Load], seen: &[Vec<Mark>]) -> usize {
         let marks = read_back(&mut client, at);
         records += marks.len();
         let sent: u32 = loads.iter().map(|load| load.next[at]).sum();
-        assert_eq!(marks.len(), sent as usize, "{name:?}: all that was sent is there");
+        assert_eq!(
+            marks.len(),
+            sent as usize,
+            "{name:?}: all that was sent is there"
+        );
         assert!(
             marks.starts_with(&seen[at]),
             "{name:?}: what a reader saw is not what is there"
@@ -506,7 +538,11 @@ fn kill_rounds_lose_nothing_repeat_nothing_and_reorder_nothing() {
     let started = Instant::now();
     for round in 1..=rounds {
         thread::sleep(Duration::from_millis(100 + dice.below(400)));
-        let failed = [reader.is_finished(), committer.is_finished(), churn.is_finished()];
+        let failed = [
+            reader.is_finished(),
+            committer.is_finished(),
+            churn.is_finished(),
+        ];
         let failed = failed.contains(&true) || loads.iter().any(JoinHandle::is_finished);
         if failed {
             break;
@@ -535,10 +571,17 @@ fn kill_rounds_lose_nothing_repeat_nothing_and_reorder_nothing() {
     let records = check(port, &loads, &seen);
     assert!(broker.sigterm().success(), "a drain ends well");
     broker.restart();
-    assert_eq!(check(port, &loads, &seen), records, "a clean restart changes nothing");
+    assert_eq!(
+        check(port, &loads, &seen),
+        records,
+        "a clean restart changes nothing"
+    );
     let committed = committed(&mut connect_patiently(port)).expect("an answer");
     assert!(committed >= acknowledged, "a committed offset is lost");
-    assert!(records > 0 && acknowledged > 0 && lives > 0, "a load without load");
+    assert!(
+        records > 0 && acknowledged > 0 && lives > 0,
+        "a load without load"
+    );
     let took = started.elapsed();
     eprintln!(
         "{rounds} kills in {took:.1?}: {records} records, {acknowledged} commits, {lives} topics \

@@ -3,7 +3,9 @@
 mod broker_process;
 mod client;
 mod env_conformance;
+mod footprint;
 mod kill_rounds;
+mod limits;
 mod real_clients;
 mod tidy;
 mod wire;

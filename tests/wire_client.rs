@@ -194,7 +194,10 @@ impl WireClient {
 
     /// Sends one batch for one partition, with `acks=all`.
     pub fn send_batch(&mut self, topic: &str, partition: i32, records: Bytes) -> io::Result<()> {
-        self.send(PRODUCE_VERSION, produce_request(topic, partition, records, -1))
+        self.send(
+            PRODUCE_VERSION,
+            produce_request(topic, partition, records, -1),
+        )
     }
 
     pub fn receive_produced(&mut self) -> io::Result<PartitionProduceResponse> {
