@@ -6,6 +6,7 @@ mod env_conformance;
 mod footprint;
 mod kill_rounds;
 mod limits;
+mod log_recovery;
 mod real_clients;
 mod tidy;
 mod wire;

@@ -71,14 +71,10 @@ pub fn check_batch(
     check_timestamps(&batch, config, now)?;
     let need_keys = config.cleanup.compact;
     let codec = batch.header.attributes.compression().map_err(malformed)?;
-    if need_keys || codec == Compression::None {
-        // The walk over plain records is cheap. Compressed ones are taken on the word of their
-        // checksum, as unpacking every batch would cost more than all else; keys need the look.
-        let found = batch.check_records(need_keys).map_err(malformed)?;
-        if found.max_timestamp != batch.header.max_timestamp {
-            // Lookups by time trust the header.
-            batch = batch.with_max_timestamp(found.max_timestamp);
-        }
+    let found = batch.check_records(need_keys).map_err(malformed)?;
+    if found.max_timestamp != batch.header.max_timestamp {
+        // Lookups by time trust the header.
+        batch = batch.with_max_timestamp(found.max_timestamp);
     }
     recompress(batch, config, codec, now)
 }

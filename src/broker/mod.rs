@@ -29,6 +29,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
+
 use crate::config::BrokerConfig;
 use crate::controller::Controller;
 use crate::env::tokio::DiskStats;
@@ -48,6 +50,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Pause between looks at whether the connections are gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// Logs that are closed at once.
+const CLOSING_MAX: usize = 32;
 
 /// A running broker.
 pub struct Broker {
@@ -121,21 +126,21 @@ impl Broker {
     }
 
     async fn close_logs(&self) {
+        let topics = self.partitions.table().topics();
+        let hosted = topics.iter().flat_map(|topic| topic.partitions.values());
+        let mut closing = stream::iter(hosted)
+            .map(|hosted| async move { (hosted, self.partitions.close(hosted).await) })
+            .buffer_unordered(CLOSING_MAX);
         let mut ends: BTreeMap<usize, clean_shutdown::Ends> = BTreeMap::new();
         let mut all_clean = true;
-        for topic in self.partitions.table().topics() {
-            for hosted in topic.partitions.values() {
-                let dir = self
-                    .log_dirs
-                    .iter()
-                    .position(|dir| hosted.dir.starts_with(&dir.path));
-                match (self.partitions.close(hosted).await, dir) {
-                    (Some(end), Some(dir)) => {
-                        let name = hosted.topic_partition.to_string();
-                        ends.entry(dir).or_default().insert(name, end);
-                    }
-                    _ => all_clean = false,
+        while let Some((hosted, end)) = closing.next().await {
+            let dir = self.log_dirs.iter().position(|dir| hosted.dir.starts_with(&dir.path));
+            match (end, dir) {
+                (Some(end), Some(dir)) => {
+                    let name = hosted.topic_partition.to_string();
+                    ends.entry(dir).or_default().insert(name, end);
                 }
+                _ => all_clean = false,
             }
         }
         if !all_clean {

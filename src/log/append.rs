@@ -10,7 +10,7 @@ use std::io;
 
 use super::error::AppendError;
 use super::header_page::HEADER_PAGE_BYTES;
-use super::log::{Log, Point};
+use super::owner::{Log, Point};
 use super::producer_state::Verdict;
 use super::scan::chained;
 use crate::env::{BoxFuture, File};

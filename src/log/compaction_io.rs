@@ -7,7 +7,7 @@
 //! between the steps. Readers keep the old files open until they see the new ones.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use super::error::LogError;
 use super::files;
 use super::header_page::{DurableSlot, HEADER_PAGE_BYTES, SegmentId, encode_page};
 use super::index::IndexOf;
-use super::log::{Log, write_slot};
+use super::owner::{Log, write_slot};
 use super::reader::LogReader;
 use super::replay::corrupt;
 use super::scan::{Scan, Scanned, chained};
@@ -212,7 +212,7 @@ impl Log {
         Ok(())
     }
 
-    async fn check_output(&self, group: &Group, path: &PathBuf) -> Result<Checked, LogError> {
+    async fn check_output(&self, group: &Group, path: &Path) -> Result<Checked, LogError> {
         let opened = self.env.disk.open(path, OpenMode::Read).await;
         let file = opened.map_err(LogError::io(path))?;
         let file_bytes = file.len().await.map_err(LogError::io(path))?;
@@ -249,7 +249,7 @@ impl Log {
         }
     }
 
-    async fn rename_durably(&self, from: &PathBuf, to: &PathBuf) -> Result<(), LogError> {
+    async fn rename_durably(&self, from: &Path, to: &Path) -> Result<(), LogError> {
         let disk = &*self.env.disk;
         let renamed = disk.rename(from, to).await;
         renamed.map_err(LogError::io(from))?;

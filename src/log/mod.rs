@@ -20,7 +20,7 @@
 //! | `partition.metadata` | the topic's id ([`identity`]) | refused |
 //! | `%020d.log` | header page ([`header_page`]), then batches | [`Corruption`] |
 //! | `%020d.index` | sparse index of a closed segment ([`index`]) | built again |
-//! | `%020d.snapshot` | producer state at an offset ([`producer_snapshot`]) | an older one and the log |
+//! | `%020d.snapshot` | producer state ([`producer_snapshot`]) | an older one and the log |
 //! | `leader-epoch-checkpoint` | [`epoch_cache`] | built again from the log |
 //! | `log-start-offset` | where the log begins ([`log_start`]) | refused if damaged |
 //! | `cleaner-offset-checkpoint` | where compaction goes on | compaction begins anew |
@@ -36,9 +36,9 @@ mod files;
 mod header_page;
 mod identity;
 mod index;
-mod log;
 mod log_start;
 mod lookup;
+mod owner;
 pub mod producer_snapshot;
 pub mod producer_state;
 mod reader;
@@ -60,8 +60,8 @@ pub use compaction_io::SegmentCompaction;
 pub use config::{CleanupPolicy, LogConfig};
 pub use error::{AppendError, Corruption, LogError, ReadError};
 pub use identity::LogIdentity;
-pub use log::{CleanEnd, Log, OpenOptions};
 pub use lookup::FoundRecord;
+pub use owner::{CleanEnd, Log, OpenOptions};
 pub use producer_state::{ProducerError, ProducerState};
 pub use reader::{LogReader, ReadBatches};
 pub use recovery::{Cut, Recovery};

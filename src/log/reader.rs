@@ -298,17 +298,16 @@ impl LogReader {
                 Err(found) => return Err(place.corrupt(at, found)),
             };
             let total = header.total_bytes();
-            // A damaged header must not talk the reader out of a batch: what it says is believed if
-            // the offsets around it leave no choice, or else once the CRC has been seen.
             let skipped = header.end_offset() <= wanted.from;
             let beyond = header.end_offset() > wanted.up_to;
             if first.is_none() && (beyond || (skipped && place.has_gaps)) {
+                // A damaged header must not talk the reader out of a batch: it is believed if the
+                // offsets around it leave no choice, or else once the CRC has been seen.
                 if rest.len() < total {
                     return place.move_to(here, total);
                 }
-                if let Err(found) = self.verify(&header, rest.clone()) {
-                    return Err(place.corrupt(at, found));
-                }
+                self.verify(&header, rest.clone())
+                    .map_err(|found| place.corrupt(at, found))?;
             }
             if skipped {
                 at += total;
@@ -330,11 +329,10 @@ impl LogReader {
                     Some(_) => break,
                 }
             }
-            if let Err(found) = self.verify(&header, rest) {
-                match first {
-                    None => return Err(place.corrupt(at, found)),
-                    Some(_) => break,
-                }
+            match self.verify(&header, rest) {
+                Err(found) if first.is_none() => return Err(place.corrupt(at, found)),
+                Err(_) => break,
+                Ok(()) => {}
             }
             first = first.or(Some(at));
             at += total;

@@ -9,6 +9,7 @@
 //! After a clean end nothing is scanned, and nothing is cut whatever is found.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -20,8 +21,8 @@ use super::files;
 use super::header_page::{DurableSlot, HEADER_PAGE_BYTES, SegmentId, decode_page};
 use super::identity;
 use super::index::SegmentIndex;
-use super::log::{CleanEnd, Log, OpenOptions, Parts, Point, Writer, write_slot};
 use super::log_start;
+use super::owner::{CleanEnd, Log, OpenOptions, Parts, Point, Writer, write_slot};
 use super::producer_snapshot;
 use super::replay::{Replay, SegmentFile, corrupt};
 use super::roll::{create_segment, remove_if_there};
@@ -74,6 +75,9 @@ struct Last {
     writer: Writer,
     clean: bool,
 }
+
+/// The last segment's file and newest slot.
+type OpenedLast = ((SegmentFile, SegmentId), Arc<dyn File>, DurableSlot);
 
 /// A log being opened.
 struct Opening<'a> {
@@ -149,7 +153,7 @@ impl Opening<'_> {
                 self.check_closed(file).await?;
             }
         }
-        let (last, file, slot) = self.open_last(last).await?;
+        let (last, file, slot) = self.open_last(last, files.is_empty()).await?;
         let last_base = last.0.base_offset;
         let loaded = self.load_epochs().await?;
         let mut replay = Replay::begin(self.env, self.dir, slot.end_offset).await?;
@@ -169,11 +173,7 @@ impl Opening<'_> {
         self.report.rebuilt.append(&mut replay.rebuilt);
         let mut epochs = loaded.clone().unwrap_or_default();
         epochs.truncate_from_end(end);
-        for entry in replay.epochs.entries() {
-            if epochs.epoch_of(entry.start_offset) != entry.epoch {
-                epochs.assign(entry.epoch, entry.start_offset);
-            }
-        }
+        let mut epochs = replay.joined_to(epochs);
         epochs.truncate_from_start(log_start_offset);
         if loaded.is_none_or(|loaded| loaded != epochs) {
             // What the file says beyond the end must not meet what is appended there.
@@ -359,25 +359,20 @@ impl Opening<'_> {
     }
 
     /// The last segment's file and newest slot. One whose creation did not finish is made anew: it
-    /// has its name because the one before it ends where it begins.
+    /// has its name because the one before it ends where it begins. The only one (`alone`) was
+    /// finished before the log had its identity, or before those ahead of it were removed.
     async fn open_last(
         &mut self,
         mut segment: SegmentFile,
-    ) -> Result<
-        (
-            (SegmentFile, SegmentId),
-            std::sync::Arc<dyn File>,
-            DurableSlot,
-        ),
-        LogError,
-    > {
+        alone: bool,
+    ) -> Result<OpenedLast, LogError> {
         let disk = &*self.env.disk;
         let opened = disk.open(&segment.path, OpenMode::Existing).await;
         let mut file = opened.map_err(LogError::io(&segment.path))?;
         match self.page(&segment, &*file).await {
             Ok((id, Some(slot))) => Ok(((segment, id), file, slot)),
             Err(LogError::Corrupt(_)) | Ok((_, None))
-                if segment.file_bytes <= HEADER_PAGE_BYTES =>
+                if segment.file_bytes <= HEADER_PAGE_BYTES && !alone =>
             {
                 let id = SegmentId::new(&self.options.identity, segment.base_offset, 0);
                 file = create_segment(disk, self.dir, &id).await?;

@@ -61,7 +61,7 @@ pub(super) struct Replay {
     producers: ProducerState,
     snapshots: Vec<Offset>,
     /// Epochs are taken from the batches seen.
-    pub epochs: EpochCache,
+    epochs: EpochCache,
     /// Whether all batches are to be shown, for the epochs' sake.
     pub wants_epochs: bool,
     pub scanned_bytes: u64,
@@ -86,7 +86,7 @@ impl Replay {
             scanned_bytes: 0,
             rebuilt: Vec::new(),
         };
-        let usable: Vec<Offset> = replay.snapshots.iter().copied().collect();
+        let usable: Vec<Offset> = replay.snapshots.clone();
         for offset in usable.into_iter().rev().filter(|offset| *offset <= bound) {
             match producer_snapshot::load(&*env.disk, dir, offset).await {
                 Ok(Some(state)) => {
@@ -125,6 +125,16 @@ impl Replay {
         if latest.is_none_or(|latest| header.leader_epoch > latest.epoch) {
             self.epochs.assign(header.leader_epoch, header.base_offset);
         }
+    }
+
+    /// The epochs known, corrected by what the batches said.
+    pub fn joined_to(&self, mut known: EpochCache) -> EpochCache {
+        for entry in self.epochs.entries() {
+            if known.epoch_of(entry.start_offset) != entry.epoch {
+                known.assign(entry.epoch, entry.start_offset);
+            }
+        }
+        known
     }
 
     /// Shows the batches of closed segments that are not yet accounted for.
@@ -168,8 +178,8 @@ impl Replay {
 
     /// Removes snapshots of what is no longer in the log, which ends at `end`.
     pub async fn finish(mut self, end: Offset) -> Result<(ProducerState, Vec<Offset>), LogError> {
-        let later: Vec<Offset> = self.snapshots.iter().copied().collect();
-        let later: Vec<Offset> = later.into_iter().filter(|offset| *offset > end).collect();
+        let later: Vec<Offset> =
+            self.snapshots.iter().copied().filter(|offset| *offset > end).collect();
         if !later.is_empty() {
             for offset in later {
                 self.drop_snapshot(offset).await?;

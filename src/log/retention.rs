@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::error::LogError;
 use super::files;
-use super::log::Log;
 use super::log_start;
+use super::owner::Log;
 use super::roll::remove_if_there;
 use super::segment::{Segment, SegmentTimes};
 use crate::types::{Offset, Timestamp};

@@ -11,7 +11,7 @@ use super::error::LogError;
 use super::files;
 use super::header_page::{DurableSlot, HEADER_PAGE_BYTES, SegmentId, encode_page};
 use super::index::{RELATIVE_OFFSET_MAX, SegmentIndex};
-use super::log::{Log, Point, Writer, write_slot};
+use super::owner::{Log, Point, Writer, write_slot};
 use super::producer_snapshot;
 use super::segment::{Active, Segment, SegmentTimes};
 use crate::env::{Disk, File, OpenMode};
@@ -86,7 +86,8 @@ impl Log {
             .map_or(0, |since| now.millis_since(since))
     }
 
-    /// Begins a new segment if the active one's records are older than `segment.ms`. Whether it did.
+    /// Begins a new segment if the active one's records are older than `segment.ms`; whether it
+    /// did.
     pub async fn roll_if_due(&mut self, now: Timestamp) -> Result<bool, LogError> {
         let empty = self.writer.end.position == HEADER_PAGE_BYTES;
         if empty || self.age_ms(now) <= self.segment_span_ms() {

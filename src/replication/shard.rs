@@ -164,6 +164,7 @@ impl ShardHandle {
             next_request: 0,
             alarms: BTreeSet::new(),
             closing: BTreeMap::new(),
+            closings: FuturesUnordered::new(),
         };
         let task = env.spawn("partition-shard", shard.run(commands, submitted));
         (Self { mailbox, unbounded }, task)
@@ -213,7 +214,9 @@ struct Shard {
     requests: BTreeMap<u64, Request>,
     next_request: u64,
     alarms: BTreeSet<(Instant, Alarm)>,
+    /// Partitions to be let go of once their writes have ended.
     closing: BTreeMap<Slot, oneshot::Sender<Option<CleanEnd>>>,
+    closings: FuturesUnordered<BoxFuture<'static, ()>>,
 }
 
 impl Shard {
@@ -238,12 +241,15 @@ impl Shard {
                 Some(end) = self.writes.next(), if !self.writes.is_empty() => {
                     self.on_write_end(end).await;
                 }
+                Some(()) = self.closings.next(), if !self.closings.is_empty() => {}
                 Some(command) = submitted.recv() => self.on_command(command).await,
                 command = commands.recv() => match command {
                     Some(command) => self.on_command(command).await,
                     None => return,
                 },
                 () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => {
+                    // Cleared, or it would stay fired.
+                    timer.clear();
                     set_for = None;
                     self.on_timer().await;
                 }
@@ -298,7 +304,7 @@ impl Shard {
             } => {
                 let _ = reply.send(self.install_compacted(slot, *compacted).await);
             }
-            Command::Close { slot, reply } => self.close(slot, reply).await,
+            Command::Close { slot, reply } => self.close(slot, reply),
         }
     }
 
@@ -390,7 +396,7 @@ impl Shard {
             self.recover(end.slot).await;
         }
         self.carry_out(end.slot);
-        self.finish_close(end.slot).await;
+        self.finish_close(end.slot);
     }
 
     async fn recover(&mut self, slot: Slot) {
@@ -498,17 +504,17 @@ impl Shard {
         }
     }
 
-    async fn close(&mut self, slot: Slot, reply: oneshot::Sender<Option<CleanEnd>>) {
+    fn close(&mut self, slot: Slot, reply: oneshot::Sender<Option<CleanEnd>>) {
         if !self.replicas.contains_key(&slot) {
             let _ = reply.send(None);
             return;
         }
         self.closing.insert(slot, reply);
-        self.finish_close(slot).await;
+        self.finish_close(slot);
     }
 
     /// Ends a partition that is being closed once its writes have ended.
-    async fn finish_close(&mut self, slot: Slot) {
+    fn finish_close(&mut self, slot: Slot) {
         if !self.closing.contains_key(&slot)
             || self.replicas.get(&slot).is_some_and(Replica::is_busy)
         {
@@ -522,15 +528,18 @@ impl Shard {
         replica.view.close();
         let failed = replica.is_storage_failed();
         let partition = replica.topic_partition().clone();
-        let end = match replica.log.close().await {
-            Ok(end) if !failed => Some(end),
-            Ok(_) => None,
-            Err(error) => {
-                tracing::warn!(%partition, %error, "the log was not closed cleanly");
-                None
-            }
-        };
-        let _ = reply.send(end);
+        // Beside the mailbox: closing waits for the disk, and many may be closed at once.
+        self.closings.push(Box::pin(async move {
+            let end = match replica.log.close().await {
+                Ok(end) if !failed => Some(end),
+                Ok(_) => None,
+                Err(error) => {
+                    tracing::warn!(%partition, %error, "the log was not closed cleanly");
+                    None
+                }
+            };
+            let _ = reply.send(end);
+        }));
     }
 
     async fn on_timer(&mut self) {

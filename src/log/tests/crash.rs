@@ -361,7 +361,12 @@ fn random(seed: u64) -> Rng {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        max_shrink_iters: 2000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn what_was_durable_survives_any_crash(steps in steps()) {
@@ -371,4 +376,58 @@ proptest! {
         }
         history.crash(Survive::Some(random(1)));
     }
+}
+
+/// A history with everything in it, for crashes at each of its disk calls.
+fn eventful() -> Vec<Step> {
+    let append = |batches, done| Step::Append {
+        batches,
+        records: 2,
+        done,
+    };
+    vec![
+        append(3, 1),
+        Step::Roll,
+        append(3, 9),
+        append(2, 0),
+        Step::Roll,
+        append(2, 9),
+        Step::Stamp,
+        append(2, 1),
+        Step::Truncate(120),
+        append(3, 2),
+        Step::DeleteRecords(60),
+        Step::Retention(2500),
+        append(2, 9),
+        Step::Reopen,
+        append(2, 1),
+        Step::Truncate(200),
+        append(1, 1),
+    ]
+}
+
+#[test]
+fn a_crash_at_any_call_of_an_eventful_history_loses_nothing_durable() {
+    let mut cut_short = 0;
+    for calls in 0.. {
+        let mut doomed = false;
+        for seed in 0..8 {
+            let mut history = History::new();
+            history.doom = Some(seed);
+            history.bench.disk.stop_after(calls);
+            for step in &eventful() {
+                history.step(step);
+                if history.doom.is_none() {
+                    doomed = true;
+                    break;
+                }
+            }
+            history.crash(Survive::Some(random(seed)));
+        }
+        if !doomed {
+            break;
+        }
+        cut_short += 1;
+    }
+    assert!(cut_short > 100, "{cut_short} calls");
 }

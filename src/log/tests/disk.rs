@@ -80,7 +80,6 @@ struct State {
     pending: Vec<NameChange>,
     /// Calls that may still be made before everything fails.
     calls_left: Option<u64>,
-    calls: u64,
     fail_next_sync: bool,
     bytes_read: u64,
     wall: i64,
@@ -88,7 +87,6 @@ struct State {
 
 impl State {
     fn called(&mut self) -> io::Result<()> {
-        self.calls += 1;
         match &mut self.calls_left {
             Some(0) => Err(io::Error::other("the node has stopped")),
             Some(left) => {
@@ -100,6 +98,7 @@ impl State {
     }
 }
 
+#[allow(clippy::large_enum_variant)]
 /// Which of the changes that are not durable survive a power loss.
 pub enum Survive {
     None,
@@ -141,10 +140,6 @@ impl MemDisk {
 
     pub fn set_wall(&self, wall: i64) {
         self.state().wall = wall;
-    }
-
-    pub fn calls(&self) -> u64 {
-        self.state().calls
     }
 
     pub fn bytes_read(&self) -> u64 {
@@ -338,7 +333,7 @@ impl Disk for MemDisk {
     }
 
     fn remove_dir<'a>(&'a self, _dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        unimplemented!("no test needs it")
+        panic!("no test needs it")
     }
 
     fn sync_dir<'a>(&'a self, _dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
@@ -352,11 +347,11 @@ impl Disk for MemDisk {
     }
 
     fn lock<'a>(&'a self, _path: &'a Path) -> BoxFuture<'a, io::Result<Box<dyn LockGuard>>> {
-        unimplemented!("no test needs it")
+        panic!("no test needs it")
     }
 
     fn space<'a>(&'a self, _path: &'a Path) -> BoxFuture<'a, io::Result<Space>> {
-        unimplemented!("no test needs it")
+        panic!("no test needs it")
     }
 }
 
@@ -463,19 +458,19 @@ impl Timer for Nothing {
 
 impl Net for Nothing {
     fn listen<'a>(&'a self, _address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
-        unimplemented!("a log has no network")
+        panic!("a log has no network")
     }
     fn connect<'a>(&'a self, _address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
-        unimplemented!("a log has no network")
+        panic!("a log has no network")
     }
     fn resolve<'a>(&'a self, _host: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
-        unimplemented!("a log has no network")
+        panic!("a log has no network")
     }
 }
 
 impl Tasks for Nothing {
     fn spawn(&self, _name: &'static str, _body: BoxFuture<'static, ()>) -> Task {
-        unimplemented!("a log starts no tasks")
+        panic!("a log starts no tasks")
     }
 }
 

@@ -1,4 +1,5 @@
 //! A log on a disk that can lose power, against what was appended.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod basic;
 mod compacting;
