@@ -1,4 +1,9 @@
 //! Integration tests: real sockets, real disks, real clients. One binary, one module a subject.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests look at the world from outside"
+)]
 
 mod broker_process;
 mod client;
