@@ -154,7 +154,7 @@ impl Opening<'_> {
                 self.check_closed(file).await?;
             }
         }
-        let (last, file, slot) = self.open_last(last).await?;
+        let (last, file, slot) = self.open_last(last, files.is_empty()).await?;
         let last_base = last.0.base_offset;
         let loaded = self.load_epochs().await?;
         let mut replay = Replay::begin(self.env, self.dir, slot.end_offset).await?;
@@ -371,15 +371,20 @@ impl Opening<'_> {
     }
 
     /// The last segment's file and newest slot. One whose creation did not finish is made anew: it
-    /// has its name because the one before it ends where it begins.
-    async fn open_last(&mut self, mut segment: SegmentFile) -> Result<OpenedLast, LogError> {
+    /// has its name because the one before it ends where it begins. The only one (`alone`) was
+    /// finished before the log had its identity, or before those ahead of it were removed.
+    async fn open_last(
+        &mut self,
+        mut segment: SegmentFile,
+        alone: bool,
+    ) -> Result<OpenedLast, LogError> {
         let disk = &*self.env.disk;
         let opened = disk.open(&segment.path, OpenMode::Existing).await;
         let mut file = opened.map_err(LogError::io(&segment.path))?;
         match self.page(&segment, &*file).await {
             Ok((id, Some(slot))) => Ok(((segment, id), file, slot)),
             Err(LogError::Corrupt(_)) | Ok((_, None))
-                if segment.file_bytes <= HEADER_PAGE_BYTES =>
+                if segment.file_bytes <= HEADER_PAGE_BYTES && !alone =>
             {
                 let id = SegmentId::new(&self.options.identity, segment.base_offset, 0);
                 file = create_segment(disk, self.dir, &id).await?;
