@@ -91,6 +91,10 @@ impl BrokerProcess {
         let mut arguments = Vec::new();
         let own = [
             ("listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+            (
+                "advertised.listeners",
+                format!("PLAINTEXT://127.0.0.1:{port}"),
+            ),
             ("klamm.admin.listener", format!("127.0.0.1:{admin_port}")),
             ("log.dirs", data_directory.display().to_string()),
             ("group.initial.rebalance.delay.ms", "0".to_owned()),

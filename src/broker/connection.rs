@@ -202,7 +202,6 @@ impl Connection {
 
     async fn start_request(&mut self, frame: Bytes) -> Result<(), Ended> {
         let started = self.broker.env.now();
-        let request_bytes = frame.len();
         let (header, request) = match frame::decode_request(frame) {
             Ok(decoded) => decoded,
             Err(RequestError::UnsupportedVersion {
@@ -224,7 +223,6 @@ impl Connection {
             version,
             local_address: self.local_address.clone(),
             peer_address: self.peer_address.clone(),
-            request_bytes,
             listener: self.listener,
         };
         let Handling {

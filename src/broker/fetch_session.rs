@@ -80,11 +80,6 @@ impl FetchSessions {
         self.sessions.len()
     }
 
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
-    }
-
     /// Applies a request to its session. `random` becomes the id of a session that is made.
     pub fn begin(
         &mut self,

@@ -82,7 +82,7 @@ impl Hosting {
             self.host(image, topic, &all).await;
         }
         for path in std::mem::take(&mut self.found).into_values() {
-            self.set_aside(&path).await;
+            set_aside(&self.broker, &path).await;
         }
     }
 
@@ -115,27 +115,6 @@ impl Hosting {
             if resource.resource_type == ResourceType::Topic {
                 self.configure(image, &resource.name).await;
             }
-        }
-    }
-
-    /// Frees the name of a directory that belongs to no topic, and keeps what is in it.
-    async fn set_aside(&self, path: &Path) {
-        let random: [u8; 4] = self.broker.random_bytes();
-        let aside = suffixed(
-            path,
-            &format!(".{:08x}{STRAY_SUFFIX}", u32::from_be_bytes(random)),
-        );
-        match self.broker.env.disk.rename(path, &aside).await {
-            Ok(()) => tracing::warn!(
-                from = %path.display(),
-                to = %aside.display(),
-                "a log that belongs to no topic was set aside: remove it when it is not missed"
-            ),
-            Err(error) => tracing::warn!(
-                dir = %path.display(),
-                %error,
-                "a log that belongs to no topic could not be set aside"
-            ),
         }
     }
 
@@ -217,7 +196,7 @@ impl Hosting {
         let name = wanted.topic_partition.to_string();
         let entry = (wanted.topic_id, wanted.topic_partition.partition);
         let found = self.found.remove(&name);
-        let lost = found.is_none() && self.register.contains(entry);
+        let registered = self.register.contains(entry);
         let (dir, exists) = match found {
             Some(dir) => (dir, true),
             None => (self.roomiest().join(&name), false),
@@ -226,7 +205,7 @@ impl Hosting {
             wanted,
             dir,
             exists,
-            lost,
+            registered,
             clean: self.ends.remove(&name),
         }
     }
@@ -300,6 +279,12 @@ impl Hosting {
                 tracing::error!(dir = %hosted.dir.display(), %error, "log not removed");
             }
         }
+        // What could not be opened may be damaged, or another topic's: it is kept, out of the way.
+        for partition in &topic.offline {
+            for dir in &self.broker.log_dirs {
+                set_aside(&self.broker, &dir.path.join(format!("{name}-{partition}"))).await;
+            }
+        }
         let names = vec![crate::wire::Str::from(name)];
         if let Err(code) = self.broker.groups.topics_deleted(names).await {
             tracing::warn!(topic = %name, %code, "offsets committed for it may be left");
@@ -318,7 +303,8 @@ struct Plan {
     wanted: Wanted,
     dir: PathBuf,
     exists: bool,
-    lost: bool,
+    /// Whether a log of this very partition was here, and clients were told so.
+    registered: bool,
     clean: Option<CleanEnd>,
 }
 
@@ -347,10 +333,10 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
         wanted,
         dir,
         exists,
-        lost,
+        registered,
         clean,
     } = plan;
-    if lost {
+    if registered && !exists {
         return Err(HostError::Lost(dir));
     }
     let topic_partition = wanted.topic_partition;
@@ -363,14 +349,9 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
         clean,
         tail_cache: broker.tail_cache.clone(),
     };
-    let log = if exists {
-        let (log, recovery) = Log::open(&broker.env, &dir, options).await?;
-        if let Some(cut) = &recovery.cut {
-            tracing::warn!(partition = %topic_partition, ?cut, "an unsynced tail was cut off");
-        }
-        log
-    } else {
-        Log::create(&broker.env, &dir, options).await?
+    let log = match exists {
+        true => reopen(broker, &dir, options, registered).await?,
+        false => Log::create(&broker.env, &dir, options).await?,
     };
     let durability = topics::durability(&wanted.config);
     let epoch = wanted.state.leader_epoch;
@@ -379,6 +360,52 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
         .host(topic_partition, dir, log, epoch, durability)
         .await;
     hosted.ok_or(HostError::Stopping)
+}
+
+/// Opens a log that was found. One of another topic is that of an earlier topic of this name, which
+/// was deleted when the broker ended, unless a log of this very topic was there before.
+async fn reopen(
+    broker: &Broker,
+    dir: &Path,
+    options: OpenOptions,
+    registered: bool,
+) -> Result<Log, LogError> {
+    let partition = options.identity.topic_partition.clone();
+    match Log::open(&broker.env, dir, options.clone()).await {
+        Ok((log, recovery)) => {
+            if let Some(cut) = &recovery.cut {
+                tracing::warn!(%partition, ?cut, "an unsynced tail was cut off");
+            }
+            Ok(log)
+        }
+        Err(LogError::Foreign { .. }) if !registered => {
+            set_aside(broker, dir).await;
+            Log::create(&broker.env, dir, options).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Frees the name of a directory that belongs to no topic, and keeps what is in it.
+async fn set_aside(broker: &Broker, path: &Path) {
+    let random: [u8; 4] = broker.random_bytes();
+    let aside = suffixed(
+        path,
+        &format!(".{:08x}{STRAY_SUFFIX}", u32::from_be_bytes(random)),
+    );
+    match broker.env.disk.rename(path, &aside).await {
+        Ok(()) => tracing::warn!(
+            from = %path.display(),
+            to = %aside.display(),
+            "a log that belongs to no topic was set aside: remove it when it is not missed"
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(
+            dir = %path.display(),
+            %error,
+            "a log that belongs to no topic could not be set aside"
+        ),
+    }
 }
 
 /// The partitions' directories in a data directory, by name. What a deletion left is removed.

@@ -134,7 +134,10 @@ impl Broker {
         let mut ends: BTreeMap<usize, clean_shutdown::Ends> = BTreeMap::new();
         let mut all_clean = true;
         while let Some((hosted, end)) = closing.next().await {
-            let dir = self.log_dirs.iter().position(|dir| hosted.dir.starts_with(&dir.path));
+            let dir = self
+                .log_dirs
+                .iter()
+                .position(|dir| hosted.dir.starts_with(&dir.path));
             match (end, dir) {
                 (Some(end), Some(dir)) => {
                     let name = hosted.topic_partition.to_string();

@@ -408,7 +408,7 @@ impl World {
         for at in self.settled.1..self.commits.len() {
             let commit = &self.commits[at];
             if self.commit_error(commit.to) == Some(Some(0)) {
-                let known = commit.generation < 0 || commit.generation > 0;
+                let known = commit.generation != 0;
                 assert!(known, "nobody is a member of generation 0");
                 self.settled = (commit.offset, at + 1);
             }

@@ -178,8 +178,12 @@ impl Replay {
 
     /// Removes snapshots of what is no longer in the log, which ends at `end`.
     pub async fn finish(mut self, end: Offset) -> Result<(ProducerState, Vec<Offset>), LogError> {
-        let later: Vec<Offset> =
-            self.snapshots.iter().copied().filter(|offset| *offset > end).collect();
+        let later: Vec<Offset> = self
+            .snapshots
+            .iter()
+            .copied()
+            .filter(|offset| *offset > end)
+            .collect();
         if !later.is_empty() {
             for offset in later {
                 self.drop_snapshot(offset).await?;

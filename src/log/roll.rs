@@ -112,9 +112,28 @@ impl Log {
         self.writer.slot = slot;
         self.save_beside().await?;
         let id = SegmentId::new(&self.shared.identity, next_base, 0);
-        let next = create_segment(&*self.env.disk, &self.shared.dir, &id).await?;
-        self.switch_to(id, next);
+        match create_segment(&*self.env.disk, &self.shared.dir, &id).await {
+            Ok(next) => self.switch_to(id, next),
+            Err(error) => {
+                self.unmake_segment(next_base).await;
+                return Err(error);
+            }
+        }
         Ok(())
+    }
+
+    /// Removes what a failed creation left: the old segment goes on, and the name of a next one
+    /// would say that it ended there. If not even that can be done, nothing is appended any more.
+    async fn unmake_segment(&mut self, base_offset: Offset) {
+        let (disk, dir) = (&*self.env.disk, &self.shared.dir);
+        let path = files::path(dir, base_offset, files::LOG);
+        let removed = async {
+            remove_if_there(disk, &path).await?;
+            disk.sync_dir(dir).await.map_err(LogError::io(dir))
+        };
+        if let Err(error) = removed.await {
+            self.stopped = Some(error.to_string());
+        }
     }
 
     fn switch_to(&mut self, id: SegmentId, file: Arc<dyn File>) {

@@ -3,12 +3,12 @@
 use std::fmt;
 
 macro_rules! error_codes {
-    ($($name:ident = $code:literal $text:literal $retriable:literal,)*) => {
+    ($($(#[$attribute:meta])* $name:ident = $code:literal $text:literal $retriable:literal,)*) => {
         /// What went wrong with a request, in the numbers of the Kafka protocol.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
         #[repr(i16)]
         pub enum ErrorCode {
-            $(#[doc = concat!("`", $text, "`")] $name = $code,)*
+            $($(#[$attribute])* #[doc = concat!("`", $text, "`")] $name = $code,)*
         }
 
         impl ErrorCode {
@@ -42,6 +42,7 @@ macro_rules! error_codes {
 
 error_codes! {
     UnknownServerError = -1 "UNKNOWN_SERVER_ERROR" false,
+    #[default]
     None = 0 "NONE" false,
     OffsetOutOfRange = 1 "OFFSET_OUT_OF_RANGE" false,
     CorruptMessage = 2 "CORRUPT_MESSAGE" true,
@@ -176,12 +177,6 @@ error_codes! {
     StreamsInvalidTopologyEpoch = 131 "STREAMS_INVALID_TOPOLOGY_EPOCH" false,
     StreamsTopologyFenced = 132 "STREAMS_TOPOLOGY_FENCED" false,
     ShareSessionLimitReached = 133 "SHARE_SESSION_LIMIT_REACHED" true,
-}
-
-impl Default for ErrorCode {
-    fn default() -> Self {
-        Self::None
-    }
 }
 
 impl ErrorCode {

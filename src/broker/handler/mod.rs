@@ -42,7 +42,6 @@ pub struct RequestContext {
     pub local_address: Arc<str>,
     /// `ip:port` of the client.
     pub peer_address: Arc<str>,
-    pub request_bytes: usize,
     /// Which of the settings' listeners the client came by.
     pub listener: usize,
 }

@@ -238,8 +238,7 @@ async fn produce(faults: Faults, seed: u8, settings: &[(&str, &str)], count: u32
         assert_eq!(metadata.offset, answered.then_some(Offset(n)));
     }
     producer.close(Duration::from_secs(5)).await;
-    let log = fake.log.lock().expect("no panics").log.clone();
-    log
+    fake.log.lock().expect("no panics").log.clone()
 }
 
 #[test]

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::types::{ErrorCode, Sequence};
 use crate::wire::batch::RecordBatch;
 
+/// First sequence, last sequence and base offset of a batch.
+type Sent = (i32, i32, i64);
+
 /// A partition as a broker keeps it: values in order, and the last batches of each producer.
 #[derive(Default)]
 pub struct Broker {
     pub log: Vec<u32>,
-    producers: BTreeMap<i64, (i16, VecDeque<(i32, i32, i64)>)>,
+    producers: BTreeMap<i64, (i16, VecDeque<Sent>)>,
 }
 
 impl Broker {

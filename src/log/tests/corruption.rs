@@ -110,6 +110,25 @@ fn a_file_that_lost_its_durable_end_is_refused() {
 }
 
 #[test]
+fn a_log_whose_only_segment_is_gone_but_for_its_name_is_refused() {
+    for left in [0, 10, 4096] {
+        let bench = Bench::new();
+        let mut log = bench.create();
+        fill(&mut log, 3);
+        let clean = run(log.close()).unwrap();
+        let damage = |bytes: &mut Vec<u8>| {
+            bytes.truncate(left);
+            bytes.fill(0);
+        };
+        bench.disk.damage(&bench.segment(0), damage);
+        for clean in [None, Some(clean)] {
+            let refused = bench.try_open(clean);
+            assert!(matches!(refused, Err(LogError::Corrupt(_))), "{left} bytes");
+        }
+    }
+}
+
+#[test]
 fn a_missing_segment_is_noticed() {
     for gone in 0..3 {
         let (bench, _, files) = damaged_bench();

@@ -81,12 +81,21 @@ struct State {
     /// Calls that may still be made before everything fails.
     calls_left: Option<u64>,
     fail_next_sync: bool,
+    /// Calls until one that fails for want of space; those after it are good again.
+    full_in: Option<u64>,
     bytes_read: u64,
     wall: i64,
 }
 
 impl State {
     fn called(&mut self) -> io::Result<()> {
+        self.full_in = match self.full_in {
+            Some(0) => {
+                self.full_in = None;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            left => left.map(|left| left - 1),
+        };
         match &mut self.calls_left {
             Some(0) => Err(io::Error::other("the node has stopped")),
             Some(left) => {
@@ -149,6 +158,11 @@ impl MemDisk {
     /// Lets `calls` more calls through and fails all after them.
     pub fn stop_after(&self, calls: u64) {
         self.state().calls_left = Some(calls);
+    }
+
+    /// Lets `calls` more calls through and fails the one after them, and no other.
+    pub fn full_once_after(&self, calls: u64) {
+        self.state().full_in = Some(calls);
     }
 
     /// The next sync fails, and what it covered never reaches the disk.
@@ -366,6 +380,10 @@ impl MemFile {
     fn change(&self, change: Change) -> BoxFuture<'static, io::Result<()>> {
         let mut state = self.disk.state();
         if let Err(error) = state.called() {
+            if let Change::Write { pos, .. } = change {
+                let mut doubt = self.doubt.lock().unwrap();
+                *doubt = Some(doubt.map_or(pos, |from| from.min(pos)));
+            }
             return done(Err(error));
         }
         if let Change::Truncate { len } = change {
@@ -406,10 +424,12 @@ impl File for MemFile {
 
     fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
         let mut state = self.disk.state();
-        if let Err(error) = state.called() {
+        let called = state.called();
+        let mut doubt = self.doubt.lock().unwrap();
+        if let Err(error) = called {
+            *doubt = Some(0);
             return done(Err(error));
         }
-        let mut doubt = self.doubt.lock().unwrap();
         if std::mem::take(&mut state.fail_next_sync) {
             let inode = &mut state.inodes[self.inode];
             // The pages count as clean from now on, and never reach the disk.

@@ -183,3 +183,45 @@ fn a_failed_sync_takes_only_what_was_not_durable() {
     let (log, _) = bench.open(None);
     assert_eq!(contents(&log), after);
 }
+
+/// Appends; whether it is durable. After a failure the log goes on from what is.
+fn try_put(log: &mut Log, batch: &RecordBatch) -> bool {
+    let now = log.env.wall();
+    let Ok(Append::New(appended)) = run(log.append(batch, LeaderEpoch(1), now, true)) else {
+        return false;
+    };
+    let done = run(appended.done);
+    match done {
+        Ok(()) => log.completed(appended.ticket),
+        Err(_) => run(log.fall_back_to_durable()).unwrap(),
+    }
+    done.is_ok()
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_step_of_a_roll_spoils_nothing_for_later() {
+    let large = "x".repeat(900);
+    for calls in 0..40 {
+        for survive in [disk::Survive::None, disk::Survive::All] {
+            let bench = Bench::new();
+            let mut log = bench.create();
+            fill(&mut log, 10);
+            bench.disk.full_once_after(calls);
+            let _ = try_put(&mut log, &batch(&[&large], 2000));
+            // Small enough for the segment that was to be closed.
+            let tried = (0..3).any(|_| try_put(&mut log, &batch(&["small"], 2001)));
+            assert!(tried, "the log stays closed after call {calls}");
+            bench.disk.full_once_after(u64::MAX);
+            put(&mut log, &batch(&[&large, &large], 2002));
+            fill(&mut log, 20);
+            let before = contents(&log);
+            drop(log);
+            bench.disk.lose_power(survive);
+            let (log, recovery) = bench.try_open(None).unwrap_or_else(|error| {
+                panic!("a failure of call {calls} made the log unusable: {error}")
+            });
+            assert_eq!(recovery.cut, None);
+            assert_eq!(contents(&log), before);
+        }
+    }
+}
