@@ -30,7 +30,9 @@ fn main() -> ExitCode {
 }
 
 fn run_command(options: ClusterOptions, command: Command) -> ExitCode {
-    tracing_to_stderr(LogFormat::Pretty, "warn");
+    if let Err(text) = tracing_to_stderr(LogFormat::Pretty, "warn") {
+        return fail(FAILED, &text);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -89,7 +91,9 @@ fn run_node(options: &NodeOptions) -> ExitCode {
         Ok(loaded) => loaded,
         Err(text) => return fail(USAGE, &text),
     };
-    tracing_to_stderr(config.log_format, &config.log_level);
+    if let Err(text) = tracing_to_stderr(config.log_format, &config.log_level) {
+        return fail(USAGE, &text);
+    }
     for warning in warnings {
         tracing::warn!("{}", warning.0);
     }
@@ -168,20 +172,31 @@ async fn serve(config: BrokerConfig) -> ExitCode {
     }
 }
 
-fn tracing_to_stderr(format: LogFormat, level: &str) {
-    use tracing_subscriber::fmt;
-    let level = level.parse().unwrap_or(tracing::Level::INFO);
-    let builder = fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_target(false);
+/// Shows lines at or above `level`: one level for all, or `module=level`, comma-separated.
+fn tracing_to_stderr(format: LogFormat, level: &str) -> Result<(), String> {
+    use std::io::IsTerminal as _;
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    use tracing_subscriber::{fmt, registry};
+    let wanted: Targets = level.parse().map_err(|error| {
+        format!(
+            "klamm.log.level={level}: {error}; write error, warn, info, debug or trace, or \
+             module=level, comma-separated"
+        )
+    })?;
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     match format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true);
+            registry().with(wanted).with(lines).init();
+        }
         LogFormat::Pretty => {
-            use std::io::IsTerminal as _;
-            builder.with_ansi(std::io::stderr().is_terminal()).init();
+            let lines = lines.with_ansi(std::io::stderr().is_terminal());
+            registry().with(wanted).with(lines).init();
         }
     }
+    Ok(())
 }
 
 fn fail(code: u8, text: &str) -> ExitCode {

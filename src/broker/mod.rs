@@ -21,6 +21,7 @@ mod maintenance;
 mod metrics;
 mod partitions;
 mod scrape;
+mod self_check;
 mod start;
 mod topics;
 

@@ -13,7 +13,7 @@ use super::hosting::Hosting;
 use super::log_dir::{self, LogDir, OpenError};
 use super::metrics::Metrics;
 use super::partitions::Partitions;
-use super::{Broker, http, listener, maintenance};
+use super::{Broker, http, listener, maintenance, self_check};
 use crate::config::{Advertised, BrokerConfig};
 use crate::controller::{
     BrokerEndpoint, Controller, ControllerError, ImageUpdate, LocalQuorum, LocalQuorumError,
@@ -109,8 +109,16 @@ pub(super) async fn start(
         groups,
         disk_stats,
     });
+    if let Some(admin) = admin {
+        // Health is told from here on: opening the logs may take long.
+        tasks.push(
+            broker
+                .env
+                .spawn("admin-listener", http::serve(broker.clone(), admin)),
+        );
+    }
     host(&broker, ends.unwrap_or_default(), incoming, &mut tasks).await?;
-    serve(&broker, listeners, admin, &mut tasks);
+    serve(&broker, listeners, &mut tasks);
     *broker.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     announce(&broker, began);
     Ok(broker)
@@ -284,12 +292,7 @@ async fn host(
     Ok(())
 }
 
-fn serve(
-    broker: &Arc<Broker>,
-    listeners: Vec<Box<dyn Listener>>,
-    admin: Option<Box<dyn Listener>>,
-    tasks: &mut Vec<Task>,
-) {
+fn serve(broker: &Arc<Broker>, listeners: Vec<Box<dyn Listener>>, tasks: &mut Vec<Task>) {
     let env = &broker.env;
     tasks.push(env.spawn("maintenance", maintenance::run(broker.clone())));
     if broker.config.cleaner.enable {
@@ -306,9 +309,7 @@ fn serve(
     for (index, listener) in listeners.into_iter().enumerate() {
         tasks.push(env.spawn("listener", listener::serve(broker.clone(), listener, index)));
     }
-    if let Some(admin) = admin {
-        tasks.push(env.spawn("admin-listener", http::serve(broker.clone(), admin)));
-    }
+    tasks.push(env.spawn("advertised-check", self_check::run(broker.clone())));
     broker.ready.store(true, Ordering::Release);
 }
 

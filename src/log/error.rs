@@ -11,8 +11,8 @@ use crate::types::{ErrorCode, Offset};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is damaged at byte {position}, where offset {offset} was expected: found {found}, \
-     expected {expected}. Nothing was removed. Restore the file from a copy, or remove the \
-     partition's directory to accept the loss of what it holds",
+     expected {expected}. Nothing was removed. Restore the file from a copy, or delete the \
+     topic to accept the loss of what it holds",
     path.display()
 )]
 pub struct Corruption {

@@ -45,6 +45,17 @@ impl Log {
     /// usable again; on error it is stopped until it is opened again.
     pub async fn fall_back_to_durable(&mut self) -> Result<(), LogError> {
         let durable = self.writer.durable;
+        self.fall_back(durable.offset, durable.position).await
+    }
+
+    /// The same where appends count once they are written: keeps every append that was completed,
+    /// synced or not, as readers have seen it.
+    pub async fn fall_back_to_written(&mut self) -> Result<(), LogError> {
+        let (offset, position) = self.shared.view().active.written;
+        self.fall_back(offset, position).await
+    }
+
+    async fn fall_back(&mut self, end: Offset, position: u64) -> Result<(), LogError> {
         self.stopped = None;
         self.writer.pending.clear();
         let old = self.shared.view().active.file.take();
@@ -53,7 +64,7 @@ impl Log {
             // to be bad.
             let _ = old.sync().await;
         }
-        self.cut_or_stop(durable.offset, durable.position).await
+        self.cut_or_stop(end, position).await
     }
 
     async fn cut_or_stop(&mut self, end: Offset, active_bytes: u64) -> Result<(), LogError> {

@@ -174,7 +174,22 @@ impl Replica {
         }
         self.incarnation += 1;
         self.under_way.clear();
-        match self.log.fall_back_to_durable().await {
+        let fallen_back = match self.durability {
+            WantedDurability::Fsync => self.log.fall_back_to_durable().await,
+            // Readers have seen, and producers were told of, what was only written.
+            WantedDurability::Replicated { .. } => self.log.fall_back_to_written().await,
+        };
+        match fallen_back {
+            Ok(()) if self.log.log_end_offset() < self.machine.high_watermark() => {
+                let partition = self.topic_partition();
+                let end = self.log.log_end_offset();
+                tracing::error!(
+                    %partition, %end, high_watermark = %self.machine.high_watermark(),
+                    "records that readers have seen are gone: the partition stays offline until \
+                     a restart"
+                );
+                Err(ErrorCode::KafkaStorageError)
+            }
             Ok(()) => {
                 let end = self.log.log_end_offset();
                 self.machine

@@ -52,7 +52,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "Codec of the topic that holds committed offsets.";
     "offsets.load.buffer.size" int(1), Some("5242880"), ReadOnly Silent,
         "Kafka's buffer for loading offsets.";
-    "offsets.commit.timeout.ms" int(1), Some("5000"), ReadOnly Works,
+    "offsets.commit.timeout.ms" int(1), Some("5000"), ReadOnly Silent,
         "Longest an offset commit waits for its replicas.";
     "offsets.retention.minutes" int(1), Some("10080"), ReadOnly Works,
         "Time an empty group's offsets are kept.";

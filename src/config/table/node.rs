@@ -25,7 +25,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
     "listener.security.protocol.map" LIST,
         Some("PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL"),
         PerBroker Works, "Security protocol of each listener name, as NAME:PROTOCOL.";
-    "inter.broker.listener.name" TEXT, None, ReadOnly Works,
+    "inter.broker.listener.name" TEXT, None, ReadOnly Silent,
         "Listener that other brokers use; the first one if unset.";
     "security.inter.broker.protocol" PROTOCOLS,
         Some("PLAINTEXT"), ReadOnly NotYet,
@@ -45,17 +45,17 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "Kafka's request threads; Klamm sizes its own pool (klamm.worker.threads).";
     "background.threads" int(1), Some("10"), ClusterWide Silent,
         "Kafka's threads for background work; background work is tasks here.";
-    "num.recovery.threads.per.data.dir" int(1), Some("2"), ClusterWide Works,
+    "num.recovery.threads.per.data.dir" int(1), Some("2"), ClusterWide Silent,
         "Partitions of one data directory recovered at once on start.";
-    "socket.send.buffer.bytes" int(-1), Some("102400"), ReadOnly Works,
+    "socket.send.buffer.bytes" int(-1), Some("102400"), ReadOnly Silent,
         "Send buffer of a client's socket; -1 leaves it to the operating system.";
-    "socket.receive.buffer.bytes" int(-1), Some("102400"), ReadOnly Works,
+    "socket.receive.buffer.bytes" int(-1), Some("102400"), ReadOnly Silent,
         "Receive buffer of a client's socket; -1 leaves it to the operating system.";
     "socket.request.max.bytes" int(1), Some("104857600"), ReadOnly Works,
         "Largest request accepted; a larger one closes its connection.";
     "socket.listen.backlog.size" int(1), Some("50"), ReadOnly Silent,
         "Connections waiting to be accepted.";
-    "queued.max.requests" int(1), Some("500"), ReadOnly Works,
+    "queued.max.requests" int(1), Some("500"), ReadOnly Silent,
         "Requests waiting or running before the node stops reading from sockets.";
     "max.connections" int(0), Some("2147483647"), ClusterWide Works,
         "Client connections open at once.";
@@ -69,7 +69,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "A connection without a request for this long is closed; -1 never.";
     "connection.failed.authentication.delay.ms" int(0), Some("100"), ReadOnly NotYet,
         "Delay before a connection that failed to authenticate is closed.";
-    "request.timeout.ms" int(0), Some("30000"), ReadOnly Works,
+    "request.timeout.ms" int(0), Some("30000"), ReadOnly Silent,
         "Longest wait for another node's answer.";
     "max.incremental.fetch.session.cache.slots" int(0), Some("1000"), ReadOnly Works,
         "Incremental fetch sessions remembered; 0 turns them off.";
@@ -77,7 +77,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "Most bytes one fetch is answered with, unless a single batch is larger.";
     "max.request.partition.size.limit" int(1), Some("2000"), ReadOnly Works,
         "Most partitions one page of DescribeTopicPartitions holds.";
-    "controlled.shutdown.enable" BOOLEAN, Some("true"), ReadOnly Works,
+    "controlled.shutdown.enable" BOOLEAN, Some("true"), ReadOnly Silent,
         "Whether a stopping node hands over its partitions first.";
 
     "klamm.durability" Kind::Text(&["fsync", "replicated"]), Some("fsync"), ClusterWide Works,

@@ -183,7 +183,7 @@ pub(super) const DEFAULTS: &[Setting] = settings! {
 
     "log.cleaner.enable" BOOLEAN, Some("true"), ReadOnly Works,
         "Whether compacted topics are compacted.";
-    "log.cleaner.threads" int(0), Some("1"), ClusterWide Works,
+    "log.cleaner.threads" int(0), Some("1"), ClusterWide Silent,
         "Partitions compacted at once.";
     "log.cleaner.dedupe.buffer.size" long(1), Some("134217728"), ClusterWide Works,
         "Memory for the keys seen while compacting, in all.";
@@ -205,6 +205,6 @@ pub(super) const DEFAULTS: &[Setting] = settings! {
         "max.compaction.lag.ms of topics that do not say.";
     "producer.id.expiration.ms" int(1), Some("86400000"), ClusterWide Works,
         "Time after which a silent producer's sequence numbers are forgotten.";
-    "producer.id.expiration.check.interval.ms" int(1), Some("600000"), ReadOnly Works,
+    "producer.id.expiration.check.interval.ms" int(1), Some("600000"), ReadOnly Silent,
         "Time between two looks for silent producers.";
 };
