@@ -173,7 +173,7 @@ impl Replica {
         }
         self.incarnation += 1;
         self.under_way.clear();
-        match self.log.fall_back_to_durable().await {
+        match self.log.fall_back().await {
             Ok(()) => {
                 let end = self.log.log_end_offset();
                 self.machine
