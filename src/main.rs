@@ -4,11 +4,12 @@
     reason = "the process's own arguments, environment, files and signals are read here only"
 )]
 
+use std::io::Read as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use bytes::Bytes;
 use klamm::broker::Broker;
-use klamm::cli::{self, Cli, NodeOptions};
+use klamm::cli::{self, Cli, ClusterOptions, Command, NodeOptions, Surroundings};
 use klamm::config::{BrokerConfig, Loaded, LogFormat};
 use klamm::env;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,14 +21,15 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arguments();
     match cli.command {
         None => run_node(&cli.node),
-        Some(command) => run_command(command),
+        Some(Command::Start(node)) => run_node(&node),
+        Some(command) => run_command(cli.cluster, command),
     }
 }
 
-fn run_command(command: cli::Command) -> ExitCode {
+fn run_command(options: ClusterOptions, command: Command) -> ExitCode {
     tracing_to_stderr(LogFormat::Pretty, "warn");
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -45,11 +47,41 @@ fn run_command(command: cli::Command) -> ExitCode {
             Ok(interrupt) => interrupt,
             Err(error) => return fail(FAILED, &format!("signals cannot be heard: {error}")),
         };
-        let interrupted = async move {
+        let interrupted = Box::pin(async move {
             interrupt.recv().await;
+        });
+        let surroundings = Surroundings {
+            env,
+            environment: std::env::vars().collect(),
+            input: Box::new(read_stdin),
+            interrupted,
         };
-        ExitCode::from(cli::run(env, command, interrupted).await)
+        ExitCode::from(cli::run(surroundings, options, command).await)
     })
+}
+
+/// Reads stdin on a thread of its own: a read of a terminal or pipe may wait for ever, and nothing
+/// can end it but the process.
+fn read_stdin() -> cli::Input {
+    const CHUNK_BYTES: usize = 64 << 10;
+    let (sender, receiver) = tokio::sync::mpsc::channel(4);
+    std::thread::spawn(move || {
+        let mut stdin = std::io::stdin().lock();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let read = match stdin.read(&mut chunk) {
+                Ok(0) => return,
+                Ok(len) => Ok(Bytes::copy_from_slice(&chunk[..len])),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let failed = read.is_err();
+            if sender.blocking_send(read).is_err() || failed {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 fn run_node(options: &NodeOptions) -> ExitCode {
@@ -77,10 +109,9 @@ fn run_node(options: &NodeOptions) -> ExitCode {
 fn load(options: &NodeOptions) -> Result<Loaded, String> {
     let file = match &options.properties {
         None => None,
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .map_err(|error| format!("{} cannot be read: {error}", path.display()))?,
-        ),
+        Some(path) => {
+            Some(std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?)
+        }
     };
     let overrides = options
         .overrides
@@ -88,6 +119,17 @@ fn load(options: &NodeOptions) -> Result<Loaded, String> {
         .map(|o| (o.key.clone(), o.value.clone()));
     BrokerConfig::load(file.as_deref(), std::env::vars(), overrides)
         .map_err(|errors| errors.to_string())
+}
+
+/// A word that is no file may be a command that was misspelt.
+fn unreadable(path: &std::path::Path, error: &std::io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        std::io::ErrorKind::NotFound => format!(
+            "there is no settings file '{path}', and no command of that name (see klamm --help)"
+        ),
+        _ => format!("{path} cannot be read: {error}"),
+    }
 }
 
 async fn serve(config: BrokerConfig) -> ExitCode {

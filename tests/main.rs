@@ -6,6 +6,7 @@
 )]
 
 mod broker_process;
+mod cli;
 mod client;
 mod env_conformance;
 mod footprint;

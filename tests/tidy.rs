@@ -194,12 +194,12 @@ fn lines_stay_short() {
     for source in all() {
         for (number, line) in source.text.lines().enumerate() {
             let columns = line.chars().count();
-            if columns > LINE_COLUMNS_MAX && !line.contains("http") && !line.contains('"') {
-                let skipped = line.contains("::{") && line.contains("..=");
-                if !skipped {
-                    let what = format!("{columns} columns");
-                    violations.insert((source.path.clone(), number + 1), what);
-                }
+            // Texts, links and the tables (of APIs, of documentation) are not broken.
+            let whole = line.contains('"') || line.contains("http") || line.starts_with("//! |");
+            let table = line.contains("::{") && line.contains("..=");
+            if columns > LINE_COLUMNS_MAX && !whole && !table {
+                let what = format!("{columns} columns");
+                violations.insert((source.path.clone(), number + 1), what);
             }
         }
     }

@@ -117,7 +117,10 @@ pub struct Setting {
 }
 
 macro_rules! settings {
-    ($( #[doc = $doc:literal] $field:ident: $ty:ty = $name:literal $default:literal $parse:expr; )*) => {
+    ($(
+        #[doc = $doc:literal]
+        $field:ident: $ty:ty = $name:literal $default:literal $parse:expr;
+    )*) => {
         /// All settings of a client.
         #[derive(Clone, PartialEq, Debug)]
         pub struct ClientConfig {
@@ -225,7 +228,8 @@ settings! {
     /// read_uncommitted or read_committed.
     isolation_level: Isolation = "isolation.level" "read_uncommitted" isolation;
     /// Assignors in order of preference: range, roundrobin, cooperative-sticky.
-    partition_assignment_strategy: Vec<Strategy> = "partition.assignment.strategy" "range,cooperative-sticky" strategies;
+    partition_assignment_strategy: Vec<Strategy> =
+        "partition.assignment.strategy" "range,cooperative-sticky" strategies;
     /// Let brokers create topics that are asked for.
     allow_auto_create_topics: bool = "allow.auto.create.topics" "true" boolean;
 }
@@ -453,7 +457,7 @@ fn nearest(name: &str) -> Option<String> {
 }
 
 /// Levenshtein distance of two short texts.
-fn edits(left: &str, right: &str) -> usize {
+pub(crate) fn edits(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (i, a) in left.chars().enumerate() {

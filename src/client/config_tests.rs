@@ -1,3 +1,5 @@
+//! Client settings: what is taken, refused and suggested.
+
 use super::*;
 
 #[test]

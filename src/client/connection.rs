@@ -7,31 +7,24 @@
 //! out of time ends the connection, because answers are in order and the next ones would wait
 //! behind it. Whether a request that got no answer had its effect is not known.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::io::IoSlice;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::error::ClientError;
-use crate::env::{Env, Stream, Task};
+use super::socket::{Outgoing, Socket, Then, Waiting};
+use crate::env::{Env, Task};
 use crate::types::ErrorCode;
 use crate::wire::api::{ApiKey, ApiRequest};
-use crate::wire::frame::{LENGTH_BYTES, RequestHeader, read_response_header};
+use crate::wire::frame::{RequestHeader, read_response_header};
 use crate::wire::message::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::wire::{Reader, Request, Str, Wire};
-
-/// Bytes read from the socket at least at once.
-const READ_BYTES: usize = 64 << 10;
-
-/// Slices written at once.
-const SLICES_MAX: usize = 32;
 
 /// Bounds of a connection.
 #[derive(Clone, Debug)]
@@ -68,18 +61,6 @@ struct Shared {
 
 /// The right to have one more call under way on a connection.
 pub struct CallPermit(OwnedSemaphorePermit);
-
-/// A request on its way. The outbox needs no bound of its own: each entry holds a permit.
-struct Outgoing {
-    slices: Vec<Bytes>,
-    permit: OwnedSemaphorePermit,
-    waiting: Option<Waiting>,
-}
-
-struct Waiting {
-    correlation_id: i32,
-    reply: oneshot::Sender<Bytes>,
-}
 
 /// An answer that is awaited.
 pub struct PendingCall<R> {
@@ -130,8 +111,8 @@ impl Connection {
         })?;
         let (outbox, inbox) = mpsc::unbounded_channel();
         let ended = Arc::new(OnceLock::new());
-        let driver = Driver::new(stream, inbox, options.response_max);
-        let task = env.spawn("client-connection", driver.run(Arc::clone(&ended)));
+        let socket = Socket::new(stream, inbox, options.response_max);
+        let task = env.spawn("client-connection", socket.run(Arc::clone(&ended)));
         let connection = Self {
             shared: Arc::new(Shared {
                 env: env.clone(),
@@ -211,11 +192,11 @@ impl Connection {
     pub fn version_of(&self, key: ApiKey, cap: i16) -> Result<i16, ClientError> {
         let ours = key.versions();
         let theirs = self.ranges().get(&(key as i16)).copied();
-        let common = theirs.and_then(|(low, high)| {
+        let shared = theirs.and_then(|(low, high)| {
             let best = high.min(*ours.end()).min(cap);
             (best >= low && best >= *ours.start()).then_some(best)
         });
-        common.ok_or_else(|| ClientError::UnsupportedVersion {
+        shared.ok_or_else(|| ClientError::UnsupportedVersion {
             api: key.name(),
             address: self.shared.address.clone(),
             ours: format!("{} to {}", ours.start(), ours.end().min(&cap)),
@@ -226,7 +207,7 @@ impl Connection {
         })
     }
 
-    /// Sends `request` in the highest common version and waits `within` for the answer.
+    /// Sends `request` in the highest version both ends know and waits `within` for the answer.
     pub async fn call<R>(&self, request: R, within: Duration) -> Result<R::Response, ClientError>
     where
         R: ApiRequest + Into<Request>,
@@ -280,21 +261,30 @@ impl Connection {
         self.start_with(&request.into(), version, permit.0)
     }
 
-    /// Sends a request that is never answered (Produce with acks=0): it is queued for the socket
-    /// when this returns, and its permit is held until it is written.
-    pub fn tell<R>(&self, permit: CallPermit, request: R, cap: i16) -> Result<(), ClientError>
+    /// Sends a request that is never answered (Produce with acks=0). It is queued for the socket
+    /// when this returns; the future completes when the system has taken it, which says nothing
+    /// about the broker.
+    pub fn tell<R>(
+        &self,
+        permit: CallPermit,
+        request: R,
+        cap: i16,
+    ) -> Result<impl Future<Output = Result<(), ClientError>> + Send + use<R>, ClientError>
     where
         R: ApiRequest + Into<Request>,
     {
         let version = self.version_of(R::KEY, cap)?;
         let (_, slices) = self.encode(&request.into(), version)?;
+        let (written, awaited) = oneshot::channel();
         let outgoing = Outgoing {
             slices,
             permit: permit.0,
-            waiting: None,
+            then: Then::Written(written),
         };
         let sent = self.shared.outbox.send(outgoing);
-        sent.map_err(|_| self.shared.disconnected())
+        sent.map_err(|_| self.shared.disconnected())?;
+        let shared = Arc::clone(&self.shared);
+        Ok(async move { awaited.await.map_err(|_| shared.disconnected()) })
     }
 
     /// Ends the connection; waiting calls fail with `reason`.
@@ -315,7 +305,7 @@ impl Connection {
         let outgoing = Outgoing {
             slices,
             permit,
-            waiting: Some(Waiting {
+            then: Then::Answer(Waiting {
                 correlation_id,
                 reply,
             }),
@@ -428,145 +418,4 @@ fn decode<R: ApiRequest>(
         address: shared.address.clone(),
         reason: format!("{} version {version}: {error}", R::KEY.name()),
     })
-}
-
-/// Owns the socket.
-struct Driver {
-    reader: ReadHalf<Box<dyn Stream>>,
-    writer: WriteHalf<Box<dyn Stream>>,
-    inbox: mpsc::UnboundedReceiver<Outgoing>,
-    response_max: usize,
-    input: BytesMut,
-    output: VecDeque<Bytes>,
-    waiting: VecDeque<(Waiting, OwnedSemaphorePermit)>,
-}
-
-impl Driver {
-    fn new(
-        stream: Box<dyn Stream>,
-        inbox: mpsc::UnboundedReceiver<Outgoing>,
-        response_max: usize,
-    ) -> Self {
-        let (reader, writer) = tokio::io::split(stream);
-        Self {
-            reader,
-            writer,
-            inbox,
-            response_max,
-            input: BytesMut::new(),
-            output: VecDeque::new(),
-            waiting: VecDeque::new(),
-        }
-    }
-
-    async fn run(mut self, ended: Arc<OnceLock<String>>) {
-        let reason = loop {
-            if let Err(reason) = self.turn().await {
-                break reason;
-            }
-        };
-        // Set before the waiting senders are dropped, so that callers find the reason.
-        let _ = ended.set(reason);
-    }
-
-    async fn turn(&mut self) -> Result<(), String> {
-        self.input.reserve(self.room_wanted()?);
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let count = self.output.len().min(SLICES_MAX);
-        for (slice, bytes) in slices.iter_mut().zip(&self.output) {
-            *slice = IoSlice::new(bytes);
-        }
-        tokio::select! {
-            biased;
-            read = self.reader.read_buf(&mut self.input) => match read {
-                Ok(0) => Err("the broker closed it".to_owned()),
-                Ok(_) => self.deliver(),
-                Err(error) => Err(error.to_string()),
-            },
-            written = self.writer.write_vectored(&slices[..count]), if count > 0 => match written {
-                Ok(0) => Err("the socket takes no more".to_owned()),
-                Ok(count) => {
-                    self.wrote(count);
-                    Ok(())
-                }
-                Err(error) => Err(error.to_string()),
-            },
-            next = self.inbox.recv(), if count < SLICES_MAX => match next {
-                Some(outgoing) => {
-                    self.queue(outgoing);
-                    Ok(())
-                }
-                None => Err("closed by this client".to_owned()),
-            },
-        }
-    }
-
-    fn queue(&mut self, outgoing: Outgoing) {
-        self.output.extend(outgoing.slices);
-        if let Some(waiting) = outgoing.waiting {
-            self.waiting.push_back((waiting, outgoing.permit));
-        }
-    }
-
-    fn wrote(&mut self, mut count: usize) {
-        while let Some(first) = self.output.front_mut() {
-            if first.len() > count {
-                first.advance(count);
-                return;
-            }
-            count -= first.len();
-            self.output.pop_front();
-        }
-    }
-
-    /// Bytes to make room for. A large response is given room as it arrives, so that a length
-    /// that lies costs at most twice what was received.
-    fn room_wanted(&self) -> Result<usize, String> {
-        let missing = match self.frame_bytes()? {
-            Some(bytes) => bytes.saturating_sub(self.input.len()),
-            None => READ_BYTES,
-        };
-        Ok(missing.clamp(READ_BYTES, self.input.len().max(READ_BYTES)))
-    }
-
-    /// Length of the frame at the start of the input, with its prefix.
-    fn frame_bytes(&self) -> Result<Option<usize>, String> {
-        let Some(prefix) = self.input.first_chunk::<LENGTH_BYTES>() else {
-            return Ok(None);
-        };
-        let length = i32::from_be_bytes(*prefix);
-        match usize::try_from(length) {
-            Ok(length) if length <= self.response_max => Ok(Some(length + LENGTH_BYTES)),
-            _ => Err(format!(
-                "a response of {length} bytes; at most {} are accepted",
-                self.response_max
-            )),
-        }
-    }
-
-    fn deliver(&mut self) -> Result<(), String> {
-        while let Some(bytes) = self.frame_bytes()? {
-            if self.input.len() < bytes {
-                break;
-            }
-            let mut frame = self.input.split_to(bytes).freeze();
-            frame.advance(LENGTH_BYTES);
-            let Some(prefix) = frame.first_chunk::<4>() else {
-                return Err("a response without a correlation id".to_owned());
-            };
-            let correlation_id = i32::from_be_bytes(*prefix);
-            let Some((waiting, _permit)) = self.waiting.pop_front() else {
-                return Err("a response that nobody asked for".to_owned());
-            };
-            if waiting.correlation_id != correlation_id {
-                return Err(format!(
-                    "response {correlation_id} where {} was due",
-                    waiting.correlation_id
-                ));
-            }
-            // The caller may have gone; then nobody wants the answer.
-            let _ = waiting.reply.send(frame);
-        }
-        Ok(())
-    }
 }

@@ -70,7 +70,7 @@ pub enum ClientError {
         millis: u64,
     },
     #[error(
-        "{address} and this client have no version of {api} in common \
+        "{address} and this client share no version of {api} \
          (client: {ours}, broker: {theirs})"
     )]
     UnsupportedVersion {

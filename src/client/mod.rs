@@ -21,6 +21,7 @@ mod consumer;
 mod error;
 mod metadata;
 mod producer;
+mod socket;
 
 pub use admin::Admin;
 pub use cluster::{Cluster, Lane, Topics};

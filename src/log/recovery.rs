@@ -8,6 +8,7 @@
 //!
 //! After a clean end nothing is scanned, and nothing is cut whatever is found.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -171,14 +172,7 @@ impl Opening<'_> {
         self.report.clean = recovered.clean;
         self.report.scanned_bytes += replay.scanned_bytes;
         self.report.rebuilt.append(&mut replay.rebuilt);
-        let mut epochs = loaded.clone().unwrap_or_default();
-        epochs.truncate_from_end(end);
-        let mut epochs = replay.joined_to(epochs);
-        epochs.truncate_from_start(log_start_offset);
-        if loaded.is_none_or(|loaded| loaded != epochs) {
-            // What the file says beyond the end must not meet what is appended there.
-            epochs.save(disk, self.dir).await?;
-        }
+        let epochs = self.epochs(loaded, &replay, log_start_offset..end).await?;
         let (producers, snapshots) = replay.finish(end).await?;
         let sealed = files.iter().map(|file| {
             let end = file.end.unwrap_or(last_base);
@@ -196,6 +190,24 @@ impl Opening<'_> {
             snapshots,
             clean_point: self.load_clean_point().await?,
         })
+    }
+
+    /// The epochs of the records in `span`, on disk too.
+    async fn epochs(
+        &self,
+        loaded: Option<EpochCache>,
+        replay: &Replay,
+        span: Range<Offset>,
+    ) -> Result<EpochCache, LogError> {
+        let mut epochs = loaded.clone().unwrap_or_default();
+        epochs.truncate_from_end(span.end);
+        let mut epochs = replay.joined_to(epochs);
+        epochs.truncate_from_start(span.start);
+        if loaded.is_none_or(|loaded| loaded != epochs) {
+            // What the file says beyond the end must not meet what is appended there.
+            epochs.save(&*self.env.disk, self.dir).await?;
+        }
+        Ok(epochs)
     }
 
     /// Removes what crashes left behind and finishes compactions that were decided. The listing

@@ -3,14 +3,16 @@
 //! [`Partition`] decides and has no IO; [`shard`] owns partitions together with their logs and
 //! carries out what they decide; [`PartitionView`] is what readers see of a partition.
 
+mod command;
 mod partition;
 mod replica;
-pub mod shard;
+mod shard;
 mod view;
 
-pub use partition::{Effect, Event, Partition};
-pub use shard::{
-    AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Placed, ShardHandle, Slot,
+pub use command::{
+    AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Placed, Slot,
     WantedDurability,
 };
+pub use partition::{Effect, Event, Partition};
+pub use shard::ShardHandle;
 pub use view::{FetchSignal, PartitionView};

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use super::command::{AppendRefused, Placed, WantedDurability};
 use super::partition::{Effect, Event, Partition};
-use super::shard::{AppendRefused, Placed, Waiter, WantedDurability};
+use super::shard::Waiter;
 use super::view::PartitionView;
 use crate::log::{Append, Appended, Log, LogError, Ticket};
 use crate::types::{ErrorCode, Instant, LeaderEpoch, Offset, Timestamp, TopicPartition};

@@ -6,23 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 
+use super::command::{
+    AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Slot, WantedDurability,
+};
 use super::partition::Effect;
 use super::replica::Replica;
-use super::view::PartitionView;
 use crate::env::{BoxFuture, Env, Task};
-use crate::log::compaction::{Compacted, CompactionJob};
-use crate::log::{CleanEnd, Log, LogConfig, SegmentCompaction, Ticket};
-use crate::types::{ErrorCode, Instant, LeaderEpoch, Offset, Timestamp};
-use crate::wire::batch::RecordBatch;
-
-/// Number of a hosted partition, given by whoever hosts it and never reused in a process.
-pub type Slot = u64;
+use crate::log::compaction::Compacted;
+use crate::log::{CleanEnd, Ticket};
+use crate::types::{ErrorCode, Instant, Offset, Timestamp};
 
 /// Commands a shard's mailbox holds before senders wait.
 const MAILBOX_MAX: usize = 1024;
@@ -33,113 +30,6 @@ const RECOVERY_PAUSE: Duration = Duration::from_secs(2);
 /// A log that was appended to notes this much later how far it is durable, unless later appends
 /// have done so.
 const STAMP_AFTER: Duration = Duration::from_secs(1);
-
-/// When an append counts as safe on this broker.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WantedDurability {
-    /// After `fdatasync`.
-    Fsync,
-    /// After the write, with a sync after this many records or this much time (Kafka's
-    /// `flush.messages` and `flush.ms`).
-    Replicated {
-        flush_messages: i64,
-        flush: Option<Duration>,
-    },
-}
-
-/// One batch for one partition.
-pub struct AppendItem {
-    pub slot: Slot,
-    pub batch: RecordBatch,
-}
-
-/// Where a batch went.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Placed {
-    pub base_offset: Offset,
-    /// `Timestamp::NONE` unless the topic stamps records on append.
-    pub log_append_time: Timestamp,
-    pub log_start_offset: Offset,
-}
-
-/// Why a batch was not, or perhaps not, stored.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AppendRefused {
-    pub code: ErrorCode,
-    pub reason: String,
-}
-
-impl AppendRefused {
-    pub(super) fn storage(reason: &str) -> Self {
-        Self {
-            code: ErrorCode::KafkaStorageError,
-            reason: reason.to_owned(),
-        }
-    }
-
-    fn not_here() -> Self {
-        let reason = "this broker does not lead the partition any more".to_owned();
-        Self {
-            code: ErrorCode::NotLeaderOrFollower,
-            reason,
-        }
-    }
-}
-
-pub type AppendOutcome = Result<Placed, AppendRefused>;
-
-/// A round of compaction: what to do, and the files to do it on.
-pub struct CompactionRound {
-    pub job: CompactionJob,
-    pub io: SegmentCompaction,
-}
-
-/// What a shard is asked to do.
-pub enum Command {
-    /// Take over a partition with its open log.
-    Host {
-        slot: Slot,
-        log: Box<Log>,
-        leader_epoch: LeaderEpoch,
-        durability: WantedDurability,
-        reply: oneshot::Sender<Arc<PartitionView>>,
-    },
-    /// Append batches. With a `reply`, one answer for all of them once each is safe or refused,
-    /// in the order of `items`; without, nobody is told.
-    Append {
-        items: Vec<AppendItem>,
-        reply: Option<oneshot::Sender<Vec<AppendOutcome>>>,
-    },
-    /// Raise the log start to `before`, or to the high watermark. Answers the new log start.
-    DeleteRecords {
-        slot: Slot,
-        before: Option<Offset>,
-        reply: oneshot::Sender<Result<Offset, ErrorCode>>,
-    },
-    Configure {
-        slot: Slot,
-        config: Box<LogConfig>,
-        durability: WantedDurability,
-    },
-    /// Roll, expire and remove what is due in every partition.
-    Maintain { now: Timestamp },
-    PlanCompaction {
-        slot: Slot,
-        now: Timestamp,
-        map_bytes: usize,
-        reply: oneshot::Sender<Option<CompactionRound>>,
-    },
-    InstallCompacted {
-        slot: Slot,
-        compacted: Box<Compacted>,
-        reply: oneshot::Sender<bool>,
-    },
-    /// Let go of a partition after its writes have ended; its log is closed cleanly.
-    Close {
-        slot: Slot,
-        reply: oneshot::Sender<Option<CleanEnd>>,
-    },
-}
 
 /// Identifies who waits for an append: the request, and the item within it.
 pub(super) type Waiter = (u64, usize);

@@ -28,8 +28,7 @@ pub async fn handle(
         request.topic_names.into_iter().map(by_name).collect()
     };
     if !broker.config.topics.delete_enable {
-        let text = "topics cannot be deleted here: set delete.topic.enable=true";
-        let refusal = Refusal::new(ErrorCode::TopicDeletionDisabled, text);
+        let refusal = disabled();
         let responses = named
             .into_iter()
             .map(|topic| refuse(topic.name, topic.topic_id, &refusal));
@@ -83,6 +82,11 @@ pub async fn handle(
         responses,
         ..Default::default()
     }
+}
+
+fn disabled() -> Refusal {
+    let text = "topics cannot be deleted here: set delete.topic.enable=true";
+    Refusal::new(ErrorCode::TopicDeletionDisabled, text)
 }
 
 fn refuse_selected(selector: TopicSelector, refusal: &Refusal) -> DeletableTopicResult {

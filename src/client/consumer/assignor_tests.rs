@@ -1,3 +1,5 @@
+//! Assignors: complete, even, and quiet when nothing changed.
+
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::strategy::Strategy as _;

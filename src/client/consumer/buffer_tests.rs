@@ -1,3 +1,5 @@
+//! Fetched batches: what is handed out, skipped and refused.
+
 use super::*;
 use crate::types::{ProducerEpoch, Sequence, Timestamp};
 use crate::wire::batch::{BatchBuilder, Compression, TimestampType};
@@ -123,7 +125,7 @@ fn the_end_is_known_before_anything_is_handed_out() {
     compacted.extend_to(Offset(9));
     let parts = [
         compacted.build().bytes().clone(),
-        batch(10, &["b"]).build().bytes().slice(..70),
+        batch(10, &["b"]).build().bytes().slice(..65),
     ];
     let mut whole = buffer(3, &parts[..1], None);
     assert_eq!(whole.end(), Offset(10));

@@ -91,7 +91,8 @@ impl<H> Accumulator<H> {
     }
 
     /// Adds a record: returns its batch's handle (made by `handle` for a new batch), its place in
-    /// the batch, and whether there may be something to send sooner than before (a new batch, or a full one).
+    /// the batch, and whether there may be something to send
+    /// sooner than before (a new batch, or a full one).
     pub fn append(
         &mut self,
         now: Instant,

@@ -18,8 +18,7 @@ use crate::client::error::{ApiError, ClientError};
 use crate::client::metadata::ClusterView;
 use crate::env::{BoxFuture, Timer};
 use crate::types::{
-    BrokerId, ErrorCode, Instant, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId,
-    TopicPartition,
+    BrokerId, ErrorCode, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition,
 };
 use crate::wire::Str;
 use crate::wire::message::init_producer_id::InitProducerIdRequest;
@@ -39,6 +38,12 @@ enum Event {
         broker: BrokerId,
         sent: Sent,
         answer: Result<ProduceResponse, ClientError>,
+    },
+    /// A request without answer was written, or not.
+    Told {
+        broker: BrokerId,
+        sent: Sent,
+        told: Result<(), ClientError>,
     },
     Identity(Result<Identity, ClientError>),
     Refreshed(Result<(), ClientError>),
@@ -123,7 +128,7 @@ impl Driver {
             self.fetch_identity();
         }
         for (broker, partitions) in self.by_leader(ready) {
-            self.send_to(now, broker, &partitions);
+            self.send_to(broker, &partitions);
         }
         if !self.stale.is_empty() && !self.refreshing {
             self.refresh();
@@ -152,7 +157,7 @@ impl Driver {
     }
 
     /// Sends requests to `broker` until nothing is ready or it has enough to answer.
-    fn send_to(&mut self, now: Instant, broker: BrokerId, partitions: &[TopicPartition]) {
+    fn send_to(&mut self, broker: BrokerId, partitions: &[TopicPartition]) {
         let in_flight_max = self.cluster.config().max_in_flight;
         let mut left: Vec<TopicPartition> = partitions.to_vec();
         while !left.is_empty() {
@@ -179,8 +184,10 @@ impl Driver {
             left.retain(|partition| !taken.iter().any(|batch| batch.partition == *partition));
             let (request, sent, cap) = self.request(taken);
             if self.cluster.config().acks == Acks::None {
-                let told = connection.tell(permit, request, cap);
-                self.told(now, &sent, told);
+                match connection.tell(permit, request, cap) {
+                    Ok(written) => self.await_written(broker, sent, written),
+                    Err(error) => self.lost(&sent, &error, false),
+                }
                 continue;
             }
             match connection.start(permit, request, cap) {
@@ -254,6 +261,21 @@ impl Driver {
         }));
     }
 
+    fn await_written(
+        &mut self,
+        broker: BrokerId,
+        sent: Sent,
+        written: impl Future<Output = Result<(), ClientError>> + Send + 'static,
+    ) {
+        if let Some(Link::Ready { calls, .. }) = self.links.get_mut(&broker) {
+            *calls += 1;
+        }
+        self.under_way.push(Box::pin(async move {
+            let told = written.await;
+            Event::Told { broker, sent, told }
+        }));
+    }
+
     fn connect(&mut self, broker: BrokerId) {
         self.links.insert(broker, Link::Connecting);
         let cluster = self.cluster.clone();
@@ -322,6 +344,18 @@ impl Driver {
                     }
                 }
             }
+            Event::Told { broker, sent, told } => {
+                if let Some(Link::Ready { calls, .. }) = self.links.get_mut(&broker) {
+                    *calls = calls.saturating_sub(1);
+                }
+                match told {
+                    Ok(()) => self.told(&sent),
+                    Err(error) => {
+                        self.links.remove(&broker);
+                        self.lost(&sent, &error, true);
+                    }
+                }
+            }
             Event::Identity(result) => self.identified(result),
             Event::Refreshed(result) => self.refreshed(result),
         }
@@ -381,20 +415,15 @@ impl Driver {
         self.stale.retain(|p| state.accumulator.is_active(p));
     }
 
-    fn told(&mut self, now: Instant, sent: &Sent, told: Result<(), ClientError>) {
+    fn told(&mut self, sent: &Sent) {
+        let now = self.cluster.env().now();
         let mut effects = Effects::default();
         let mut state = self.shared.lock();
         for (partition, id) in &sent.batches {
-            let answer = match &told {
-                Ok(()) => Answer::Acknowledged(Acknowledged {
-                    base_offset: None,
-                    log_append_time: None,
-                }),
-                Err(error) => Answer::Lost {
-                    error: error.clone(),
-                    sent: false,
-                },
-            };
+            let answer = Answer::Acknowledged(Acknowledged {
+                base_offset: None,
+                log_append_time: None,
+            });
             let accumulator = &mut state.accumulator;
             accumulator.answered(now, partition, *id, answer, &mut effects);
         }

@@ -145,6 +145,14 @@ pub struct Delivery {
     pub(super) timestamp: Timestamp,
 }
 
+impl Delivery {
+    /// Where the record goes.
+    #[must_use]
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+}
+
 impl Future for Delivery {
     type Output = Result<RecordMetadata, DeliveryError>;
 

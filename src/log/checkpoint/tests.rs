@@ -1,3 +1,5 @@
+//! Checkpoints through crashes and damage.
+
 use std::path::Path;
 
 use bytes::Bytes;

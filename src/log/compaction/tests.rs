@@ -1,3 +1,5 @@
+//! Compaction against a model of the log.
+
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::pin;

@@ -1,3 +1,5 @@
+//! The epoch cache against what the batches say.
+
 use std::path::Path;
 
 use proptest::prelude::*;

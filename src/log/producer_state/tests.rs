@@ -1,3 +1,5 @@
+//! Producer state against a model of the whole log.
+
 use std::path::Path;
 
 use proptest::prelude::*;
