@@ -44,7 +44,7 @@ pub struct Appended {
     /// For [`Log::completed`], once `done` succeeded.
     pub ticket: Ticket,
     /// Succeeds once the batch is durable (or only written, where no sync was asked for). Dropping
-    /// it cancels nothing. After a failure: [`Log::fall_back_to_durable`].
+    /// it cancels nothing. After a failure: [`Log::fall_back`].
     pub done: BoxFuture<'static, io::Result<()>>,
 }
 

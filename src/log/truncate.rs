@@ -40,25 +40,17 @@ impl Log {
         self.cut_or_stop(end, self.writer.end.position).await
     }
 
-    /// After a failed write or sync: drops everything that is not known to be durable, writes
-    /// anew what a failed sync may have spoiled, and makes that durable. On success the log is
-    /// usable again; on error it is stopped until it is opened again.
-    pub async fn fall_back_to_durable(&mut self) -> Result<(), LogError> {
-        let durable = self.writer.durable;
-        self.fall_back(durable.offset, durable.position).await
-    }
-
-    /// The same where appends count once they are written: keeps every append that was completed,
-    /// synced or not, as readers have seen it.
-    pub async fn fall_back_to_written(&mut self) -> Result<(), LogError> {
-        let (offset, position) = self.shared.view().active.written;
-        self.fall_back(offset, position).await
-    }
-
-    async fn fall_back(&mut self, end: Offset, position: u64) -> Result<(), LogError> {
+    /// After a failed write or sync: drops every append that was not [`Log::completed`], and all
+    /// after it; writes anew what a failed sync may have spoiled, and makes that durable. What was
+    /// only written is checked as it is read back. On success the log is usable again; on error it
+    /// is stopped until this succeeds or it is opened again.
+    pub async fn fall_back(&mut self) -> Result<(), LogError> {
         self.stopped = None;
         self.writer.pending.clear();
-        let old = self.shared.view().active.file.take();
+        let (old, (end, position)) = {
+            let active = &mut self.shared.view().active;
+            (active.file.take(), active.written)
+        };
         if let Some(old) = old {
             // What is still on its way must have arrived before the cut; its outcome is known
             // to be bad.

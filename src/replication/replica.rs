@@ -174,12 +174,7 @@ impl Replica {
         }
         self.incarnation += 1;
         self.under_way.clear();
-        let fallen_back = match self.durability {
-            WantedDurability::Fsync => self.log.fall_back_to_durable().await,
-            // Readers have seen, and producers were told of, what was only written.
-            WantedDurability::Replicated { .. } => self.log.fall_back_to_written().await,
-        };
-        match fallen_back {
+        match self.log.fall_back().await {
             Ok(()) if self.log.log_end_offset() < self.machine.high_watermark() => {
                 let partition = self.topic_partition();
                 let end = self.log.log_end_offset();

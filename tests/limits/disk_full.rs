@@ -102,7 +102,7 @@ fn wait_for_space(client: &mut WireClient, bytes: usize, acknowledged: &mut Vec<
     }
 }
 
-fn run(segment_bytes: &str, value_bytes: usize) {
+fn run(configs: &[(&str, &str)], value_bytes: usize) {
     let Some(disk) = SmallDisk::mount("24m") else {
         eprintln!("skipped: a tmpfs cannot be mounted here");
         return;
@@ -110,7 +110,7 @@ fn run(segment_bytes: &str, value_bytes: usize) {
     fs::write(disk.ballast(), vec![1; 8 << 20]).expect("a ballast");
     let mut broker = BrokerProcess::try_start_in(&disk.data(), &[]).expect("it starts");
     let mut client = connect_patiently(broker.port());
-    let created = client.create_topic("bulk", 2, &[("segment.bytes", segment_bytes)]);
+    let created = client.create_topic("bulk", 2, configs);
     assert_eq!(created.expect("an answer"), ErrorCode::None);
     let mut acknowledged = Vec::new();
 
@@ -158,10 +158,15 @@ fn run(segment_bytes: &str, value_bytes: usize) {
 
 #[test]
 fn a_full_disk_refuses_appends_and_loses_nothing_that_was_acknowledged() {
-    run("1073741824", 200_000);
+    run(&[], 200_000);
 }
 
 #[test]
 fn a_disk_that_is_full_where_a_segment_begins_loses_nothing_either() {
-    run("16384", 9_000);
+    run(&[("segment.bytes", "16384")], 9_000);
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_was_acknowledged_without_a_sync() {
+    run(&[("klamm.durability", "replicated")], 9_000);
 }

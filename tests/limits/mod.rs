@@ -14,6 +14,8 @@ mod stopping;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use klamm::types::ErrorCode;
 
@@ -77,6 +79,23 @@ fn flip(path: &Path, position: i64) {
     };
     content[usize::try_from(at).expect("within the file")] ^= 0x10;
     fs::write(path, content).expect("the file can be written");
+}
+
+/// That a line of what a broker logs names all of these, now or soon: its output arrives on its
+/// own time.
+#[track_caller]
+fn logs(broker: &BrokerProcess, parts: &[&str]) {
+    let started = Instant::now();
+    loop {
+        let output = broker.output();
+        let names_all = |line: &str| parts.iter().all(|part| line.contains(part));
+        if output.lines().any(names_all) {
+            return;
+        }
+        let late = started.elapsed() > Duration::from_secs(10);
+        assert!(!late, "no line says {parts:?} in:\n{output}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// That what a process wrote names all of these.

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use super::{BrokerProcess, connect_patiently, files, flip, says, values, with_orders};
+use super::{BrokerProcess, connect_patiently, files, flip, logs, says, values, with_orders};
 
 /// What a broker that must not start in `directory` says.
 #[track_caller]
@@ -159,11 +159,11 @@ fn an_unknown_setting_is_warned_of_once() {
     let overrides = [("log.retention.fortnights", "2"), ("num.partitions", "3")];
     let broker = BrokerProcess::start_with(&overrides);
     drop(connect_patiently(broker.port()));
-    let output = broker.output();
-    says(
-        &output,
+    logs(
+        &broker,
         &["log.retention.fortnights", "not a known setting"],
     );
+    let output = broker.output();
     assert_eq!(
         output.matches("log.retention.fortnights").count(),
         1,

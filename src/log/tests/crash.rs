@@ -258,7 +258,7 @@ impl History {
         // The failure may also hit a roll.
         let _ = self.try_append(1, true);
         self.settle_until_failure();
-        match run(self.log().fall_back_to_durable()) {
+        match run(self.log().fall_back()) {
             Ok(()) => {
                 self.outstanding.clear();
                 let end = self.log().log_end_offset().0;

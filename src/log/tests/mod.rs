@@ -214,7 +214,7 @@ fn everything_can_be_sent(log: &'static mut super::Log, reader: &'static super::
     match choice {
         0 => send(log.apply_retention(at, Offset(0))),
         1 => send(log.truncate_to(Offset(0))),
-        2 => send(log.fall_back_to_durable()),
+        2 => send(log.fall_back()),
         3 => send(log.roll_if_due(at)),
         4 => send(log.compaction_plan(at, Offset(0), 0)),
         _ => send(log.delete_records_before(Offset(0))),

@@ -173,7 +173,7 @@ fn a_failed_sync_takes_only_what_was_not_durable() {
     assert!(run(later.done).is_err(), "a failure stays");
     assert!(run(log.sync_all()).is_err());
     log.completed(good.ticket);
-    run(log.fall_back_to_durable()).unwrap();
+    run(log.fall_back()).unwrap();
     assert_eq!(log.log_end_offset(), Offset(46));
     assert_eq!(contents(&log)[..45], before);
     assert_eq!(put(&mut log, &batch(&["after"], 1)), Offset(46));
@@ -182,6 +182,32 @@ fn a_failed_sync_takes_only_what_was_not_durable() {
     bench.disk.lose_power(disk::Survive::None);
     let (log, _) = bench.open(None);
     assert_eq!(contents(&log), after);
+}
+
+#[test]
+fn a_failed_sync_takes_nothing_that_was_said_to_be_written() {
+    let bench = Bench::new();
+    let mut log = bench.create();
+    fill(&mut log, 5);
+    let now = log.env.wall();
+    for value in ["one", "two"] {
+        let append = run(log.append(&batch(&[value], 1), LeaderEpoch(1), now, false)).unwrap();
+        let Append::New(appended) = append else {
+            panic!("not a duplicate");
+        };
+        run(appended.done).unwrap();
+        log.completed(appended.ticket);
+    }
+    let before = contents(&log);
+    bench.disk.fail_next_sync();
+    assert!(run(log.sync_all()).is_err());
+    run(log.fall_back()).unwrap();
+    assert_eq!(contents(&log), before);
+    assert_eq!(log.durable_end(), Offset(17));
+    drop(log);
+    bench.disk.lose_power(disk::Survive::None);
+    let (log, _) = bench.open(None);
+    assert_eq!(contents(&log), before);
 }
 
 /// Appends; whether it is durable. After a failure the log goes on from what is.
@@ -193,7 +219,7 @@ fn try_put(log: &mut Log, batch: &RecordBatch) -> bool {
     let done = run(appended.done);
     match done {
         Ok(()) => log.completed(appended.ticket),
-        Err(_) => run(log.fall_back_to_durable()).unwrap(),
+        Err(_) => run(log.fall_back()).unwrap(),
     }
     done.is_ok()
 }
