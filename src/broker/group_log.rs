@@ -41,6 +41,7 @@ impl ShardLog for GroupLog {
         let item = AppendItem {
             slot: self.hosted.slot,
             batch: batch.build(),
+            budget: None,
         };
         let (reply, outcome) = oneshot::channel();
         let command = Command::Append {

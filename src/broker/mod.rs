@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
+use tokio::sync::Semaphore;
 
 use crate::config::BrokerConfig;
 use crate::controller::Controller;
@@ -52,6 +53,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Pause between looks at whether the connections are gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
+/// Memory, in KiB, of batches that were received and are not written yet. Connections that bring
+/// more wait.
+const PRODUCE_KIB_MAX: u32 = 256 << 10;
+
 /// Logs that are closed at once.
 const CLOSING_MAX: usize = 32;
 
@@ -65,6 +70,7 @@ pub struct Broker {
     controller: Controller,
     groups: GroupCoordinator,
     fetch_sessions: Mutex<FetchSessions>,
+    produce_memory: Arc<Semaphore>,
     metrics: Metrics,
     disk_stats: Option<Arc<DiskStats>>,
     rng: Mutex<Rng>,

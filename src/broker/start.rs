@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::clean_shutdown::{self, Ends};
 use super::drain::Drain;
@@ -95,6 +95,7 @@ pub(super) async fn start(
     let broker = Arc::new(Broker {
         fetch_sessions: Mutex::new(FetchSessions::new(config.network.fetch_session_cache_slots)),
         tail_cache: TailCache::new(tail_bytes),
+        produce_memory: Arc::new(Semaphore::new(super::PRODUCE_KIB_MAX as usize)),
         rng: Mutex::new(env.entropy.stream("broker")),
         metrics: Metrics::default(),
         drain: Arc::new(Drain::default()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::view::PartitionView;
 use crate::log::compaction::{Compacted, CompactionJob};
@@ -31,6 +31,9 @@ pub enum WantedDurability {
 pub struct AppendItem {
     pub slot: Slot,
     pub batch: RecordBatch,
+    /// The memory the batch counts against, given back once it is written. `None` where the sender
+    /// bounds itself.
+    pub budget: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// Where a batch went.

@@ -262,13 +262,16 @@ impl Shard {
             self.alarms
                 .insert((self.env.now().plus(span), Alarm::Sync(slot)));
         }
+        let budget = item.budget.clone();
         self.writes.push(Box::pin(async move {
-            WriteEnd {
+            let end = WriteEnd {
                 slot,
                 ticket,
                 incarnation,
                 result: done.await,
-            }
+            };
+            drop(budget);
+            end
         }));
         Ok(started.placed)
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Answer, Handling, RequestContext};
 use crate::broker::partitions::{Hosted, HostedTopic, Table};
-use crate::broker::{Broker, acceptance};
+use crate::broker::{Broker, PRODUCE_KIB_MAX, acceptance};
 use crate::replication::{AppendItem, AppendOutcome, AppendRefused, Command};
 use crate::types::{ErrorCode, Offset, Timestamp};
 use crate::wire::batch::RecordBatch;
@@ -44,10 +44,14 @@ pub async fn start(
 ) -> Handling {
     let acks = request.acks;
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let split = split(broker, context, request);
+    let mut split = split(broker, context, request);
+    let budget = Arc::new(reserve(broker, &split).await);
     let mut waiting = Vec::new();
     let mut response = split.response;
-    for (shard, (items, places)) in split.items {
+    for (shard, (mut items, places)) in std::mem::take(&mut split.items) {
+        for item in &mut items {
+            item.budget = Some(budget.clone());
+        }
         let (reply, outcomes) = oneshot::channel();
         let reply = (acks != 0).then_some(reply);
         broker.partitions.shards()[shard]
@@ -73,6 +77,18 @@ pub async fn start(
         }
         Some(Answer::Response(response.into()))
     })
+}
+
+/// Waits until the batches fit the memory that batches on their way to the disk may take; until
+/// then the connection is not read further.
+async fn reserve(broker: &Broker, split: &Split) -> OwnedSemaphorePermit {
+    let items = split.items.values().flat_map(|(items, _)| items);
+    let bytes: usize = items.map(|item| item.batch.total_bytes()).sum();
+    let kib = u32::try_from(bytes.div_ceil(1024))
+        .unwrap_or(u32::MAX)
+        .min(PRODUCE_KIB_MAX);
+    let permit = broker.produce_memory.clone().acquire_many_owned(kib).await;
+    permit.expect("the semaphore is never closed")
 }
 
 fn split(broker: &Broker, context: &RequestContext, request: ProduceRequest) -> Split {
@@ -110,6 +126,7 @@ fn split(broker: &Broker, context: &RequestContext, request: ProduceRequest) -> 
                     items.push(AppendItem {
                         slot: hosted.slot,
                         batch,
+                        budget: None,
                     });
                     places.push((topic_at, partition_at));
                 }
