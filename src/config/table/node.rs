@@ -18,13 +18,13 @@ pub(super) const SETTINGS: &[Setting] = settings! {
          unset.";
     "broker.rack" TEXT, None, ReadOnly Works,
         "Rack or zone of this node; clients with the same rack may read from it.";
-    "listeners" LIST, Some("PLAINTEXT://:9092"), PerBroker Works,
+    "listeners" LIST, Some("PLAINTEXT://:9092"), ReadOnly Works,
         "Addresses to accept clients on, as NAME://host:port; an empty host means every interface.";
-    "advertised.listeners" LIST, None, PerBroker Works,
+    "advertised.listeners" LIST, None, ReadOnly Works,
         "Addresses clients are told to connect to. Unset: the address each client dialled.";
     "listener.security.protocol.map" LIST,
         Some("PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL"),
-        PerBroker Works, "Security protocol of each listener name, as NAME:PROTOCOL.";
+        ReadOnly Works, "Security protocol of each listener name, as NAME:PROTOCOL.";
     "inter.broker.listener.name" TEXT, None, ReadOnly Silent,
         "Listener that other brokers use; the first one if unset.";
     "security.inter.broker.protocol" PROTOCOLS,
