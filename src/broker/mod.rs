@@ -33,8 +33,7 @@ use futures_util::stream::{self, StreamExt as _};
 
 use crate::config::BrokerConfig;
 use crate::controller::Controller;
-use crate::env::tokio::DiskStats;
-use crate::env::{Env, Rng, Task};
+use crate::env::{DiskStats, Env, Rng, Task};
 use crate::group::GroupCoordinator;
 use crate::log::TailCache;
 
