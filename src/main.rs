@@ -100,10 +100,12 @@ fn run_node(options: &NodeOptions) -> ExitCode {
     if let Err(error) = env::tokio::raise_file_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if config.worker_threads > 0 {
-        builder.worker_threads(config.worker_threads);
+    let mut config = config;
+    if config.worker_threads == 0 {
+        config.worker_threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     }
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(config.worker_threads);
     match builder.enable_all().build() {
         Ok(runtime) => runtime.block_on(serve(config)),
         Err(error) => fail(FAILED, &format!("no threads to run on: {error}")),

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use klamm::env::tokio::{DiskStats, Options, env, raise_file_limit};
+use klamm::env::DiskStats;
+use klamm::env::tokio::{Options, env, raise_file_limit};
 use klamm::env::{OpenMode, conformance};
 
 fn runtime() -> tokio::runtime::Runtime {

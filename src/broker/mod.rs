@@ -35,8 +35,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::BrokerConfig;
 use crate::controller::Controller;
-use crate::env::tokio::DiskStats;
-use crate::env::{Env, Rng, Task};
+use crate::env::{DiskStats, Env, Rng, Task};
 use crate::group::GroupCoordinator;
 use crate::log::TailCache;
 

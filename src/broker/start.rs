@@ -19,8 +19,7 @@ use crate::controller::{
     BrokerEndpoint, Controller, ControllerError, ImageUpdate, LocalQuorum, LocalQuorumError,
     Refusal, RegisterBroker,
 };
-use crate::env::tokio::DiskStats;
-use crate::env::{Env, Listener, Task};
+use crate::env::{DiskStats, Env, Listener, Task};
 use crate::group::{GroupConfig, GroupCoordinator};
 use crate::log::TailCache;
 use crate::log::checkpoint::CheckpointError;
@@ -194,10 +193,7 @@ async fn open_controller(
 }
 
 fn start_shards(env: &Env, config: &BrokerConfig, tasks: &mut Vec<Task>) -> Vec<ShardHandle> {
-    let count = match config.worker_threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
-        count => count,
-    };
+    let count = config.worker_threads.max(1);
     let start = |_| {
         let (shard, task) = ShardHandle::start(env);
         tasks.push(task);

@@ -26,7 +26,7 @@ pub struct BrokerConfig {
     pub admin_listener: Option<AdminListener>,
     /// At least one.
     pub log_dirs: Vec<PathBuf>,
-    /// 0: one per core.
+    /// 0: one per core, which only the binary knows; a broker given 0 uses one.
     pub worker_threads: usize,
     pub recovery_threads_per_data_dir: usize,
     pub tail_cache_bytes: u64,

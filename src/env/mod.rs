@@ -14,6 +14,7 @@
 mod clock;
 pub mod conformance;
 mod disk;
+mod disk_stats;
 mod entropy;
 mod net;
 mod task;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub use clock::{Clock, Timer};
 pub use disk::{DirEntry, Disk, File, LockGuard, OpenMode, Space};
+pub use disk_stats::DiskStats;
 pub use entropy::{Entropy, Rng};
 pub use net::{Listener, Net, Stream, split_address};
 pub use task::{Task, TaskControl, Tasks};

@@ -18,8 +18,8 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::FlockOperation;
 
 use super::open_file::OpenFile;
-use super::stats::DiskStats;
 use super::writer::{Work, Writer, retry_interrupted};
+use crate::env::DiskStats;
 use crate::env::{BoxFuture, DirEntry, Disk, File, LockGuard, OpenMode, Space};
 
 /// Reads from this size on leave the calling thread.

@@ -13,7 +13,6 @@ mod disk;
 mod entropy;
 mod net;
 mod open_file;
-mod stats;
 mod task;
 mod writer;
 
@@ -24,9 +23,7 @@ use std::sync::Arc;
 use ::tokio::runtime::Handle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-pub use stats::DiskStats;
-
-use super::Env;
+use super::{DiskStats, Env};
 
 /// How to build the production `Env`. The default suits a broker.
 #[derive(Clone, Debug, Default)]

@@ -21,7 +21,7 @@ use ::tokio::sync::oneshot;
 use bytes::Bytes;
 
 use super::open_file::{Doubt, OpenFile};
-use super::stats::DiskStats;
+use crate::env::DiskStats;
 
 /// Jobs taken from the queue at once.
 const BATCH_JOBS: usize = 256;

@@ -35,11 +35,13 @@ impl DiskStats {
         counter.load(Ordering::Relaxed)
     }
 
-    pub(super) fn add(counter: &AtomicU64, amount: u64) {
+    /// For those who carry a disk's calls out.
+    pub fn add(counter: &AtomicU64, amount: u64) {
         counter.fetch_add(amount, Ordering::Relaxed);
     }
 
-    pub(super) fn subtract(counter: &AtomicU64, amount: u64) {
+    /// For those who carry a disk's calls out.
+    pub fn subtract(counter: &AtomicU64, amount: u64) {
         counter.fetch_sub(amount, Ordering::Relaxed);
     }
 }
