@@ -199,8 +199,8 @@ fn script(name: &str) -> Command {
     command
 }
 
-/// Runs a command, in a process group of its own that is killed as a whole when the limit is over or
-/// the command has ended and left something behind.
+/// Runs a command, in a process group of its own that is killed as a whole when the limit is over
+/// or the command has ended and left something behind.
 fn run_with_limit(mut command: Command, limit: Duration) -> Outcome {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let path: PathBuf = directory.path().join("output");

@@ -282,7 +282,7 @@ fn nothing_is_left_unfinished_or_unordered() {
         concat!("TO", "DO"),
         concat!("FIX", "ME"),
         concat!("XX", "X"),
-        "dbg!(",
+        concat!("dbg", "!("),
     ];
     for source in all() {
         let mut previous = "";

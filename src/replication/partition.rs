@@ -236,7 +236,10 @@ mod tests {
                         end = durable;
                         Event::StorageRecovered { end: Offset(end) }
                     }
-                    _ => { ends.insert(id, end); Event::Repeated { end: Offset(end), waiter: Some(id) } }
+                    _ => {
+                        ends.insert(id, end);
+                        Event::Repeated { end: Offset(end), waiter: Some(id) }
+                    }
                 };
                 for effect in step(&mut partition, event) {
                     if let Effect::Acknowledge(id) = effect {
