@@ -1,5 +1,6 @@
 //! Scenarios of the whole node under simulation.
 
+mod broker;
 mod conformance;
 mod disk;
 mod node;

@@ -155,5 +155,19 @@ async fn write_meta(env: &Env, dir: &Path, meta: &MetaProperties) -> io::Result<
         .await?;
     file.sync().await?;
     env.disk.rename(&fresh, &dir.join(META)).await?;
-    env.disk.sync_dir(dir).await
+    env.disk.sync_dir(dir).await?;
+    sync_above(env, dir).await
+}
+
+/// Makes the directory itself durable, with those above it that may be as new: a data directory
+/// that goes with the power takes all that was acknowledged with it.
+async fn sync_above(env: &Env, dir: &Path) -> io::Result<()> {
+    for above in dir.ancestors().skip(1) {
+        let above = match above.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => above,
+        };
+        env.disk.sync_dir(above).await?;
+    }
+    Ok(())
 }

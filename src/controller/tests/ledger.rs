@@ -558,11 +558,19 @@ fn settings_that_cannot_be_changed_are_refused_with_kafkas_code() {
         ),
         (
             all.clone(),
+            "leader.replication.throttled.rate",
+            Set,
+            Some("1"),
+            ErrorCode::InvalidRequest,
+            "each broker",
+        ),
+        (
+            node.clone(),
             "listeners",
             Set,
             Some("x"),
             ErrorCode::InvalidRequest,
-            "each broker",
+            "restart",
         ),
         (
             all,
