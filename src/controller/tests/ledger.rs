@@ -565,7 +565,7 @@ fn settings_that_cannot_be_changed_are_refused_with_kafkas_code() {
             "each broker",
         ),
         (
-            node.clone(),
+            ConfigResource::broker(BrokerId(1)),
             "listeners",
             Set,
             Some("x"),
