@@ -1,4 +1,5 @@
 //! Scenarios of the whole node under simulation.
+#![allow(clippy::disallowed_methods, reason = "variables choose seeds and logs")]
 
 mod broker;
 mod conformance;
