@@ -1,5 +1,5 @@
-//! A broker as users run it: the built `klamm` binary in a process of its own, on loopback, its data
-//! in a temporary directory.
+//! A broker as users run it: the built `klamm` binary in a process of its own, on loopback, its
+//! data in a temporary directory.
 //!
 //! Promises: a [`BrokerProcess`] never outlives its value (dropping it kills the process), keeps
 //! its ports and data across `kill9`, `sigterm` and `restart`, and keeps what the process wrote.

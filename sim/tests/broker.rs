@@ -170,15 +170,27 @@ async fn scenario(world: SimWorld) -> usize {
     expected.len()
 }
 
-/// `KLAMM_SIM_SEEDS=A..B` asks for others than the fixed ones.
-fn seeds() -> std::ops::Range<u64> {
+/// The seeds of this scenario that once found a fault.
+fn kept_seeds() -> impl Iterator<Item = u64> {
+    let kept = include_str!("../../corpus/seeds.txt").lines();
+    kept.filter_map(|line| {
+        let seed = line.strip_prefix("broker-power-loss ")?.split(' ').next()?;
+        Some(
+            seed.parse()
+                .expect("a line is: scenario, seed, what it found"),
+        )
+    })
+}
+
+/// The seeds of `corpus/seeds.txt` and a few more; `KLAMM_SIM_SEEDS=A..B` asks for others.
+fn seeds() -> Vec<u64> {
     let asked = std::env::var("KLAMM_SIM_SEEDS").unwrap_or_default();
     let bounds = asked
         .split_once("..")
         .map(|(from, to)| (from.parse(), to.parse()));
     match bounds {
-        Some((Ok(from), Ok(to))) => from..to,
-        _ => 0..6,
+        Some((Ok(from), Ok(to))) => (from..to).collect(),
+        _ => kept_seeds().chain(100..105).collect(),
     }
 }
 

@@ -6,10 +6,10 @@
 //!
 //! **Promises.** For every key, the record with the highest offset below the end of the round
 //! survives, unless it is a tombstone (a record without value) whose delete horizon has passed.
-//! What survives keeps its offset, order, timestamp and content; what changes is which records are
-//! there. A tombstone stays at least `delete.retention.ms` after the first round that saw it, so
-//! that a reader who started before has time to see it (KIP-534). Nothing at or above the high watermark
-//! or the first unstable offset is touched, nor the active segment.
+//! What survives keeps its offset, order, timestamp and content; what changes is which records
+//! are there. A tombstone stays at least `delete.retention.ms` after the first round that saw it,
+//! so that a reader who started before has time to see it (KIP-534). Nothing at or above the high
+//! watermark or the first unstable offset is touched, nor the active segment.
 //!
 //! **Division of labour.** [`plan`](plan::plan) decides whether a round is due and what it covers.
 //! [`run`] reads and writes through [`CompactionIo`] and returns [`Compacted`]; meanwhile the log
