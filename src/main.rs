@@ -161,14 +161,16 @@ async fn serve(config: BrokerConfig) -> ExitCode {
         Ok(broker) => broker,
         Err(error) => return fail(FAILED, &error.to_string()),
     };
+    let mut end = ExitCode::SUCCESS;
     tokio::select! {
         biased;
         _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
         _ = interrupt.recv() => tracing::info!("interrupted: draining"),
+        () = broker.draining() => end = fail(FAILED, "the broker cannot go on: see its log"),
     }
     tokio::select! {
         biased;
-        () = broker.stop() => ExitCode::SUCCESS,
+        () = broker.stop() => end,
         _ = terminate.recv() => fail(FAILED, "told to stop again: not waiting for the drain"),
         _ = interrupt.recv() => fail(FAILED, "told to stop again: not waiting for the drain"),
     }

@@ -100,6 +100,11 @@ impl Broker {
             .clone()
     }
 
+    /// Completes when the broker can serve no more: it was stopped, or its controller failed.
+    pub async fn draining(&self) {
+        self.drain.started().await;
+    }
+
     /// Whether clients are served; the text says why not.
     pub fn readiness(&self) -> Result<(), &'static str> {
         if self.drain.is_on() {

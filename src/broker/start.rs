@@ -75,9 +75,13 @@ pub(super) async fn start(
     let (controller, task) = open_controller(&env, &config, &log_dirs, updates).await?;
     let mut tasks = Vec::new();
     let partitions = Partitions::new(start_shards(&env, &config, &mut tasks));
+    let drain = Arc::new(Drain::default());
+    let failed = drain.clone();
     tasks.push(env.spawn("controller", async move {
         if let Err(error) = task.run().await {
-            tracing::error!(%error, "the controller stopped: no change of metadata is possible");
+            // What the metadata says can no longer be trusted, and so neither can this broker.
+            tracing::error!(%error, "the controller failed: the broker stops");
+            failed.start();
         }
     }));
     register(
@@ -97,7 +101,7 @@ pub(super) async fn start(
         produce_memory: Arc::new(Semaphore::new(super::PRODUCE_KIB_MAX as usize)),
         rng: Mutex::new(env.entropy.stream("broker")),
         metrics: Metrics::default(),
-        drain: Arc::new(Drain::default()),
+        drain,
         ready: AtomicBool::new(false),
         tasks: Mutex::default(),
         addresses: Mutex::default(),
