@@ -14,6 +14,8 @@ mod clock;
 mod disk;
 mod entropy;
 mod net;
+pub mod plan;
+pub mod record;
 mod task;
 mod trace;
 mod world;

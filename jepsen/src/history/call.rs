@@ -1,0 +1,275 @@
+//! Operations of clients: what was asked, and what was answered.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use super::Partition;
+
+/// What a client asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "f", rename_all = "kebab-case")]
+pub enum Call {
+    /// One batch to one partition.
+    Send {
+        to: Partition,
+        /// -1 for all.
+        acks: i16,
+        records: Vec<Written>,
+        /// Absent for a producer without idempotence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stamp: Option<Stamp>,
+    },
+    /// One fetch. The positions asked for are in the answer too: it is judged by those.
+    Read {
+        from: Vec<Position>,
+        /// Whether only records of committed transactions may come.
+        committed: bool,
+    },
+    /// The consumer now reads these partitions from these positions, whatever it read before.
+    Assign {
+        positions: Vec<Position>,
+    },
+    ListOffsets {
+        of: Partition,
+        at: ListedAt,
+    },
+    /// JoinGroup and SyncGroup together, up to an assignment.
+    Join(Join),
+    Heartbeat(Membership),
+    Leave(Membership),
+    Commit {
+        /// The group, with an empty member id for a commit without membership.
+        by: Membership,
+        offsets: Vec<Committed>,
+    },
+    FetchCommitted {
+        group: String,
+        of: Vec<Partition>,
+    },
+    DescribeGroup {
+        group: String,
+    },
+    DeleteGroup {
+        group: String,
+    },
+    /// Deletes committed offsets.
+    DeleteOffsets {
+        group: String,
+        of: Vec<Partition>,
+    },
+    CreateTopic {
+        topic: String,
+        partitions: i32,
+        #[serde(default)]
+        config: BTreeMap<String, String>,
+    },
+    DeleteTopic {
+        topic: String,
+    },
+    CreatePartitions {
+        topic: String,
+        partitions: i32,
+    },
+    /// Moves the log's start up to `before`.
+    DeleteRecords {
+        of: Partition,
+        before: i64,
+    },
+    AlterConfig {
+        topic: String,
+        key: String,
+        value: Option<String>,
+    },
+    DescribeConfig {
+        topic: String,
+        key: String,
+    },
+    /// Without a transactional id.
+    InitProducer,
+}
+
+/// What was answered, for calls that worked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "f", rename_all = "kebab-case")]
+pub enum Answer {
+    Send {
+        /// -1 where the broker said that it has the batch already and not where.
+        base_offset: i64,
+        /// -1 unless the topic says LogAppendTime.
+        log_append_time: i64,
+        /// -1 where the version has none.
+        log_start_offset: i64,
+        /// Attempts before the one that was answered.
+        #[serde(default)]
+        attempts: Vec<Attempt>,
+    },
+    Read {
+        partitions: Vec<Fetched>,
+    },
+    Assign,
+    /// -1 and -1 where there is no such record.
+    ListOffsets {
+        offset: i64,
+        timestamp: i64,
+        leader_epoch: i32,
+    },
+    Join {
+        member: String,
+        generation: i32,
+        leader: bool,
+        assigned: Vec<Partition>,
+    },
+    Heartbeat,
+    Leave,
+    /// Errors of single partitions; those not named were committed.
+    Commit {
+        refused: Vec<(Partition, String)>,
+    },
+    /// -1 where nothing is committed.
+    FetchCommitted {
+        offsets: Vec<Committed>,
+    },
+    DescribeGroup {
+        /// As the protocol spells it: `Stable`, `Empty`, ...
+        state: String,
+        members: BTreeMap<String, Vec<Partition>>,
+    },
+    DeleteGroup,
+    DeleteOffsets,
+    CreateTopic,
+    DeleteTopic,
+    CreatePartitions,
+    DeleteRecords {
+        log_start_offset: i64,
+    },
+    AlterConfig,
+    DescribeConfig {
+        value: Option<String>,
+    },
+    InitProducer {
+        producer_id: i64,
+        producer_epoch: i16,
+    },
+}
+
+/// A record as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Unique in the history; the record carries it.
+    pub id: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Whether the value is null.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tombstone: bool,
+    /// A checksum of key, value and headers.
+    pub digest: u32,
+    /// Milliseconds since 1970.
+    pub timestamp: i64,
+}
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    pub offset: i64,
+    /// Absent where the record carries none that can be read: that is corruption.
+    pub id: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tombstone: bool,
+    pub digest: u32,
+    pub timestamp: i64,
+    /// Of the batch around it, with the sequence of this record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
+}
+
+/// Who sent a batch and which it is (KIP-98).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stamp {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    /// Of the first record.
+    pub sequence: i32,
+}
+
+/// One partition of a fetch's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fetched {
+    pub of: Partition,
+    /// The position asked for.
+    pub from: i64,
+    /// As the protocol spells it. Absent if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// -1 where unknown, as are the next two.
+    pub high_watermark: i64,
+    pub last_stable_offset: i64,
+    pub log_start_offset: i64,
+    /// In the order of the answer. Those of a batch that begins before `from` are left out.
+    pub records: Vec<Seen>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    pub of: Partition,
+    pub offset: i64,
+}
+
+/// What ListOffsets was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListedAt {
+    Earliest,
+    Latest,
+    /// The first record at or after this time.
+    Timestamp(i64),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    pub group: String,
+    /// Empty for a new member.
+    pub member: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    pub topics: Vec<String>,
+    pub session_timeout_ms: i32,
+    pub rebalance_timeout_ms: i32,
+}
+
+/// Whom a request of a group says it is from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Membership {
+    pub group: String,
+    pub member: String,
+    /// -1 for a commit without membership.
+    pub generation: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+}
+
+/// A committed offset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    pub of: Partition,
+    pub offset: i64,
+    /// The workloads make it unique, so that an answer names the commit it came from.
+    pub metadata: String,
+}
+
+/// One try of an operation that did not work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// An error of the protocol as it spells it, or one of [`super::outcome::LOCAL`].
+    pub error: String,
+}
+
+/// What a history asks of a partition at its end: see [`super::Note::Ends`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    pub of: Partition,
+    pub log_start_offset: i64,
+    pub log_end_offset: i64,
+}

@@ -1,0 +1,87 @@
+//! Histories as files: one JSON object a line.
+
+use std::io::{self, BufRead, Write};
+
+use super::Event;
+
+/// Writes `events`, one a line.
+pub fn write<'a>(
+    to: &mut impl Write,
+    events: impl IntoIterator<Item = &'a Event>,
+) -> io::Result<()> {
+    for event in events {
+        serde_json::to_writer(&mut *to, event)?;
+        to.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// Reads what [`write`] wrote. An error names the line.
+pub fn read(from: impl BufRead) -> io::Result<Vec<Event>> {
+    let mut events = Vec::new();
+    for (at, line) in from.lines().enumerate() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let event = serde_json::from_str(&line).map_err(|error| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("line {} is no event of a history: {error}", at + 1),
+            )
+        })?;
+        events.push(event);
+    }
+    Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{read, write};
+    use crate::history::{Answer, Call, Event, Partition, What, Written};
+
+    #[test]
+    fn a_history_is_read_as_it_was_written() {
+        let to = Partition {
+            topic: "t".to_owned(),
+            partition: 1,
+        };
+        let record = Written {
+            id: 7,
+            key: None,
+            tombstone: false,
+            digest: 99,
+            timestamp: 5,
+        };
+        let call = Call::Send {
+            to,
+            acks: -1,
+            records: vec![record],
+            stamp: None,
+        };
+        let answer = Answer::Send {
+            base_offset: 3,
+            log_append_time: -1,
+            log_start_offset: 0,
+            attempts: Vec::new(),
+        };
+        let event = |time, what| Event {
+            time,
+            process: "producer-1".to_owned(),
+            what,
+        };
+        let events = vec![
+            event(1, What::Invoke { op: 1, call }),
+            event(2, What::Ok { op: 1, answer }),
+        ];
+        let mut bytes = Vec::new();
+        write(&mut bytes, &events).expect("memory takes all");
+        assert_eq!(read(bytes.as_slice()).expect("well formed"), events);
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_is_named() {
+        let error = read("\n{\"time\":1}\n".as_bytes()).expect_err("no event");
+        assert!(error.to_string().starts_with("line 2 "), "{error}");
+    }
+}
