@@ -16,6 +16,7 @@ mod entropy;
 mod net;
 pub mod plan;
 pub mod record;
+pub mod swarm;
 mod task;
 mod trace;
 mod world;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -107,6 +107,7 @@ impl SimWorld {
             platter: Arc::default(),
             disk_rng: Arc::new(Mutex::new(Rng::from_seed(rng.bytes()))),
             running: Mutex::new(Running { node, life: None }),
+            polls: Arc::default(),
         }
     }
 }
@@ -121,6 +122,7 @@ pub struct SimNode {
     platter: Arc<Mutex<Platter>>,
     disk_rng: Arc<Mutex<Rng>>,
     running: Mutex<Running>,
+    polls: Arc<AtomicU64>,
 }
 
 struct Running {
@@ -158,6 +160,17 @@ impl Life {
 }
 
 impl SimNode {
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How often the tasks of all its processes were polled.
+    #[must_use]
+    pub fn polls(&self) -> u64 {
+        self.polls.load(Ordering::Relaxed)
+    }
+
     /// The address other nodes see.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -199,6 +212,7 @@ impl SimNode {
             tasks: Arc::new(SimTasks {
                 node: running.node.clone(),
                 life,
+                polls: Arc::clone(&self.polls),
             }),
             entropy: Arc::clone(&self.entropy) as _,
         }
