@@ -21,5 +21,6 @@ mod task;
 mod trace;
 mod world;
 
+pub use net::NetworkControl;
 pub use trace::Trace;
 pub use world::{Run, SimNode, SimWorld, simulate};

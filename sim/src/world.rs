@@ -12,7 +12,7 @@ use madsim::runtime::{Handle, NodeHandle, Runtime};
 use crate::clock::SimClock;
 use crate::disk::{Platter, SimDisk};
 use crate::entropy::SimEntropy;
-use crate::net::{Network, SimNet};
+use crate::net::{Ending, Network, NetworkControl, SimNet};
 use crate::task::SimTasks;
 use crate::trace::Trace;
 
@@ -84,9 +84,17 @@ impl SimWorld {
         root[..8].copy_from_slice(&seed.to_le_bytes());
         Self {
             root,
-            network: Arc::new(Network::new(Rng::derived(root, "network", 0))),
+            network: Arc::new(Network::new(root, trace.clone())),
             devices: Handle::current().create_node().name("devices").build(),
             trace,
+        }
+    }
+
+    /// The faults of the network between the nodes.
+    #[must_use]
+    pub fn network(&self) -> NetworkControl {
+        NetworkControl {
+            network: Arc::clone(&self.network),
         }
     }
 
@@ -186,6 +194,7 @@ impl SimNode {
             alive: AtomicBool::new(true),
             trace: self.world.trace.clone(),
         });
+        self.world.network.power_on(&self.address);
         let mut running = self.running();
         let handle = Handle::current();
         let id = running.node.id();
@@ -221,20 +230,29 @@ impl SimNode {
     /// Ends the process at once, as `kill -9` does: connections are reset, locks are let go, what
     /// was written stays.
     pub fn kill(&self) {
+        self.end(Ending::Killed);
+    }
+
+    fn end(&self, how: Ending) {
         let mut running = self.running();
         let Some(life) = running.life.take() else {
+            // A kernel may still have data to send that lose their power.
+            if how == Ending::PowerLost {
+                self.world.network.cut_off(&self.address, how);
+            }
             return;
         };
         life.event(format_args!("kill"));
         life.alive.store(false, Ordering::SeqCst);
         self.platter().let_go();
-        self.world.network.cut_off(&self.address);
+        self.world.network.cut_off(&self.address, how);
         Handle::current().kill(running.node.id());
     }
 
-    /// Ends the process and loses what the disk was not told to keep, by seeded choice.
+    /// Ends the process and loses what the disk was not told to keep, by seeded choice. Its peers
+    /// are told nothing; until the next start the host answers nobody.
     pub fn lose_power(&self) {
-        self.kill();
+        self.end(Ending::PowerLost);
         self.world
             .trace
             .event(&self.name, format_args!("power loss"));
