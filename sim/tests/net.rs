@@ -834,7 +834,7 @@ fn storm(seed: u64) -> Run<BTreeMap<&'static str, u64>> {
             env.spawn("client", async move {
                 let mut got = vec![0; 1000];
                 loop {
-                    inner.sleep(SECOND / 20).await;
+                    inner.sleep(SECOND / 5).await;
                     let Ok(mut stream) = inner.net.connect("server:9092").await else {
                         continue;
                     };
@@ -879,7 +879,7 @@ fn storm(seed: u64) -> Run<BTreeMap<&'static str, u64>> {
 #[test]
 fn the_same_seed_gives_the_same_network_and_counts_what_happened() {
     let mut traces = BTreeSet::new();
-    for seed in 0..6 {
+    for seed in 0..4 {
         let (first, second) = (storm(seed), storm(seed));
         let differs = first
             .trace
@@ -895,5 +895,5 @@ fn the_same_seed_gives_the_same_network_and_counts_what_happened() {
             assert!(count > 0 || never.contains(&what), "no {what}");
         }
     }
-    assert_eq!(traces.len(), 6, "seeds with the same run");
+    assert_eq!(traces.len(), 4, "seeds with the same run");
 }

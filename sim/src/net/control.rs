@@ -35,8 +35,8 @@ impl NetworkControl {
     }
 
     /// What is sent from `from` to `to` is lost until [`NetworkControl::heal`], also what is under
-    /// way. Nothing but data comes again afterwards (within 1.2 s): no lost reset does. Who has data
-    /// that nobody acknowledges gives the connection up after 15 s.
+    /// way. Afterwards data come again, from 0.2 s to a little over 1 s later, but no lost reset
+    /// does. Who has data that nobody acknowledges gives the connection up after 15 s.
     pub fn cut(&self, from: &str, to: &str) {
         self.event(format_args!("cut {from}>{to}"));
         self.change(|state| {
