@@ -10,6 +10,7 @@ compile_error!(
     "the simulator needs `--cfg madsim`: a RUSTFLAGS variable replaces .cargo/config.toml, unset it"
 );
 
+mod alarm;
 mod clock;
 mod disk;
 mod entropy;
@@ -20,5 +21,6 @@ mod task;
 mod trace;
 mod world;
 
+pub use disk::DiskControl;
 pub use trace::Trace;
 pub use world::{Run, SimNode, SimWorld, simulate};
