@@ -22,19 +22,14 @@ pub struct Run<T> {
     pub value: T,
     /// Everything that happened: the same for the same seed and code.
     pub trace: Vec<String>,
+    fingerprint: u64,
 }
 
 impl<T> Run<T> {
-    /// A number that stands for the whole trace (FNV-1a), to compare runs of different processes.
+    /// A number that stands for the whole trace, to compare runs of different processes.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let bytes = self
-            .trace
-            .iter()
-            .flat_map(|line| line.bytes().chain([b'\n']));
-        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        self.fingerprint
     }
 }
 
@@ -52,7 +47,7 @@ where
         .name(format!("seed-{seed}"))
         .spawn(move || {
             let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
-            let trace = Trace::default();
+            let trace = Trace::whole();
             let value = runtime.block_on(async {
                 let world = SimWorld::new(seed, trace.clone());
                 scenario(world).await
@@ -60,6 +55,7 @@ where
             Run {
                 value,
                 trace: trace.lines(),
+                fingerprint: trace.hash(),
             }
         });
     match run.expect("the machine has a thread to spare").join() {
@@ -88,6 +84,11 @@ impl SimWorld {
             devices: Handle::current().create_node().name("devices").build(),
             trace,
         }
+    }
+
+    /// Where what happens in this world is written.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// Makes a node that is not running yet, with an empty disk. Other nodes reach it by `name`.
