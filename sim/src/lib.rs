@@ -17,6 +17,8 @@ mod entropy;
 mod net;
 pub mod plan;
 pub mod record;
+pub mod run;
+pub mod runner;
 pub mod swarm;
 mod task;
 mod trace;

@@ -22,19 +22,14 @@ pub struct Run<T> {
     pub value: T,
     /// Everything that happened: the same for the same seed and code.
     pub trace: Vec<String>,
+    fingerprint: u64,
 }
 
 impl<T> Run<T> {
-    /// A number that stands for the whole trace (FNV-1a), to compare runs of different processes.
+    /// A number that stands for the whole trace, to compare runs of different processes.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let bytes = self
-            .trace
-            .iter()
-            .flat_map(|line| line.bytes().chain([b'\n']));
-        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        self.fingerprint
     }
 }
 
@@ -48,11 +43,23 @@ where
     T: Send + 'static,
     S: Future<Output = T>,
 {
+    simulate_into(seed, Trace::whole(), scenario)
+}
+
+/// As [`simulate`], with a trace that may keep less.
+pub(crate) fn simulate_into<T, S>(
+    seed: u64,
+    trace: Trace,
+    scenario: impl FnOnce(SimWorld) -> S + Send + 'static,
+) -> Run<T>
+where
+    T: Send + 'static,
+    S: Future<Output = T>,
+{
     let run = std::thread::Builder::new()
         .name(format!("seed-{seed}"))
         .spawn(move || {
             let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
-            let trace = Trace::default();
             let value = runtime.block_on(async {
                 let world = SimWorld::new(seed, trace.clone());
                 scenario(world).await
@@ -60,6 +67,7 @@ where
             Run {
                 value,
                 trace: trace.lines(),
+                fingerprint: trace.hash(),
             }
         });
     match run.expect("the machine has a thread to spare").join() {
@@ -96,6 +104,12 @@ impl SimWorld {
         NetworkControl {
             network: Arc::clone(&self.network),
         }
+    }
+
+    /// Where what happens in this world is written.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        self.trace.clone()
     }
 
     /// Makes a node that is not running yet, with an empty disk. Other nodes reach it by `name`.
