@@ -18,6 +18,7 @@ pub mod plan;
 pub mod record;
 mod task;
 mod trace;
+pub mod workload;
 mod world;
 
 pub use trace::Trace;

@@ -5,3 +5,4 @@ mod broker;
 mod conformance;
 mod disk;
 mod node;
+mod workload;
