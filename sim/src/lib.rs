@@ -22,6 +22,7 @@ pub mod runner;
 pub mod swarm;
 mod task;
 mod trace;
+pub mod workload;
 mod world;
 
 pub use disk::DiskControl;

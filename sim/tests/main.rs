@@ -6,3 +6,4 @@ mod conformance;
 mod disk;
 mod net;
 mod node;
+mod workload;
