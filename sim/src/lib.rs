@@ -15,6 +15,7 @@ mod disk;
 mod entropy;
 mod net;
 pub mod plan;
+pub mod probe;
 pub mod record;
 mod task;
 mod trace;

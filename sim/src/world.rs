@@ -95,6 +95,7 @@ impl SimWorld {
     pub fn node(&self, name: &str) -> SimNode {
         let mut rng = Rng::derived(self.root, name, 0);
         let node = Handle::current().create_node().name(name).build();
+        crate::probe::name_node(node.id(), name);
         SimNode {
             world: self.clone(),
             name: name.to_owned(),
