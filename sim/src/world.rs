@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use klamm::env::{Env, Rng};
 use madsim::runtime::{Handle, NodeHandle, Runtime};
 
@@ -227,6 +229,12 @@ impl SimNode {
             .event(&self.name, format_args!("power loss"));
         let mut rng = self.disk_rng.lock().unwrap_or_else(PoisonError::into_inner);
         self.platter().lose_power(&mut rng);
+    }
+
+    /// All files of its disk as a process would see them now, by path.
+    #[must_use]
+    pub fn files(&self) -> Vec<(PathBuf, Bytes)> {
+        self.platter().files()
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {

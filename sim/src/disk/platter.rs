@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
+use bytes::Bytes;
 use klamm::env::{DirEntry, OpenMode, Rng, Space};
 
 use super::inode::Inode;
@@ -211,6 +212,24 @@ impl Platter {
         let (dir, name) = self.parent(path)?;
         self.change(vec![(dir, name, None)]);
         Ok(())
+    }
+
+    /// All files as a process would see them, by path.
+    pub(crate) fn files(&self) -> Vec<(PathBuf, Bytes)> {
+        let mut found = Vec::new();
+        let mut next = vec![(PathBuf::from("/"), ROOT)];
+        while let Some((path, id)) = next.pop() {
+            match self.nodes.get(&id) {
+                Some(Node::Dir(dir)) => {
+                    let within = dir.live.iter();
+                    next.extend(within.map(|(name, id)| (path.join(name), *id)));
+                }
+                Some(Node::File(inode)) => found.push((path, inode.read(0, usize::MAX))),
+                None => {}
+            }
+        }
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        found
     }
 
     /// Changes of names called so far.
