@@ -10,6 +10,7 @@ compile_error!(
     "the simulator needs `--cfg madsim`: a RUSTFLAGS variable replaces .cargo/config.toml, unset it"
 );
 
+pub mod audit;
 mod clock;
 mod disk;
 mod entropy;
