@@ -11,11 +11,13 @@ compile_error!(
 );
 
 mod alarm;
+pub mod audit;
 mod clock;
 mod disk;
 mod entropy;
 mod net;
 pub mod plan;
+pub mod probe;
 pub mod record;
 pub mod run;
 pub mod runner;

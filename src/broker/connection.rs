@@ -93,6 +93,9 @@ pub async fn serve(
     };
     let ended = connection.run(&drain).await;
     let peer = &connection.peer_address;
+    if matches!(ended, Ended::FrameTooLarge(..)) {
+        tracing::trace!(target: "klamm::probe", name = "oversized-request-refused");
+    }
     match ended {
         Ended::FrameTooLarge(..) | Ended::Request(_) | Ended::Encode(_) => {
             tracing::warn!(%peer, reason = %ended, "connection closed");
@@ -136,6 +139,7 @@ impl Connection {
                 () = drain.started(), if !drain.is_on() => {}
                 () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => {
                     if self.replies.is_empty() {
+                        tracing::trace!(target: "klamm::probe", name = "idle-connection-closed");
                         return Ended::Idle(idle);
                     }
                     timer.reset(env.now().plus(idle));

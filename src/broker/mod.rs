@@ -88,7 +88,11 @@ impl Broker {
         config: BrokerConfig,
         disk_stats: Option<Arc<DiskStats>>,
     ) -> Result<Arc<Self>, StartError> {
-        start::start(env, config, disk_stats).await
+        let started = start::start(env, config, disk_stats).await;
+        if started.is_err() {
+            tracing::trace!(target: "klamm::probe", name = "start-refused");
+        }
+        started
     }
 
     /// The addresses clients are served on, `ip:port`, with the ports that were bound.
@@ -163,6 +167,7 @@ impl Broker {
             }
         }
         if !all_clean {
+            tracing::trace!(target: "klamm::probe", name = "unclean-stop");
             tracing::warn!("not every log was closed well: the next start looks through them");
             return;
         }

@@ -66,6 +66,9 @@ impl GroupLedger {
         request: &OffsetCommitRequest,
     ) -> OffsetCommitResponse {
         let refusal = self.check_commit(soft, at, request).err();
+        if refusal.is_some() {
+            tracing::trace!(target: "klamm::probe", name = "commit-refused");
+        }
         let expire_timestamp = u64::try_from(request.retention_time_ms)
             .ok()
             .map(|_| Timestamp(at.wall.0.saturating_add(request.retention_time_ms)));
@@ -249,7 +252,10 @@ impl GroupLedger {
             for (topic, partitions) in &group.offsets {
                 for (partition, committed) in partitions {
                     match expiry.is_due(&self.config, at.wall, topic, committed) {
-                        true => out.record(tombstone(group_id, topic, *partition)),
+                        true => {
+                            tracing::trace!(target: "klamm::probe", name = "offset-expired");
+                            out.record(tombstone(group_id, topic, *partition));
+                        }
                         false => left += 1,
                     }
                 }

@@ -76,6 +76,7 @@ impl Log {
             timestamp,
         } = self.producers.check(&batch.header)?
         {
+            tracing::trace!(target: "klamm::probe", name = "duplicate-answered");
             return Ok(Append::Duplicate {
                 base_offset,
                 last_offset,

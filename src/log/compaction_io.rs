@@ -117,6 +117,7 @@ impl Log {
         let mut installed = 0;
         for group in &compacted.groups {
             let Some(sources) = self.sources_of(&group.group) else {
+                tracing::trace!(target: "klamm::probe", name = "compaction-dropped");
                 return Ok(installed);
             };
             if group.changed {
@@ -186,6 +187,7 @@ impl Log {
             disk.sync_dir(dir).await.map_err(LogError::io(dir))?;
         }
         self.rename_durably(&swap, &target).await?;
+        tracing::trace!(target: "klamm::probe", name = "compaction-swapped");
         let replacement = Segment::new(base, group.end, checked.found.position);
         replacement.set_times(SegmentTimes::of(&checked.found.index));
         {

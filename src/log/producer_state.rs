@@ -224,6 +224,7 @@ impl ProducerState {
             });
         }
         if header.producer_epoch < producer.epoch {
+            tracing::trace!(target: "klamm::probe", name = "producer-epoch-refused");
             return Err(ProducerError::InvalidProducerEpoch {
                 producer: id,
                 sent: header.producer_epoch,
@@ -235,6 +236,7 @@ impl ProducerState {
             _ => None,
         };
         if header.base_sequence != last.map_or(Sequence(0), Sequence::next) {
+            tracing::trace!(target: "klamm::probe", name = "sequence-refused");
             return Err(ProducerError::OutOfOrderSequence {
                 producer: id,
                 sent: header.base_sequence,
@@ -326,7 +328,11 @@ impl ProducerState {
             let since = *producer.idle_since.get_or_insert(now);
             producer.transaction_start.is_some() || now.since(since) < after
         });
-        before - self.producers.len()
+        let expired = before - self.producers.len();
+        if expired > 0 {
+            tracing::trace!(target: "klamm::probe", name = "producer-expired");
+        }
+        expired
     }
 
     /// Forgets everything, for a log that begins anew at `start` or a rebuild from there.

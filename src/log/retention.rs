@@ -47,6 +47,7 @@ impl Log {
         let start = self.log_start_offset();
         let new_start = self.retained_from(now, high_watermark).await?.max(start);
         if new_start > self.writer.id.base_offset {
+            tracing::trace!(target: "klamm::probe", name = "retention-rolled");
             // Even the active segment is to go: it must be closed first.
             self.roll(self.writer.end.offset).await?;
         }
@@ -64,6 +65,7 @@ impl Log {
                 ..Retained::default()
             });
         }
+        tracing::trace!(target: "klamm::probe", name = "retention-removed-segment");
         self.move_log_start(new_start).await?;
         {
             let mut view = self.shared.view();
@@ -161,6 +163,7 @@ impl Log {
                 let path = self.active_path();
                 self.sync_all().await.map_err(LogError::io(&path))?;
             }
+            tracing::trace!(target: "klamm::probe", name = "delete-records-moved-start");
             self.move_log_start(offset).await?;
         }
         Ok(self.log_start_offset())

@@ -115,6 +115,7 @@ impl Log {
         match create_segment(&*self.env.disk, &self.shared.dir, &id).await {
             Ok(next) => self.switch_to(id, next),
             Err(error) => {
+                tracing::trace!(target: "klamm::probe", name = "roll-undone");
                 self.unmake_segment(next_base).await;
                 return Err(error);
             }
@@ -137,6 +138,7 @@ impl Log {
     }
 
     fn switch_to(&mut self, id: SegmentId, file: Arc<dyn File>) {
+        tracing::trace!(target: "klamm::probe", name = "segment-rolled");
         let end = Point {
             offset: id.base_offset,
             position: HEADER_PAGE_BYTES,

@@ -45,6 +45,7 @@ impl Log {
     /// only written is checked as it is read back. On success the log is usable again; on error it
     /// is stopped until this succeeds or it is opened again.
     pub async fn fall_back(&mut self) -> Result<(), LogError> {
+        tracing::trace!(target: "klamm::probe", name = "log-fell-back");
         self.stopped = None;
         self.writer.pending.clear();
         let (old, (end, position)) = {
@@ -124,6 +125,7 @@ impl Log {
                     end: log_end,
                 });
             };
+            tracing::trace!(target: "klamm::probe", name = "fall-back-removed-segment");
             self.mark_deleted(target.base_offset, self.env.wall())
                 .await?;
             let dir = &self.shared.dir;

@@ -128,9 +128,14 @@ impl Fetch<'_> {
             }
             tokio::select! {
                 biased;
-                () = signal.raised() => {}
+                () = signal.raised() => {
+                    tracing::trace!(target: "klamm::probe", name = "fetch-woken");
+                }
                 () = self.broker.drain.started() => return,
-                () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => return,
+                () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => {
+                    tracing::trace!(target: "klamm::probe", name = "fetch-wait-expired");
+                    return;
+                }
             }
         }
     }
@@ -246,7 +251,10 @@ fn failed(mut data: PartitionData, code: ErrorCode) -> PartitionData {
 pub(super) fn read_error(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
+        ReadError::Corrupt { .. } => {
+            tracing::trace!(target: "klamm::probe", name = "read-met-corruption");
+            ErrorCode::CorruptMessage
+        }
         _ => ErrorCode::KafkaStorageError,
     }
 }

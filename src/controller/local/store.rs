@@ -114,6 +114,7 @@ impl MetadataStore {
             let path = directory.join(name(*newest, SNAPSHOT));
             let records = read_snapshot(&*disk, &path, *newest).await?;
             end = *newest;
+            tracing::trace!(target: "klamm::probe", name = "metadata-snapshot-loaded");
             recovered.push_back(Committed::Snapshot { end, records });
         }
         let begin = end;
@@ -230,6 +231,7 @@ impl MetadataStore {
         self.position = PAGE_BYTES as u64;
         self.slot = Slot::default();
         make(&*disk, &directory, end, SNAPSHOT, vec![batch]).await?;
+        tracing::trace!(target: "klamm::probe", name = "metadata-snapshot-written");
         self.bytes_since_snapshot = 0;
         self.remove_before(end).await
     }
@@ -297,6 +299,7 @@ impl RecordsFile {
                 }
                 Found::Damage(reason) => {
                     let cut = bytes.len() - position;
+                    tracing::trace!(target: "klamm::probe", name = "metadata-tail-cut");
                     tracing::warn!(
                         ?path,
                         position,

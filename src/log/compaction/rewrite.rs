@@ -116,6 +116,9 @@ impl Rewrite {
         let newest = self.map.get(key).is_none_or(|last| record.offset >= last);
         let tombstone_due =
             record.value.is_none() && horizon_of(header).is_some_and(|horizon| horizon <= self.now);
+        if newest && tombstone_due {
+            tracing::trace!(target: "klamm::probe", name = "tombstone-dropped");
+        }
         newest && !tombstone_due
     }
 
