@@ -227,6 +227,11 @@ fn tell_implied(index: &Index<'_>, told: &mut Told) {
 fn arrange(log: &mut Log<'_>) {
     log.facts
         .sort_unstable_by_key(|fact| (fact.offset, fact.id));
+    let told = log.facts.iter().filter(|fact| fact.is_told());
+    let told: Vec<i64> = told.map(|fact| fact.offset).collect();
+    // What is told of an offset goes before what only follows from other offsets.
+    log.facts
+        .retain(|fact| fact.is_told() || told.binary_search(&fact.offset).is_err());
     log.by_id = (0..log.facts.len()).collect();
     let facts = &log.facts;
     log.by_id

@@ -4,8 +4,9 @@
 //! - P11b, gap: two records of a batch were read at offsets that differ by more or less than
 //!   their places in it. (Records of one *call* may be apart; here a send is one batch.)
 //!
-//! Holds for compacted topics too: compaction keeps offsets. Silent about batches of which a
-//! record was read at several offsets, which are P4's or legal copies.
+//! Holds for compacted topics too: compaction keeps offsets. Silent about batches that
+//! may legally be in the log more than once, and those of which a record was read at several
+//! offsets, which are P4's.
 
 use crate::checker::index::NEVER;
 use crate::checker::{Index, Log, Violation, Violations};
@@ -48,7 +49,8 @@ fn members(index: &Index<'_>, log: &Log<'_>) -> Vec<Member> {
     let mut members: Vec<Member> = seen
         .filter_map(|fact| {
             let (send, position) = index.place_of(fact.id)?;
-            Some((send, position, fact.offset, fact.seen, fact.told_by))
+            let is_single = index.sends[send].copies() <= 1;
+            is_single.then_some((send, position, fact.offset, fact.seen, fact.told_by))
         })
         .collect();
     members.sort_unstable();

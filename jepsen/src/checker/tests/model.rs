@@ -7,9 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::tell::{Tell, attempts, fetched, reading, seen, t0, timestamp, written};
-use crate::history::{
-    Answer, Call, Fetched, ListedAt, LogState, Note, Position, Stamp, Wanted,
-};
+use crate::history::{Answer, Call, Fetched, ListedAt, LogState, Note, Position, Stamp, Wanted};
 
 const PLAIN: &[&str] = &["plain-1", "plain-2"];
 const IDEMPOTENT: &str = "idempotent";
@@ -57,8 +55,15 @@ struct Request {
 
 /// An operation of a client that has at most one.
 enum Waiting {
-    Read { op: u64, answer: Option<Fetched> },
-    List { op: u64, at: ListedAt, answer: Option<Answer> },
+    Read {
+        op: u64,
+        answer: Option<Fetched>,
+    },
+    List {
+        op: u64,
+        at: ListedAt,
+        answer: Option<Answer>,
+    },
 }
 
 pub struct Model {
@@ -213,7 +218,9 @@ impl Model {
                 return;
             }
             let next = known.last().map(|(_, last)| last + 1);
-            if next.is_some_and(|next| next != stamp.sequence) || (next.is_none() && self.is_new(stamp)) {
+            if next.is_some_and(|next| next != stamp.sequence)
+                || (next.is_none() && self.is_new(stamp))
+            {
                 self.requests.remove(at);
                 self.refuse(&request, "OUT_OF_ORDER_SEQUENCE_NUMBER");
                 return;
@@ -331,7 +338,11 @@ impl Model {
         // A batch stays whole or goes.
         let is_torn = |one: &Request| one.base.is_some_and(|base| base + one.ids.len() > kept);
         let first_torn = self.requests.iter().filter(|one| is_torn(one));
-        let kept = first_torn.filter_map(|one| one.base).min().unwrap_or(kept).min(kept);
+        let kept = first_torn
+            .filter_map(|one| one.base)
+            .min()
+            .unwrap_or(kept)
+            .min(kept);
         self.log.truncate(kept.max(self.high_watermark));
         self.requests.retain(|one| one.base.is_none());
         self.sync();
@@ -347,7 +358,10 @@ impl Model {
                 let waiting = Waiting::Read { op, answer };
                 self.waiting.insert(consumer, waiting);
             }
-            Some(Waiting::Read { op, answer: Some(answer) }) => {
+            Some(Waiting::Read {
+                op,
+                answer: Some(answer),
+            }) => {
                 let last = answer.records.last().map(|last| last.offset + 1);
                 let is_lost = answer.error.is_some();
                 if let Some(next) = last {
@@ -359,12 +373,20 @@ impl Model {
                     self.assign(consumer);
                 }
             }
-            Some(Waiting::List { op, at, answer: None }) => {
+            Some(Waiting::List {
+                op,
+                at,
+                answer: None,
+            }) => {
                 let answer = Some(self.list(at));
                 let waiting = Waiting::List { op, at, answer };
                 self.waiting.insert(consumer, waiting);
             }
-            Some(Waiting::List { op, answer: Some(answer), .. }) => self.tell.ok(op, answer),
+            Some(Waiting::List {
+                op,
+                answer: Some(answer),
+                ..
+            }) => self.tell.ok(op, answer),
         }
     }
 
@@ -379,12 +401,20 @@ impl Model {
             0 => ListedAt::Earliest,
             1 => ListedAt::Latest,
             _ => {
-                let around = self.draws.below(usize::try_from(self.last_id).expect("small") + 3);
+                let around = self
+                    .draws
+                    .below(usize::try_from(self.last_id).expect("small") + 3);
                 ListedAt::Timestamp(1000 + int(around))
             }
         };
-        let op = self.tell.invoke(consumer, Call::ListOffsets { of: t0(), at });
-        let waiting = Waiting::List { op, at, answer: None };
+        let op = self
+            .tell
+            .invoke(consumer, Call::ListOffsets { of: t0(), at });
+        let waiting = Waiting::List {
+            op,
+            at,
+            answer: None,
+        };
         self.waiting.insert(consumer, waiting);
     }
 
