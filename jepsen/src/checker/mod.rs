@@ -3,6 +3,11 @@
 //! One file a property, or a few that are one scan; each says in its doc what it demands and when
 //! it is silent. All are at most O(n log n) in the length of the history.
 
+mod cleaning;
+mod group;
+mod state;
+#[cfg(test)]
+mod story;
 mod violation;
 
 pub use violation::{Violation, Violations};
@@ -13,7 +18,7 @@ use crate::history::History;
 pub type Check = fn(&History, &mut Violations);
 
 /// Every checker.
-pub const CHECKS: &[Check] = &[];
+pub const CHECKS: &[Check] = &[group::check, cleaning::check, state::check];
 
 /// Every violation, those of the lowest times first.
 #[must_use]
