@@ -4,10 +4,15 @@
 //! it is silent. All are at most O(n log n) in the length of the history, and all read the same
 //! [`Index`] of it.
 
+mod cleaning;
+mod group;
 mod index;
 mod log;
 mod metrics;
 mod options;
+mod state;
+#[cfg(test)]
+mod story;
 #[cfg(test)]
 mod tests;
 mod violation;
@@ -40,6 +45,9 @@ pub const CHECKS: &[Check] = &[
     log::acknowledgement::check,
     log::read_bound::check,
     log::broken::check,
+    |index, found| group::check(index.history, found),
+    |index, found| cleaning::check(index.history, found),
+    |index, found| state::check(index.history, found),
 ];
 
 /// Every violation, those of the lowest times first.
