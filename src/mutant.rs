@@ -37,7 +37,7 @@ pub const NAMES: &[Described] = &[
     ),
     (
         "latest-is-the-log-end",
-        "B18: ListOffsets answers the log's end for the latest offset, not the high watermark. Power loss.",
+        "ListOffsets answers the log's end for the latest offset, not the high watermark. Power loss.",
         &["P14"],
     ),
     (
@@ -47,7 +47,7 @@ pub const NAMES: &[Described] = &[
     ),
     (
         "session-leaves-out-records",
-        "B05: a fetch session leaves a partition out whose high watermark has not moved, although it has records to give.",
+        "A fetch session leaves a partition out whose high watermark has not moved, although it has records to give.",
         &["P3", "V4", "P13"],
     ),
     // What a disk may do.
@@ -63,12 +63,12 @@ pub const NAMES: &[Described] = &[
     ),
     (
         "torn-tail-kept",
-        "B70: recovery believes the lengths of batches and does not compute their CRCs. Power loss.",
+        "Recovery believes the lengths of batches and does not compute their CRCs. Power loss.",
         &["R12", "P3", "P15", "V4"],
     ),
     (
         "failed-sync-retried",
-        "After a failed sync the file is synced once more, and what that one says is believed. Failed sync that keeps the pages in the cache, power loss.",
+        "As PostgreSQL did until 2018: after a failed sync the file is synced once more, and what that one says is believed. Failed sync that keeps the pages in the cache, power loss.",
         &["P2", "P3", "V2"],
     ),
     (
@@ -93,7 +93,7 @@ pub const NAMES: &[Described] = &[
     ),
     (
         "index-not-truncated",
-        "B33: when the end of the log is cut off, the entries of its (time) index stay. Failed write or sync.",
+        "When the end of the log is cut off, the entries of its (time) index stay. Failed write or sync.",
         &["R12", "P14", "P3", "V4"],
     ),
     (
