@@ -236,7 +236,7 @@ impl Connection {
         self.exclusive = exclusive;
         let broker = self.broker.clone();
         let correlation_id = header.correlation_id;
-        self.replies.push_back(Box::pin(async move {
+        let reply: BoxFuture<'static, Reply> = Box::pin(async move {
             let response = response.await;
             observe(&broker, key, started, response.as_ref());
             match response {
@@ -249,7 +249,11 @@ impl Connection {
                 Some(handler::Answer::CloseConnection) => Reply::Fail(Ended::Unacknowledged),
                 None => Reply::Nothing,
             }
-        }));
+        });
+        match crate::mutant!("responses-out-of-order") {
+            true => self.replies.push_front(reply),
+            false => self.replies.push_back(reply),
+        }
         Ok(())
     }
 

@@ -271,10 +271,9 @@ impl<L: Ledger> Shard<L> {
     }
 
     fn release(&mut self, effects: &mut Vec<Effect<L::Reply>>) {
-        while let Some(parked) = self
-            .parked
-            .pop_front_if(|parked| parked.behind <= self.safe_offset)
-        {
+        while let Some(parked) = self.parked.pop_front_if(|parked| {
+            parked.behind <= self.safe_offset || crate::mutant!("commit-acked-before-durable")
+        }) {
             for (to, answer) in parked.replies {
                 self.unanswered.remove(&to);
                 effects.push(Effect::Reply(to, Ok(answer)));

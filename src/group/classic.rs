@@ -127,6 +127,7 @@ impl Member {
     /// may have gone without a trace.
     fn deadline(&self) -> Option<Instant> {
         match self.waiting {
+            Waiting::Nothing if crate::mutant!("session-expiry-ignored") => None,
             Waiting::Nothing => Some(self.session_deadline),
             Waiting::Join(_) if self.is_new => Some(self.session_deadline),
             Waiting::Join(_) | Waiting::Sync(_) => None,

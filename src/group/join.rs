@@ -290,11 +290,14 @@ impl Live {
         self.members.insert(member_id.clone(), member);
         self.update(turn, from, &member_id, join);
         if self.state == GroupState::Stable
+            && !crate::mutant!("static-restart-rebalances")
             && let Some(metadata) = self.replaced(turn, old_member_id, &member_id)
             && let Some(record) = turn.fitting(metadata.clone())
         {
             self.resume_static(turn, from, &member_id, version, &metadata);
-            turn.out.record(record);
+            if !crate::mutant!("static-id-not-recorded") {
+                turn.out.record(record);
+            }
         } else {
             self.membership_changed(turn);
         }

@@ -145,6 +145,9 @@ impl GroupLedger {
         }
         let live = soft.live.get_mut(&request.group_id);
         let live = live.ok_or(ErrorCode::UnknownMemberId)?;
+        if crate::mutant!("fenced-commit-accepted") {
+            return Ok(());
+        }
         live.validate_member(&request.member_id, instance)?;
         let recorded = self.groups.get(&request.group_id);
         let metadata = recorded.and_then(|group| group.metadata.as_ref());
@@ -350,6 +353,9 @@ impl Expiry {
         };
         match state {
             GroupState::Empty => Some(Self::Emptied(metadata.current_state_timestamp)),
+            GroupState::Stable if crate::mutant!("offsets-expire-while-subscribed") => {
+                Some(Self::Committed(BTreeSet::new()))
+            }
             GroupState::Stable => subscription::group_topics(metadata).map(Self::Committed),
             _ => None,
         }

@@ -176,11 +176,14 @@ impl Log {
         let target = self.shared.path(base);
         let cleaned = files::suffixed(&target, files::CLEANED);
         let swap = files::suffixed(&target, files::SWAP);
+        let (disk, now) = (self.env.disk.clone(), self.env.wall());
+        let delete_first = crate::mutant!("swap-deletes-first");
+        if delete_first {
+            self.mark_all_deleted(sources, now).await?;
+        }
         self.rename_durably(&cleaned, &swap).await?;
-        let disk = self.env.disk.clone();
-        for source in &sources[1..] {
-            self.mark_deleted(source.base_offset, self.env.wall())
-                .await?;
+        if !delete_first {
+            self.mark_all_deleted(&sources[1..], now).await?;
         }
         if sources.len() > 1 {
             let dir = &self.shared.dir;

@@ -235,7 +235,9 @@ impl ProducerState {
             Some(batch) if header.producer_epoch == producer.epoch => Some(batch.last_sequence),
             _ => None,
         };
-        if header.base_sequence != last.map_or(Sequence(0), Sequence::next) {
+        let due = last.map_or(Sequence(0), Sequence::next);
+        let gap = header.base_sequence.0 > due.0 && crate::mutant!("sequence-gap-accepted");
+        if header.base_sequence != due && !gap {
             tracing::trace!(target: "klamm::probe", name = "sequence-refused");
             return Err(ProducerError::OutOfOrderSequence {
                 producer: id,
@@ -349,7 +351,11 @@ impl Producer {
         if header.producer_epoch != self.epoch {
             return None;
         }
-        self.batches.iter().find(|batch| {
+        let known = match crate::mutant!("remember-only-last-batch") {
+            true => 1,
+            false => BATCHES_KEPT,
+        };
+        self.batches.iter().rev().take(known).find(|batch| {
             batch.base_sequence == header.base_sequence
                 && batch.last_sequence == header.last_sequence()
         })

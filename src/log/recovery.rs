@@ -138,7 +138,8 @@ impl Opening<'_> {
             .map(|entry| entry.len)
             .sum();
         let clean = self.options.clean;
-        let clean = clean.filter(|clean| clean.file_bytes == all_bytes);
+        let believed = crate::mutant!("clean-marker-kept");
+        let clean = clean.filter(|clean| believed || clean.file_bytes == all_bytes);
         let mut files = self.segments(&listed, start).await?;
         let Some(last) = files.pop() else {
             let path = self.dir.to_owned();
@@ -174,7 +175,10 @@ impl Opening<'_> {
         self.report.scanned_bytes += replay.scanned_bytes;
         self.report.rebuilt.append(&mut replay.rebuilt);
         let epochs = self.epochs(loaded, &replay, log_start_offset..end).await?;
-        let (producers, snapshots) = replay.finish(end).await?;
+        let (mut producers, snapshots) = replay.finish(end).await?;
+        if crate::mutant!("forget-producer-state") {
+            producers.restart_at(end);
+        }
         let sealed = files.iter().map(|file| {
             let end = file.end.unwrap_or(last_base);
             Segment::new(file.base_offset, end, file.file_bytes)
@@ -418,6 +422,7 @@ impl Opening<'_> {
     ) -> Result<Last, LogError> {
         let whole = clean.is_some_and(|clean| {
             slot.position == segment.file_bytes && slot.end_offset == clean.log_end_offset
+                || crate::mutant!("clean-marker-kept")
         });
         let replayed = replay.producers_end() >= slot.end_offset || slot.end_offset == Offset::ZERO;
         if whole && replayed && !replay.wants_epochs {
@@ -544,6 +549,9 @@ fn judge(
     slot: &DurableSlot,
     clean: bool,
 ) -> Result<(), LogError> {
+    if crate::mutant!("cut-at-first-bad-crc") {
+        return Ok(());
+    }
     if let Some(damage) = &found.damage
         && (clean || found.position < slot.position)
     {

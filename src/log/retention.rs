@@ -66,6 +66,10 @@ impl Log {
             });
         }
         tracing::trace!(target: "klamm::probe", name = "retention-removed-segment");
+        let delete_first = crate::mutant!("log-start-after-delete");
+        if delete_first {
+            self.mark_all_deleted(&gone, now).await?;
+        }
         self.move_log_start(new_start).await?;
         {
             let mut view = self.shared.view();
@@ -73,8 +77,8 @@ impl Log {
             view.changes += 1;
         }
         self.shared.forget(&gone);
-        for segment in &gone {
-            self.mark_deleted(segment.base_offset, now).await?;
+        if !delete_first {
+            self.mark_all_deleted(&gone, now).await?;
         }
         Ok(Retained {
             segments_removed: gone.len(),
@@ -133,7 +137,10 @@ impl Log {
             return Ok(Some(Candidate {
                 end_offset: segment.end_offset,
                 bytes: segment.bytes(),
-                largest_timestamp: times.largest,
+                largest_timestamp: match crate::mutant!("retention-by-first-timestamp") {
+                    true => times.first,
+                    false => times.largest,
+                },
             }));
         }
         let view = self.shared.view();
@@ -164,7 +171,10 @@ impl Log {
                 self.sync_all().await.map_err(LogError::io(&path))?;
             }
             tracing::trace!(target: "klamm::probe", name = "delete-records-moved-start");
-            self.move_log_start(offset).await?;
+            match crate::mutant!("log-start-not-persisted") {
+                true => self.shared.view().log_start_offset = offset,
+                false => self.move_log_start(offset).await?,
+            }
         }
         Ok(self.log_start_offset())
     }
@@ -184,6 +194,17 @@ impl Log {
         };
         if let Some(epochs) = epochs {
             epochs.save(disk, &self.shared.dir).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn mark_all_deleted(
+        &mut self,
+        segments: &[Arc<Segment>],
+        now: Timestamp,
+    ) -> Result<(), LogError> {
+        for segment in segments {
+            self.mark_deleted(segment.base_offset, now).await?;
         }
         Ok(())
     }

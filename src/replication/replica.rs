@@ -135,6 +135,10 @@ impl Replica {
                 let end = last_offset.next();
                 self.machine
                     .step(Event::Repeated { end, waiter }, &mut self.effects);
+                let base_offset = match crate::mutant!("duplicate-answered-with-offset-zero") {
+                    true => Offset::ZERO,
+                    false => base_offset,
+                };
                 let placed = Placed {
                     base_offset,
                     log_append_time,
@@ -153,6 +157,13 @@ impl Replica {
                     end,
                     done: false,
                 });
+                let waiter = match waiter {
+                    Some(early) if crate::mutant!("ack-before-sync") => {
+                        self.effects.push(Effect::Acknowledge(early));
+                        None
+                    }
+                    waiter => waiter,
+                };
                 self.machine
                     .step(Event::Appended { end, waiter }, &mut self.effects);
                 let placed = Placed {

@@ -13,7 +13,8 @@ mod nemesis;
 mod server;
 mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,12 +22,13 @@ use klamm::env::{Env, Rng, Task};
 use klamm_jepsen::checker::Violation;
 use klamm_jepsen::history::{Event, Note, Phase};
 
-use crate::audit::{self, Finding, Strictness};
-use crate::plan::Plan;
+use crate::audit::{self, Finding, Mode};
+use crate::plan::{Plan, Role};
 use crate::probe;
 use crate::record::Recorder;
 use crate::trace::Trace;
-use crate::workload::{self, Stop, Topics, finals};
+use crate::workload::finals::Finals;
+use crate::workload::{self, Stop, Topics};
 use crate::world::{SimNode, SimWorld, simulate_into};
 use nemesis::Nemesis;
 use server::{End, Server};
@@ -36,6 +38,15 @@ const SERVER: &str = "server";
 const BROKER: &str = "server:9092";
 /// Longest that clients may take to end what they were doing once all is well.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(60);
+const CREATE_WITHIN: Duration = Duration::from_secs(60);
+/// Counts of the disk that say that a call failed.
+const FAILED_CALLS: &[&str] = &[
+    "failed syncs, pages kept in cache",
+    "failed syncs, pages reverted",
+    "failed writes",
+    "failed reads",
+    "refusals for lack of space",
+];
 const IDLE: Duration = Duration::from_secs(3);
 /// Most polls of tasks in an idle second. Timers of retention, cleaners and idle connections are a
 /// few dozen.
@@ -110,6 +121,8 @@ struct Stage {
     server: Server,
     root: [u8; 32],
     done: Arc<Mutex<BTreeMap<String, u64>>>,
+    /// Counts what the run itself asked for.
+    asked: AtomicU64,
     /// Clients' hosts; a dropped node would end them.
     hosts: Vec<SimNode>,
 }
@@ -117,7 +130,7 @@ struct Stage {
 async fn scenario(world: SimWorld, plan: Plan) -> Witnessed {
     let plan = Arc::new(plan);
     let recorder = Recorder::new(world.trace());
-    let probes = probe::install(SERVER, recorder.clone(), world.trace());
+    let probes = probe::install(recorder.clone(), world.trace(), false);
     world.network().set_default(plan.link);
     let node = world.node(SERVER);
     node.disk().set_options(plan.disk);
@@ -135,12 +148,19 @@ async fn scenario(world: SimWorld, plan: Plan) -> Witnessed {
         server,
         root,
         done: Arc::default(),
+        asked: AtomicU64::new(0),
         hosts: vec![observer_host],
         plan,
     };
     stage.recorder.note("run", phase(Phase::Safety));
-    let plans = &stage.plan.topics;
-    finals::create_topics(&stage.observer, &stage.recorder, BROKER, plans).await;
+    let undone = stage
+        .finals(CREATE_WITHIN)
+        .create_topics(&stage.plan.topics)
+        .await;
+    for (topic, error) in undone {
+        let detail = format!("topic {topic} could not be made on a healthy node: {error}");
+        stage.server.broken("V2", &detail);
+    }
     stage.safety().await;
     stage.liveness().await;
     stage.finale().await;
@@ -161,7 +181,11 @@ impl Stage {
     /// Clients and faults.
     async fn safety(&mut self) {
         let stop = Stop::default();
-        let topics = Arc::new(Topics::of(&self.plan.topics));
+        let topics = self.plan.topics.iter();
+        let topics: Topics = topics
+            .map(|topic| (topic.name.clone(), topic.partitions))
+            .collect();
+        let topics = Arc::new(topics);
         let plan = Arc::clone(&self.plan);
         let clients: Vec<Task> = plan
             .clients
@@ -209,16 +233,24 @@ impl Stage {
         self.server.node().resume();
         self.server.note_damage();
         self.server.release_all();
-        if disk.has_failed() && self.server.is_serving() {
+        if self.errors_of_disk() && self.server.is_serving() {
             self.server.hold(End::Stop).await;
             self.server.release();
         }
     }
 
+    /// Whether a call of the disk failed by a fault.
+    fn errors_of_disk(&self) -> bool {
+        let counts = self.server.node().disk().counts();
+        FAILED_CALLS
+            .iter()
+            .any(|kind| counts.get(kind).is_some_and(|count| *count > 0))
+    }
+
     async fn clients_end(&self, clients: Vec<Task>) {
         let ending = async {
-            for mut client in clients {
-                client.ended().await;
+            for client in clients {
+                client.join().await;
             }
         };
         let ended = self.observer.timeout(CLIENTS_END_WITHIN, ending).await;
@@ -226,6 +258,13 @@ impl Stage {
             let detail = "a client did not end within a minute of all being well";
             self.server.broken("V10", detail);
         }
+    }
+
+    /// A client for what the run itself asks, with a time for it.
+    fn finals(&self, within: Duration) -> Finals {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        let rng = Rng::derived(self.root, "finals", asked);
+        Finals::new(&self.observer, &self.recorder, BROKER, rng, within)
     }
 
     /// Everything works again, within the plan's bound.
@@ -238,30 +277,58 @@ impl Stage {
         if !self.server.is_serving() {
             let why = self.server.refusal();
             let why = why.unwrap_or_else(|| "it is neither up nor refusing".to_owned());
-            self.server.broken("V1", &format!("the broker does not start: {why}"));
+            self.server
+                .broken("V1", &format!("the broker does not start: {why}"));
             return;
         }
         let left = deadline.since(self.observer.now());
-        let (observer, recorder) = (&self.observer, &self.recorder);
-        finals::write_everywhere(observer, recorder, BROKER, &self.plan.topics, left).await;
-        finals::settle_groups(observer, recorder, BROKER, left).await;
+        let mut finals = self.finals(left);
+        let topics = finals.topics().await;
+        for (of, error) in finals.send_everywhere(&topics).await {
+            let (topic, partition) = (of.topic, of.partition);
+            let detail = format!("{topic}-{partition} takes no write: {error}");
+            self.server.broken("V2", &detail);
+        }
+        for (group, state) in finals.wait_until_stable(&self.groups()).await {
+            self.server
+                .broken("V4", &format!("group {group} stays {state}"));
+        }
+    }
+
+    /// Every group that a client may have used.
+    fn groups(&self) -> Vec<String> {
+        let groups = self
+            .plan
+            .clients
+            .iter()
+            .filter_map(|client| match &client.role {
+                Role::Member { group, .. } | Role::Committer { group, .. } => Some(group.clone()),
+                _ => None,
+            });
+        groups.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Reads everything, then looks at what is left when nobody asks for anything.
     async fn finale(&self) {
         self.recorder.note("run", phase(Phase::Final));
         if self.server.is_serving() {
-            let (observer, recorder) = (&self.observer, &self.recorder);
-            let within = Duration::from_millis(self.plan.liveness_ms);
-            let topics = &self.plan.topics;
-            finals::read_to_end(observer, recorder, BROKER, topics, within).await;
-            finals::fetch_committed(observer, recorder, BROKER, topics, within).await;
+            let mut finals = self.finals(Duration::from_millis(self.plan.liveness_ms));
+            let topics = finals.topics().await;
+            for (of, error) in finals.read_to_end(&topics).await {
+                let (topic, partition) = (of.topic, of.partition);
+                let detail = format!("{topic}-{partition} cannot be read to its end: {error}");
+                self.server.broken("V4", &detail);
+            }
+            for (group, error) in finals.fetch_committed_all(&self.groups(), &topics).await {
+                let detail = format!("the offsets of group {group} cannot be fetched: {error}");
+                self.server.broken("V4", &detail);
+            }
             self.idle().await;
             self.server.hold(End::Stop).await;
         }
         let disk = self.server.node().disk();
         let (files, damaged) = (disk.files(), disk.damaged());
-        let findings = audit::audit(&files, Strictness::CleanStop, &damaged);
+        let findings = audit::audit(&files, Mode::Stopped, &damaged);
         self.server.add_findings(findings);
     }
 
@@ -283,7 +350,9 @@ impl Stage {
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         let mut faults = done.clone();
         let counted = self.world.network().counts();
-        let counted = counted.into_iter().chain(self.server.node().disk().counts());
+        let counted = counted
+            .into_iter()
+            .chain(self.server.node().disk().counts());
         for (kind, count) in counted {
             *faults.entry(kind.to_owned()).or_default() += count;
         }

@@ -197,7 +197,8 @@ impl Nemesis {
                 disk.stall(false);
             }
             Fault::Rot { kind, bits, .. } => {
-                disk.rot(kind, bits);
+                // None when no file of the kind has a byte yet.
+                let _rotten = disk.rot(kind, bits);
             }
             Fault::Misdirect { kind, .. } => disk.misdirect(kind),
             Fault::LoseWrite { kind, .. } => disk.lose_write(kind),

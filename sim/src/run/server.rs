@@ -12,7 +12,7 @@ use klamm::env::{Env, Task};
 use klamm_jepsen::history::{NodeEvent, Note, Partition};
 use tokio::sync::Notify;
 
-use crate::audit::{self, Finding, Strictness};
+use crate::audit::{self, Finding, Mode};
 use crate::plan::Plan;
 use crate::record::Recorder;
 use crate::world::SimNode;
@@ -305,7 +305,7 @@ impl Server {
     fn look_at_the_disk(&self) {
         self.note_damage();
         let disk = self.shared.node.disk();
-        let findings = audit::audit(&disk.files(), Strictness::AfterCrash, &disk.damaged());
+        let findings = audit::audit(&disk.files(), Mode::Crashed, &disk.damaged());
         self.state().findings.extend(findings);
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use klamm_jepsen::checker::{self, Violation};
-use klamm_jepsen::history::{Event, History, Note};
+use klamm_jepsen::history::{Event, History, Note, summary};
 
 use crate::audit::Finding;
 use crate::plan::Plan;
 
 /// Properties that need a broker that serves: a broker that found damage may refuse to.
-const NEEDS_SERVICE: &[&str] = &["V1", "V2", "V3", "V4", "V6", "V10", "CG5", "CG6", "CG8", "K8"];
+const NEEDS_SERVICE: &[&str] = &[
+    "V1", "V2", "V3", "V4", "V6", "V10", "CG5", "CG6", "CG8", "K8",
+];
 /// Operations of a kind that must have worked for a run to prove something.
 const OPERATIONS_MIN: u64 = 10;
 
@@ -50,12 +52,29 @@ pub(super) fn judge(plan: &Plan, events: &[Event], findings: &[Finding]) -> Judg
     if damaged {
         violations.retain(|violation| !NEEDS_SERVICE.contains(&violation.property));
     }
-    let operations = checker::summary(&history);
+    let operations = counted(&history);
     Judged {
         vacuous: vacuous(plan, &operations, damaged),
         violations,
         operations,
     }
+}
+
+/// How often each kind of operation ended how: `send ok`.
+fn counted(history: &History) -> BTreeMap<String, u64> {
+    let mut counted = BTreeMap::new();
+    for (kind, counts) in summary(history).operations {
+        for (ending, count) in [
+            ("ok", counts.ok),
+            ("fail", counts.fail),
+            ("info", counts.info),
+        ] {
+            if count > 0 {
+                counted.insert(format!("{kind} {ending}"), count);
+            }
+        }
+    }
+    counted
 }
 
 /// Why a run proves nothing: hardly anything worked.

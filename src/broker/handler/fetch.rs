@@ -156,7 +156,7 @@ impl Fetch<'_> {
                 return true;
             }
             let most = u64::try_from(source.target.fetch.partition_max_bytes).unwrap_or(0);
-            let visible = view.high_watermark();
+            let visible = visible(view);
             if from < visible {
                 available += reader.bytes_between(from, visible).min(most.max(1));
             }
@@ -195,8 +195,8 @@ impl Fetch<'_> {
             Ok(_) => return failed(data, ErrorCode::NotLeaderOrFollower),
             Err(code) => return failed(data, *code),
         };
-        let visible = view.high_watermark();
-        data.high_watermark = visible.0;
+        let visible = visible(view);
+        data.high_watermark = view.high_watermark().0;
         data.last_stable_offset = view.last_stable_offset().0;
         data.log_start_offset = view.reader().log_start_offset().0;
         if let Some(diverging) = &source.diverging {
@@ -236,6 +236,14 @@ impl Fetch<'_> {
                 failed(data, code)
             }
         }
+    }
+}
+
+/// Exclusive end of what a fetch may give.
+fn visible(view: &PartitionView) -> Offset {
+    match crate::mutant!("serve-beyond-durable-end") {
+        true => view.reader().log_end_offset(),
+        false => view.high_watermark(),
     }
 }
 
