@@ -48,6 +48,12 @@ impl Topic {
         next.is_none_or(|(start, _)| until < *start).then_some(era)
     }
 
+    /// Whether there may be more than one era.
+    #[must_use]
+    pub fn was_deleted(&self) -> bool {
+        !self.deletions.is_empty()
+    }
+
     fn set(&mut self, key: &str, value: &str) {
         match key {
             "cleanup.policy" => self.compacted |= value.contains("compact"),
