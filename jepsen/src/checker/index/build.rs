@@ -23,11 +23,13 @@ struct Start<'a> {
 }
 
 pub(super) fn index(history: &History, options: Options) -> Index<'_> {
-    let is_final = |note: &&(u64, String, Note)| matches!(note.2, Note::Phase { phase } if phase == Phase::Final);
+    let mut notes = history.notes.iter();
+    let is_final = |note: &Note| matches!(note, Note::Phase { phase } if *phase == Phase::Final);
+    let last_phase = notes.find(|(_, _, note)| is_final(note));
     let mut index = Index {
         history,
         options,
-        final_from: history.notes.iter().find(is_final).map(|note| note.0),
+        final_from: last_phase.map(|note| note.0),
         sends: Vec::new(),
         polls: Vec::new(),
         logs: Vec::new(),

@@ -40,8 +40,8 @@ impl Default for Topic {
 }
 
 impl Topic {
-    /// The era that all of the time from `since` to `until` belongs to: how many deletions were over
-    /// before. Creations do not matter: where there is no topic, no operation on it works.
+    /// The era that all of the time from `since` to `until` belongs to: how many deletions were
+    /// over before. Creations do not matter: where there is no topic, no operation on it works.
     pub fn era(&self, since: u64, until: u64) -> Option<usize> {
         let era = self.deletions.partition_point(|(_, end)| *end < since);
         let next = self.deletions.get(era);

@@ -260,7 +260,8 @@ proptest! {
         prop_assume!(!candidates.is_empty());
         let (.., seen) = choice(&mut Draws(fault), candidates).expect("one");
         let sends = sends(&tell, sent_once).into_iter();
-        let mut sends = sends.filter(|(_, records)| records.iter().any(|one| Some(one.id) == seen.id));
+        let is_of = |records: &[Written]| records.iter().any(|one| Some(one.id) == seen.id);
+        let mut sends = sends.filter(|(_, records)| is_of(records));
         let (base, records) = sends.next().expect("it was sent");
         let above = base + 1_000;
         for event in &mut tell.events {
