@@ -1,6 +1,6 @@
 //! How an index is made: sends and polls first, then what they tell, then what follows from it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::log::{Fact, Log, NEVER, rising};
 use super::topic::{Topic, is_of_any_era, topics};
@@ -10,9 +10,6 @@ use crate::history::outcome::{self, Class};
 use crate::history::{
     Answer, Attempt, Call, Ending, History, ListedAt, Note, Operation, Partition, Phase,
 };
-
-/// Facts by log, offset and id, so that each is kept once.
-type Told = HashMap<(usize, i64, u64), Fact>;
 
 /// A log start that somebody was told, or asked for.
 struct Start<'a> {
@@ -26,15 +23,17 @@ struct Start<'a> {
 }
 
 pub(super) fn index(history: &History, options: Options) -> Index<'_> {
-    let is_final = |note: &&(u64, String, Note)| matches!(note.2, Note::Phase { phase } if phase == Phase::Final);
+    let mut notes = history.notes.iter();
+    let is_final = |note: &Note| matches!(note, Note::Phase { phase } if *phase == Phase::Final);
+    let last_phase = notes.find(|(_, _, note)| is_final(note));
     let mut index = Index {
         history,
         options,
-        final_from: history.notes.iter().find(is_final).map(|note| note.0),
+        final_from: last_phase.map(|note| note.0),
         sends: Vec::new(),
         polls: Vec::new(),
         logs: Vec::new(),
-        by_id: HashMap::new(),
+        by_id: Vec::new(),
         by_place: BTreeMap::new(),
         topics: topics(history),
         untold: Topic::default(),
@@ -43,13 +42,14 @@ pub(super) fn index(history: &History, options: Options) -> Index<'_> {
     for operation in &history.operations {
         add_operation(&mut index, operation);
     }
-    let mut told = Told::new();
-    tell_acknowledged(&index, &mut told);
-    tell_seen(&index, &mut told);
-    tell_implied(&index, &mut told);
-    for ((log, ..), fact) in told {
-        index.logs[log].facts.push(fact);
+    index.by_id.sort_unstable();
+    index.by_id.dedup_by_key(|one| one.0);
+    tell_acknowledged(&mut index);
+    tell_seen(&mut index);
+    for log in &mut index.logs {
+        log.facts = settled(std::mem::take(&mut log.facts));
     }
+    tell_implied(&mut index);
     index.logs.iter_mut().for_each(arrange);
     add_floors(&mut index);
     add_damage(&mut index);
@@ -137,8 +137,7 @@ fn add_send<'a>(index: &mut Index<'a>, operation: &'a Operation) {
         }
     }
     for (position, record) in records.iter().enumerate() {
-        let place = (index.sends.len(), position);
-        index.by_id.entry(record.id).or_insert(place);
+        index.by_id.push((record.id, index.sends.len(), position));
     }
     index.sends.push(sent);
 }
@@ -164,8 +163,9 @@ fn attempts(ending: &Ending, returned: u64) -> (u32, bool) {
     }
 }
 
-fn tell<'t>(told: &'t mut Told, log: usize, offset: i64, id: u64, by: u64) -> &'t mut Fact {
-    told.entry((log, offset, id)).or_insert(Fact {
+/// A fact that nobody has told yet.
+fn untold(offset: i64, id: u64, by: u64) -> Fact {
+    Fact {
         offset,
         id,
         acked: NEVER,
@@ -173,60 +173,94 @@ fn tell<'t>(told: &'t mut Told, log: usize, offset: i64, id: u64, by: u64) -> &'
         implied: NEVER,
         in_final: false,
         told_by: by,
-    })
+    }
 }
 
-fn tell_acknowledged(index: &Index<'_>, told: &mut Told) {
+fn tell_acknowledged(index: &mut Index<'_>) {
     for sent in &index.sends {
         let (Some(log), Some(base)) = (sent.log, sent.base_offset) else {
             continue;
         };
         for (offset, record) in (base..).zip(sent.records) {
-            let fact = tell(told, log, offset, record.id, sent.operation.op);
-            fact.acked = fact.acked.min(sent.operation.returned);
+            let mut fact = untold(offset, record.id, sent.operation.op);
+            fact.acked = sent.operation.returned;
+            index.logs[log].facts.push(fact);
         }
     }
 }
 
-fn tell_seen(index: &Index<'_>, told: &mut Told) {
+fn tell_seen(index: &mut Index<'_>) {
+    let final_from = index.final_from.unwrap_or(NEVER);
+    let mut settled_at = vec![0; index.logs.len()];
     for poll in &index.polls {
         let Some(log) = poll.log else { continue };
-        let in_final = index.is_final(poll.operation);
+        let facts = &mut index.logs[log].facts;
         for seen in &poll.fetched.records {
             let Some(id) = seen.id else { continue };
-            let fact = tell(told, log, seen.offset, id, poll.operation.op);
-            fact.seen = fact.seen.min(poll.operation.returned);
-            fact.in_final |= in_final;
+            let mut fact = untold(seen.offset, id, poll.operation.op);
+            fact.seen = poll.operation.returned;
+            fact.in_final = poll.operation.invoked >= final_from;
+            facts.push(fact);
+        }
+        // Many read the same: what is known is kept once, at a cost that stays linear.
+        if facts.len() > 2 * settled_at[log] + 65_536 {
+            *facts = settled(std::mem::take(facts));
+            settled_at[log] = facts.len();
         }
     }
+}
+
+/// Facts by offset, then id, each once with all that tells it.
+fn settled(mut facts: Vec<Fact>) -> Vec<Fact> {
+    facts.sort_by_key(|fact| (fact.offset, fact.id));
+    facts.dedup_by(|next, kept| {
+        if (next.offset, next.id) != (kept.offset, kept.id) {
+            return false;
+        }
+        if next.known() < kept.known() {
+            kept.told_by = next.told_by;
+        }
+        kept.acked = kept.acked.min(next.acked);
+        kept.seen = kept.seen.min(next.seen);
+        kept.implied = kept.implied.min(next.implied);
+        kept.in_final |= next.in_final;
+        true
+    });
+    facts
 }
 
 /// What was seen of a batch tells where its other records are.
-fn tell_implied(index: &Index<'_>, told: &mut Told) {
-    let mut batches: BTreeMap<(usize, usize, i64), (u64, u64)> = BTreeMap::new();
-    for ((log, ..), fact) in told.iter().filter(|(_, fact)| fact.seen != NEVER) {
-        let Some((send, position)) = index.place_of(fact.id) else {
-            continue;
-        };
-        let back = i64::try_from(position).unwrap_or(i64::MAX);
-        if index.sends[send].records.len() > 1 {
-            let place = (*log, send, fact.offset.saturating_sub(back));
-            let first = batches.entry(place).or_insert((NEVER, u64::MAX));
-            *first = (*first).min((fact.seen, fact.told_by));
+fn tell_implied(index: &mut Index<'_>) {
+    for log in 0..index.logs.len() {
+        // Of each record seen: its send, where that begins, when it was seen, and by whom.
+        let mut seen: Vec<(usize, i64, u64, u64)> = Vec::new();
+        let facts = index.logs[log].facts.iter();
+        for fact in facts.filter(|fact| fact.seen != NEVER) {
+            let Some((send, position)) = index.place_of(fact.id) else {
+                continue;
+            };
+            if index.sends[send].records.len() > 1 {
+                let back = i64::try_from(position).unwrap_or(i64::MAX);
+                let base = fact.offset.saturating_sub(back);
+                seen.push((send, base, fact.seen, fact.told_by));
+            }
         }
-    }
-    for ((log, send, base), (time, by)) in batches {
-        for (offset, record) in (base..).zip(index.sends[send].records) {
-            let fact = tell(told, log, offset, record.id, by);
-            fact.implied = fact.implied.min(time);
+        seen.sort_unstable();
+        seen.dedup_by_key(|one| (one.0, one.1));
+        for (send, base, time, by) in seen {
+            for (offset, record) in (base..).zip(index.sends[send].records) {
+                let mut fact = untold(offset, record.id, by);
+                fact.implied = time;
+                index.logs[log].facts.push(fact);
+            }
         }
+        let facts = std::mem::take(&mut index.logs[log].facts);
+        index.logs[log].facts = settled(facts);
     }
 }
 
 /// Brings what a log knows into its orders.
 fn arrange(log: &mut Log<'_>) {
-    log.facts
-        .sort_unstable_by_key(|fact| (fact.offset, fact.id));
     let told = log.facts.iter().filter(|fact| fact.is_told());
     let told: Vec<i64> = told.map(|fact| fact.offset).collect();
     // What is told of an offset goes before what only follows from other offsets.

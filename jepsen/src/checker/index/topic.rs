@@ -40,12 +40,18 @@ impl Default for Topic {
 }
 
 impl Topic {
-    /// The era that all of the time from `since` to `until` belongs to: how many deletions were over
-    /// before. Creations do not matter: where there is no topic, no operation on it works.
+    /// The era that all of the time from `since` to `until` belongs to: how many deletions were
+    /// over before. Creations do not matter: where there is no topic, no operation on it works.
     pub fn era(&self, since: u64, until: u64) -> Option<usize> {
         let era = self.deletions.partition_point(|(_, end)| *end < since);
         let next = self.deletions.get(era);
         next.is_none_or(|(start, _)| until < *start).then_some(era)
+    }
+
+    /// Whether there may be more than one era.
+    #[must_use]
+    pub fn was_deleted(&self) -> bool {
+        !self.deletions.is_empty()
     }
 
     fn set(&mut self, key: &str, value: &str) {

@@ -23,7 +23,10 @@ pub fn check(index: &Index<'_>, found: &mut Violations) {
             if let Some(why) = origin(sent, poll) {
                 add(poll, Some(sent), seen.offset, id, why, found);
             }
-            let Some(log) = poll.log else { continue };
+            let was_deleted = || index.topic(&poll.fetched.of.topic).was_deleted();
+            let Some(log) = poll.log.filter(|_| was_deleted()) else {
+                continue;
+            };
             let home = *first.entry(id).or_insert(log);
             if mixes(index, sent, poll, home) {
                 let why = "belongs to another topic of the same name";

@@ -13,6 +13,29 @@ const PLAIN: &[&str] = &["plain-1", "plain-2"];
 const IDEMPOTENT: &str = "idempotent";
 const CONSUMERS: &[&str] = &["consumer-1", "consumer-2"];
 
+/// A way in which the model's broker is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It acknowledges what a crash can take.
+    AcknowledgesEarly,
+    /// It shows what a crash can take.
+    ShowsEarly,
+    /// It does not know a batch again.
+    ForgetsBatches,
+    /// It appends, and then refuses.
+    RefusesLate,
+    /// A crash takes something that was durable.
+    LosesDurable,
+    /// A deleted topic's records are in the next topic of the name.
+    KeepsDeleted,
+    /// The end it tells is that of some time ago, every now and then.
+    ForgetsEnd,
+    /// Its look-up by time finds the last record.
+    LooksUpLast,
+    /// A batch is split by another that comes at the same time.
+    SplitsBatches,
+}
+
 /// Random numbers from a seed (splitmix64).
 pub struct Draws(pub u64);
 
@@ -84,10 +107,16 @@ pub struct Model {
     /// Whether the admin has an operation under way, and which.
     admin: Option<(u64, Call, bool)>,
     topics: bool,
+    fault: Option<Fault>,
 }
 
 /// A run of `steps`, which deletes topics if `topics`.
 pub fn run(seed: u64, steps: usize, topics: bool) -> Tell {
+    run_with(seed, steps, topics, None)
+}
+
+/// As [`run`], of a broker that may be wrong.
+pub fn run_with(seed: u64, steps: usize, topics: bool, fault: Option<Fault>) -> Tell {
     let mut model = Model {
         tell: Tell::new(),
         draws: Draws(seed),
@@ -104,6 +133,7 @@ pub fn run(seed: u64, steps: usize, topics: bool) -> Tell {
         waiting: BTreeMap::new(),
         admin: None,
         topics,
+        fault,
     };
     model.tell.create(&[]);
     model.note();
@@ -119,6 +149,10 @@ fn int(value: usize) -> i64 {
 }
 
 impl Model {
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
     fn step(&mut self) {
         match self.draws.below(20) {
             0..=3 => self.invoke_send(),
@@ -204,7 +238,8 @@ impl Model {
         }
         let at = queued[self.draws.below(queued.len())];
         let request = self.requests[at].clone();
-        if let Some(stamp) = request.stamp {
+        let stamp = request.stamp;
+        if let Some(stamp) = stamp.filter(|_| !self.is(Fault::ForgetsBatches)) {
             let of_producer = |known: &Option<Stamp>| {
                 known.filter(|known| known.producer_id == stamp.producer_id)
             };
@@ -229,15 +264,29 @@ impl Model {
         if self.draws.one_in(12) {
             self.requests.remove(at);
             self.refuse(&request, "NOT_ENOUGH_REPLICAS");
+            if self.is(Fault::RefusesLate) {
+                self.append(&request);
+            }
             return;
         }
         self.requests[at].base = Some(self.log.len());
+        self.append(&request);
+    }
+
+    fn append(&mut self, request: &Request) {
         for (id, place) in request.ids.iter().zip(0..) {
             let stamp = request.stamp.map(|stamp| Stamp {
                 sequence: stamp.sequence + place,
                 ..stamp
             });
-            self.log.push((*id, stamp));
+            let is_split = self.is(Fault::SplitsBatches) && place > 0;
+            if is_split && self.log.len() > self.high_watermark + 1 {
+                // It goes before what came last.
+                let before = self.log.len() - 1;
+                self.log.insert(before, (*id, stamp));
+            } else {
+                self.log.push((*id, stamp));
+            }
         }
     }
 
@@ -295,7 +344,11 @@ impl Model {
     /// An answer goes out for what is durable; it may be lost.
     fn reply(&mut self) {
         let is_durable = |one: &Request| {
-            let durable = self.high_watermark;
+            let durable = if self.is(Fault::AcknowledgesEarly) {
+                self.log.len()
+            } else {
+                self.high_watermark
+            };
             one.base.is_some_and(|base| base + one.ids.len() <= durable)
         };
         let Some(at) = self.requests.iter().position(is_durable) else {
@@ -344,6 +397,9 @@ impl Model {
             .unwrap_or(kept)
             .min(kept);
         self.log.truncate(kept.max(self.high_watermark));
+        if self.is(Fault::LosesDurable) && self.high_watermark > self.start {
+            self.log.truncate(self.high_watermark - 1);
+        }
         self.requests.retain(|one| one.base.is_none());
         self.sync();
     }
@@ -424,8 +480,13 @@ impl Model {
             ListedAt::Latest => (int(self.high_watermark), -1),
             ListedAt::Timestamp(time) => {
                 let visible = self.log.iter().take(self.high_watermark).enumerate();
-                let mut visible = visible.skip(self.start);
-                let found = visible.find(|(_, (id, _))| timestamp(*id) >= time);
+                let visible = visible.skip(self.start);
+                let mut late = visible.filter(|(_, (id, _))| timestamp(*id) >= time);
+                let found = if self.is(Fault::LooksUpLast) {
+                    late.next_back()
+                } else {
+                    late.next()
+                };
                 found.map_or((-1, -1), |(at, (id, _))| (int(at), timestamp(*id)))
             }
         };
@@ -446,6 +507,9 @@ impl Model {
     fn fetch(&mut self, from: i64) -> Fetched {
         let mut answer = fetched(from, &[]);
         answer.high_watermark = int(self.high_watermark);
+        if self.is(Fault::ForgetsEnd) && self.draws.one_in(3) {
+            answer.high_watermark = from.max(answer.high_watermark - 1);
+        }
         answer.last_stable_offset = answer.high_watermark;
         answer.log_start_offset = int(self.start);
         if !(answer.log_start_offset..=answer.high_watermark).contains(&from) {
@@ -454,7 +518,12 @@ impl Model {
         }
         let from = usize::try_from(from).expect("not negative");
         let most = 1 + self.draws.below(6);
-        let visible = self.log.iter().take(self.high_watermark).enumerate();
+        let end = if self.is(Fault::ShowsEarly) {
+            self.log.len()
+        } else {
+            self.high_watermark
+        };
+        let visible = self.log.iter().take(end).enumerate();
         for (at, (id, stamp)) in visible.skip(from).take(most) {
             let mut record = seen(int(at), *id);
             record.stamp = *stamp;
@@ -492,6 +561,7 @@ impl Model {
                 let before = usize::try_from(*before).expect("not negative");
                 self.start = self.start.max(before);
             }
+            _ if self.is(Fault::KeepsDeleted) => {}
             _ => {
                 self.log.clear();
                 self.start = 0;
