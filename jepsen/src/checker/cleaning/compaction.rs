@@ -64,7 +64,11 @@ pub(super) fn check(seen: &Seeing, violations: &mut Violations) {
                 _ => continue,
             },
         };
-        let what = if last.is_tombstone { "tombstone" } else { "record" };
+        let what = if last.is_tombstone {
+            "tombstone"
+        } else {
+            "record"
+        };
         let detail = format!(
             "the last {what} of key {key:?}, at {}, is not in what was left between {} and {}",
             last.offset, ends.log_start_offset, ends.log_end_offset
@@ -118,9 +122,7 @@ fn last_of_keys<'a>(seen: &Seeing<'a>, era: usize) -> BTreeMap<&'a str, Last> {
 /// When records whose offsets no answer told were sent.
 fn vague_ids(seen: &Seeing) -> BTreeMap<u64, u64> {
     let vague = seen.log.vague.iter();
-    vague
-        .map(|(op, record)| (record.id, op.invoked))
-        .collect()
+    vague.map(|(op, record)| (record.id, op.invoked)).collect()
 }
 
 /// Of each key, when a tombstone was sent first of which it is not known where it is.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::clock::Clock;
 use super::topics::Topics;
 use crate::history::{
-    Answer, Call, Fetched, History, ListedAt, Note, NodeEvent, Operation, Partition, Phase, Wanted,
+    Answer, Call, Fetched, History, ListedAt, NodeEvent, Note, Operation, Partition, Phase, Wanted,
     Written,
 };
 

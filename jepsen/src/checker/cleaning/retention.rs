@@ -82,7 +82,10 @@ fn asked_to_go(seen: &Seeing) -> Vec<(u64, i64)> {
 enum Rule {
     Nothing,
     /// Time alone, after so many milliseconds.
-    Time { retention_ms: i64, is_stamped: bool },
+    Time {
+        retention_ms: i64,
+        is_stamped: bool,
+    },
     Unknown,
 }
 
@@ -92,9 +95,10 @@ impl Rule {
         if topics.is_only_compacted(topic) {
             return Self::Nothing;
         }
-        let is_bounded = topics.values(topic, "retention.bytes").iter().any(|value| {
-            value.is_some_and(|text| !text.starts_with('-'))
-        });
+        let is_bounded = topics
+            .values(topic, "retention.bytes")
+            .iter()
+            .any(|value| value.is_some_and(|text| !text.starts_with('-')));
         if is_bounded || topics.is_ever_compacted(topic) {
             return Self::Unknown;
         }
@@ -119,7 +123,10 @@ impl Rule {
                     _ => acked.record.timestamp,
                 };
                 // Without a time of its own a record is kept, not aged.
-                let age = seen.clock.latest(told.until).map(|now| now.saturating_sub(timestamp));
+                let age = seen
+                    .clock
+                    .latest(told.until)
+                    .map(|now| now.saturating_sub(timestamp));
                 timestamp >= 0 && age.is_some_and(|age| age <= retention_ms)
             }
         }

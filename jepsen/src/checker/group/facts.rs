@@ -320,7 +320,6 @@ impl<'a> Group<'a> {
     /// anew between.
     pub fn is_one(&self, first: &Joined, second: &Joined) -> bool {
         self.lasts(first, second.op.returned)
-            && (second.op.invoked > first.op.returned
-                || self.lasts(second, second.op.returned))
+            && (second.op.invoked > first.op.returned || self.lasts(second, second.op.returned))
     }
 }

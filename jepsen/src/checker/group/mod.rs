@@ -11,6 +11,8 @@ mod generation;
 mod offsets;
 mod ownership;
 mod register;
+#[cfg(test)]
+mod register_tests;
 mod stability;
 mod statics;
 #[cfg(test)]

@@ -101,13 +101,7 @@ fn span(op: &Operation) -> Span {
 }
 
 impl<'a> Register<'a> {
-    fn check(
-        mut self,
-        name: &str,
-        of: &Partition,
-        is_silent: bool,
-        violations: &mut Violations,
-    ) {
+    fn check(mut self, name: &str, of: &Partition, is_silent: bool, violations: &mut Violations) {
         self.deletes.sort_by_key(|op| op.op);
         self.deletes.dedup_by_key(|op| op.op);
         let mut read: BTreeMap<&'a str, Vec<Span>> = BTreeMap::new();
@@ -120,8 +114,11 @@ impl<'a> Register<'a> {
             match self.why_not(one) {
                 Some((property, detail)) => {
                     let known = self.writes.get(one.metadata.as_str());
-                    let operations: Vec<u64> =
-                        known.map(|write| write.op.op).into_iter().chain([op.op]).collect();
+                    let operations: Vec<u64> = known
+                        .map(|write| write.op.op)
+                        .into_iter()
+                        .chain([op.op])
+                        .collect();
                     let detail = format!("{name} was said to have committed {detail}");
                     let time = op.returned;
                     violations.add(violation(property, time, Some(of), &operations, detail));
@@ -151,7 +148,10 @@ impl<'a> Register<'a> {
             }
             Some(write) if write.offset != one.offset => {
                 let meant = write.offset;
-                Some(("CG4", format!("{what}, which was committed with offset {meant}")))
+                Some((
+                    "CG4",
+                    format!("{what}, which was committed with offset {meant}"),
+                ))
             }
             Some(_) => None,
         }
@@ -208,7 +208,10 @@ impl<'a> Register<'a> {
 
     /// Reads of nothing that no deletion explains.
     fn lost(&self, name: &str, of: &Partition, none: &[Span], violations: &mut Violations) {
-        let acked = self.writes.values().filter(|write| write.fate == Fate::Acked);
+        let acked = self
+            .writes
+            .values()
+            .filter(|write| write.fate == Fate::Acked);
         let mut acked: Vec<Span> = acked.map(|write| span(write.op)).collect();
         acked.sort_by_key(|span| span.returned);
         let latest = running_max(&acked, |span| span.invoked);
@@ -228,7 +231,13 @@ impl<'a> Register<'a> {
             if !is_excused {
                 let detail = format!("{name} was said to have committed nothing");
                 let operations = [write.op, read.op];
-                violations.add(violation("CG5", read.returned, Some(of), &operations, detail));
+                violations.add(violation(
+                    "CG5",
+                    read.returned,
+                    Some(of),
+                    &operations,
+                    detail,
+                ));
             }
         }
     }

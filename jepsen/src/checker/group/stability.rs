@@ -33,7 +33,11 @@ pub(super) fn check(name: &str, group: &Group, groups: &Groups, violations: &mut
         .flat_map(|(_, join)| join.topics.iter().map(String::as_str))
         .collect();
     for topic in topics.iter().filter_map(|name| groups.topics.get(name)) {
-        let all = topic.creates.iter().chain(&topic.grows).chain(&topic.deletes);
+        let all = topic
+            .creates
+            .iter()
+            .chain(&topic.grows)
+            .chain(&topic.deletes);
         disturbed = all.fold(disturbed, |last, op| last.max(op.effect_until()));
     }
     let leaves = group.leaves.iter().map(|leave| leave.op.effect_until());

@@ -58,7 +58,10 @@ fn holder<'g, 'a>(
     let until = joined.op.returned;
     // Joins of the last generation that was told, and when the first of them began.
     let generation = earlier.last()?.generation;
-    let members = earlier.iter().rev().take_while(|one| one.generation == generation);
+    let members = earlier
+        .iter()
+        .rev()
+        .take_while(|one| one.generation == generation);
     let members: Vec<&Joined> = members.collect();
     let since = members.iter().map(|one| one.op.invoked).min()?;
     let is_latest = earlier.iter().all(|one| one.generation <= generation);

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use crate::checker::{Violation, Violations};
-use crate::history::{History, Note, NodeEvent, Phase};
+use crate::history::{History, NodeEvent, Note, Phase};
 
 /// Properties that notes may name. Another name is kept in the detail.
 const PROPERTIES: &[&str] = &[

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use crate::checker::cleaning::Topics;
 use crate::checker::{Violation, Violations};
-use crate::history::{Answer, Call, History, LogState, Note, NodeEvent, Operation, Partition};
+use crate::history::{Answer, Call, History, LogState, NodeEvent, Note, Operation, Partition};
 
 /// What is known of a log of one node in one era.
 #[derive(Debug, Default)]
@@ -102,7 +102,12 @@ impl Known {
             return found;
         };
         let falls = [
-            ("R5", "high watermark", before.high_watermark, state.high_watermark),
+            (
+                "R5",
+                "high watermark",
+                before.high_watermark,
+                state.high_watermark,
+            ),
             ("R5", "end", before.end, state.end),
             (
                 "R8",
@@ -113,7 +118,11 @@ impl Known {
         ];
         for (property, what, from, to) in falls {
             if to < from {
-                found.push((property, Vec::new(), format!("the {what} fell from {from} to {to}")));
+                found.push((
+                    property,
+                    Vec::new(),
+                    format!("the {what} fell from {from} to {to}"),
+                ));
             }
         }
         found
