@@ -40,7 +40,10 @@ pub(super) fn check(seen: &Seeing, violations: &mut Violations) {
     let Some((time, ends)) = seen.log.wanted else {
         return;
     };
-    let Some(era) = topics.era(topic, seen.log.final_from.min(time), time) else {
+    if seen.log.final_from > time {
+        return;
+    }
+    let Some(era) = topics.era(topic, seen.log.final_from, time) else {
         return;
     };
     let read = seen.log.reads.iter();

@@ -256,9 +256,21 @@ fn a_record_below_the_start_breaks_k6() {
     let mut story = topic(&[]);
     let late = story.invoke(read(0));
     story.done(delete_records(1), deleted(1));
-    story.ok(late, fetched(0, -1, vec![record(0, "a")]));
+    story.ok(late, fetched(0, 0, vec![record(0, "a")]));
     assert_eq!(story.broken(check), NONE);
     story.done(read(0), fetched(0, -1, vec![record(0, "a")]));
+    assert_eq!(story.broken(check), NONE, "it was in the client's buffer");
+    let served = Fetched {
+        of: partition(0),
+        from: 0,
+        error: None,
+        high_watermark: 1,
+        last_stable_offset: -1,
+        log_start_offset: -1,
+        records: vec![record(0, "a")],
+    };
+    let partitions = vec![served];
+    story.done(read(0), Answer::Read { partitions });
     assert_eq!(story.broken(check), ["K6"]);
 }
 

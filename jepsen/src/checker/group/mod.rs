@@ -9,6 +9,8 @@ mod facts;
 mod fencing;
 mod generation;
 mod offsets;
+#[cfg(test)]
+mod offsets_tests;
 mod ownership;
 mod register;
 #[cfg(test)]

@@ -16,9 +16,11 @@
 //! is a write between whose sides no value can stand. Expiry is after a week and not foreseen.
 //!
 //! Silent but for commits never made and refused ones: on partitions of a topic that was ever
-//! deleted, where the coordinator's log was ever damaged, and on metadata used twice.
+//! deleted, and where the coordinator's log was ever damaged. Reads of a commit that may have been
+//! made twice (its metadata was used twice, or a library may have sent it again) show only that it
+//! was made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::{Fate, Group, Groups, fate};
 use super::register::{Cluster, Conflict, Span, conflicts};
@@ -32,8 +34,10 @@ struct Write<'a> {
     offset: i64,
     op: &'a Operation,
     fate: Fate,
+    /// Whether a library may have sent it more than once.
+    is_repeated: bool,
     /// Whether another commit has the same metadata.
-    is_ambiguous: bool,
+    has_twin: bool,
 }
 
 /// All of one group and partition.
@@ -45,13 +49,16 @@ struct Register<'a> {
 }
 
 pub(super) fn check(name: &str, group: &Group, groups: &Groups, violations: &mut Violations) {
-    for (of, register) in registers(group) {
+    for (of, register) in registers(group, &groups.buffered) {
         let is_silent = groups.is_damaged || !groups.topics.is_never_deleted(&of.topic);
         register.check(name, of, is_silent, violations);
     }
 }
 
-fn registers<'a>(group: &Group<'a>) -> BTreeMap<&'a Partition, Register<'a>> {
+fn registers<'a>(
+    group: &Group<'a>,
+    buffered: &BTreeSet<&str>,
+) -> BTreeMap<&'a Partition, Register<'a>> {
     let mut registers: BTreeMap<&Partition, Register> = BTreeMap::new();
     for op in &group.commits {
         let Call::Commit { offsets, .. } = &op.call else {
@@ -63,10 +70,11 @@ fn registers<'a>(group: &Group<'a>) -> BTreeMap<&'a Partition, Register<'a>> {
                 offset: one.offset,
                 op,
                 fate: fate(op, one),
-                is_ambiguous: false,
+                is_repeated: buffered.contains(op.process.as_str()),
+                has_twin: false,
             };
             if let Some(other) = writes.get_mut(one.metadata.as_str()) {
-                other.is_ambiguous = true;
+                other.has_twin = true;
             } else {
                 writes.insert(&one.metadata, write);
             }
@@ -142,7 +150,7 @@ impl<'a> Register<'a> {
         let what = format!("offset {} with {:?}", one.offset, one.metadata);
         match self.writes.get(one.metadata.as_str()) {
             None => Some(("CG4", format!("{what}, which nobody did"))),
-            Some(write) if write.is_ambiguous => None,
+            Some(write) if write.has_twin => None,
             Some(write) if write.fate == Fate::Refused => {
                 Some(("CG3", format!("{what}, which was refused")))
             }
@@ -169,9 +177,12 @@ impl<'a> Register<'a> {
         let mut clusters = Vec::new();
         let mut titles = Vec::new();
         for (metadata, write) in &self.writes {
-            let reads = read.remove(metadata).unwrap_or_default();
+            let mut reads = read.remove(metadata).unwrap_or_default();
+            if write.is_repeated || write.has_twin {
+                reads.clear();
+            }
             let is_acked = write.fate == Fate::Acked;
-            if write.is_ambiguous || (!is_acked && reads.is_empty()) {
+            if !is_acked && reads.is_empty() {
                 continue;
             }
             let mut written = span(write.op);

@@ -120,7 +120,7 @@ fn certain(operations: &[Operation]) -> Vec<Operation> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn clusters_conflict_exactly_if_no_order_exists(operations in any_history()) {

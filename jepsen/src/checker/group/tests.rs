@@ -11,19 +11,44 @@ fn heartbeat(member: &str, generation: i32) -> Call {
     Call::Heartbeat(by(member, generation))
 }
 
+/// A story whose client sends its own heartbeats.
+fn begin() -> Story {
+    let mut story = Story::new();
+    story.refused(heartbeat("none", 0), "UNKNOWN_MEMBER_ID");
+    story
+}
+
 fn nobody() -> Membership {
     by("", -1)
 }
 
 /// A group of two in generation 1.
 fn two() -> Story {
-    let mut story = Story::new();
+    let mut story = begin();
     story.topic("t", 2, &[]);
     let a = story.invoke(join("", None));
     let b = story.invoke(join("", None));
     story.ok(a, joined("a", 1, &[0]));
     story.ok(b, joined("b", 1, &[1]));
     story
+}
+
+#[test]
+fn a_client_with_a_library_tells_late_that_it_joined() {
+    let mut story = begin();
+    story.done(join("", None), joined("a", 2, &[0]));
+    for (call, answer) in [
+        (join("", None), joined("b", 1, &[0])),
+        (commit(by("b", 1), 3), accepted()),
+    ] {
+        let op = story.invoke_as("library", call);
+        story.ok(op, answer);
+    }
+    story.done(commit(nobody(), 4), accepted());
+    story.done(fetch_committed(), fetched_committed(3));
+    assert_eq!(story.broken(check), Vec::<&str>::new());
+    story.done(fetch_committed(), fetched_committed(5));
+    assert_eq!(story.broken(check), ["CG4"]);
 }
 
 #[test]
@@ -36,7 +61,7 @@ fn two_members_with_one_partition_in_a_generation_break_cg1() {
 
 #[test]
 fn a_static_member_under_a_new_id_is_the_same_owner() {
-    let mut story = Story::new();
+    let mut story = begin();
     story.done(join("", Some("i")), joined("a", 1, &[0]));
     story.done(join("", Some("i")), joined("b", 1, &[0]));
     assert_eq!(story.broken(check), Vec::<&str>::new());
@@ -88,7 +113,7 @@ fn a_generation_that_falls_breaks_cg2_unless_the_group_may_have_vanished() {
     vanished.done(join("", None), joined("c", 1, &[]));
     assert_eq!(vanished.broken(check), Vec::<&str>::new());
 
-    let mut pinned = Story::new();
+    let mut pinned = begin();
     pinned.done(commit(nobody(), 1), accepted());
     pinned.done(join("", None), joined("a", 2, &[0]));
     pinned.wait(60);
@@ -99,7 +124,7 @@ fn a_generation_that_falls_breaks_cg2_unless_the_group_may_have_vanished() {
 
 #[test]
 fn a_deleted_group_counts_from_one_again() {
-    let mut story = Story::new();
+    let mut story = begin();
     story.done(commit(nobody(), 1), accepted());
     story.done(join("", None), joined("a", 2, &[0]));
     story.done(Call::Leave(by("a", 2)), Answer::Leave);
@@ -111,7 +136,7 @@ fn a_deleted_group_counts_from_one_again() {
 
 #[test]
 fn concurrent_joins_may_get_generations_in_any_order() {
-    let mut story = Story::new();
+    let mut story = begin();
     let slow = story.invoke(join("", None));
     story.done(join("", None), joined("b", 2, &[0]));
     story.ok(slow, joined("a", 1, &[1]));
@@ -163,7 +188,7 @@ fn a_member_that_left_and_goes_on_breaks_cg3() {
 
 #[test]
 fn a_replaced_static_member_that_goes_on_breaks_cg9() {
-    let mut story = Story::new();
+    let mut story = begin();
     story.done(join("", Some("i")), joined("a", 1, &[0]));
     let late = story.invoke(heartbeat("a", 1));
     story.done(join("", Some("i")), joined("b", 1, &[0]));
@@ -197,7 +222,7 @@ fn a_static_member_that_returns_in_time_and_finds_a_rebalance_breaks_cg9() {
 
 #[test]
 fn a_static_member_may_find_a_rebalance_that_another_began() {
-    let mut story = Story::new();
+    let mut story = begin();
     story.done(join("", Some("i")), joined("a", 1, &[0]));
     let other = story.invoke(join("", None));
     let back = story.invoke(join("", Some("i")));
@@ -208,7 +233,7 @@ fn a_static_member_may_find_a_rebalance_that_another_began() {
 
 #[test]
 fn a_committed_offset_that_goes_back_breaks_cg4() {
-    let mut story = Story::new();
+    let mut story = begin();
     story.done(commit(nobody(), 1), accepted());
     let unknown = story.lost(commit(nobody(), 2));
     story.done(fetch_committed(), fetched_committed(1));
@@ -224,7 +249,7 @@ fn a_committed_offset_that_goes_back_breaks_cg4() {
 
 #[test]
 fn a_fetch_that_misses_an_acknowledged_commit_breaks_cg4() {
-    let mut story = Story::new();
+    let mut story = begin();
     story.done(commit(nobody(), 1), accepted());
     let reading = story.invoke(fetch_committed());
     story.done(commit(nobody(), 2), accepted());
@@ -236,13 +261,13 @@ fn a_fetch_that_misses_an_acknowledged_commit_breaks_cg4() {
 
 #[test]
 fn an_offset_nobody_committed_breaks_cg4() {
-    let mut story = Story::new();
+    let mut story = begin();
     story.done(fetch_committed(), fetched_committed(-1));
     assert_eq!(story.broken(check), Vec::<&str>::new());
     story.done(fetch_committed(), fetched_committed(5));
     assert_eq!(story.broken(check), ["CG4"]);
 
-    let mut torn = Story::new();
+    let mut torn = begin();
     torn.done(commit(nobody(), 5), accepted());
     let offsets = vec![committed(6, "m5")];
     torn.done(fetch_committed(), Answer::FetchCommitted { offsets });
@@ -251,7 +276,7 @@ fn an_offset_nobody_committed_breaks_cg4() {
 
 #[test]
 fn a_refused_commit_that_is_read_breaks_cg3() {
-    let mut story = Story::new();
+    let mut story = begin();
     story.lost(commit(nobody(), 4));
     story.done(fetch_committed(), fetched_committed(4));
     assert_eq!(story.broken(check), Vec::<&str>::new());
@@ -269,18 +294,18 @@ fn delete_offsets() -> Call {
 
 #[test]
 fn an_acknowledged_commit_that_is_gone_breaks_cg5() {
-    let mut story = Story::new();
+    let mut story = begin();
     story.done(commit(nobody(), 1), accepted());
     story.done(fetch_committed(), fetched_committed(-1));
     assert_eq!(story.broken(check), ["CG5"]);
 
-    let mut deleted = Story::new();
+    let mut deleted = begin();
     deleted.done(commit(nobody(), 1), accepted());
     deleted.lost(delete_offsets());
     deleted.done(fetch_committed(), fetched_committed(-1));
     assert_eq!(deleted.broken(check), Vec::<&str>::new());
 
-    let mut before = Story::new();
+    let mut before = begin();
     before.done(delete_offsets(), Answer::DeleteOffsets);
     before.done(commit(nobody(), 1), accepted());
     before.done(fetch_committed(), fetched_committed(-1));
@@ -289,7 +314,7 @@ fn an_acknowledged_commit_that_is_gone_breaks_cg5() {
 
 #[test]
 fn an_offset_read_after_its_deletion_breaks_cg4() {
-    let mut story = Story::new();
+    let mut story = begin();
     story.done(commit(nobody(), 1), accepted());
     let deleting = story.invoke(delete_offsets());
     story.done(fetch_committed(), fetched_committed(1));
@@ -301,7 +326,7 @@ fn an_offset_read_after_its_deletion_breaks_cg4() {
 
 #[test]
 fn offsets_of_a_deleted_topic_may_be_gone_and_are_still_of_somebody() {
-    let mut story = Story::new();
+    let mut story = begin();
     story.topic("t", 1, &[]);
     story.done(commit(nobody(), 1), accepted());
     let topic = "t".to_owned();
@@ -315,7 +340,7 @@ fn offsets_of_a_deleted_topic_may_be_gone_and_are_still_of_somebody() {
 
 #[test]
 fn a_damaged_coordinator_may_forget_and_must_not_invent() {
-    let mut story = Story::new();
+    let mut story = begin();
     story.done(commit(nobody(), 1), accepted());
     let of = crate::history::Partition {
         topic: "__consumer_offsets".to_owned(),
@@ -407,7 +432,7 @@ fn a_group_still_in_a_rebalance_at_the_end_breaks_cg8() {
 
 #[test]
 fn a_topic_made_late_is_not_asked_of_a_group() {
-    let mut story = Story::new();
+    let mut story = begin();
     let a = story.invoke(join("", None));
     let made = story.invoke(create("t", 2, &[]));
     story.ok(made, Answer::CreateTopic);
