@@ -121,19 +121,6 @@ fn a_leader_epoch_that_falls_breaks_r8() {
 }
 
 #[test]
-fn a_rule_that_the_run_saw_broken_is_a_violation() {
-    let mut story = Story::new();
-    for property in ["K9", "a rule of its own"] {
-        let note = Note::Broken {
-            property: property.to_owned(),
-            detail: "detail".to_owned(),
-        };
-        story.note("server", note);
-    }
-    assert_eq!(story.broken(check), ["BROKEN", "K9"]);
-}
-
-#[test]
 fn a_node_that_refuses_to_start_breaks_k8_unless_its_disk_was_bad() {
     let failed = || NodeEvent::Failed("corrupt".to_owned());
     let mut story = Story::new();
