@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, Violation, Violations};
+use super::{Violation, Violations};
 use crate::history::{
     Answer, Attempt, Call, Committed, Event, Fetched, History, Join, Membership, NodeEvent, Note,
     Partition, Phase, Seen, What, Written,
@@ -10,6 +10,9 @@ use crate::history::{
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 const MILLI: u64 = 1_000_000;
+
+/// A checker that needs the history alone.
+pub(super) type Check = fn(&History, &mut Violations);
 
 /// A history while it is told. Each event is a millisecond after the one before.
 #[derive(Default)]

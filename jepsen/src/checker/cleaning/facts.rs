@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::clock::Clock;
 use super::topics::Topics;
+use crate::checker::Options;
 use crate::history::{
     Answer, Call, Fetched, History, ListedAt, NodeEvent, Note, Operation, Partition, Phase, Wanted,
     Written,
@@ -62,6 +63,7 @@ pub(super) struct Seeing<'a> {
     pub log: &'a Log<'a>,
     pub topics: &'a Topics<'a>,
     pub clock: &'a Clock,
+    pub options: Options,
 }
 
 impl Seeing<'_> {

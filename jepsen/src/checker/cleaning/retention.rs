@@ -8,7 +8,8 @@
 //!
 //! Silent about time where a clock was stepped, where `retention.bytes` was ever set (sizes are not
 //! in the history), and on topics that are compacted and expire too; the smallest `retention.ms`
-//! that was ever set counts, a week if none was.
+//! that was ever set counts, a week if none was, and nothing is said of topics without one if the
+//! broker has a retention of its own.
 
 use std::collections::BTreeMap;
 
@@ -100,6 +101,10 @@ impl Rule {
             .iter()
             .any(|value| value.is_some_and(|text| !text.starts_with('-')));
         if is_bounded || topics.is_ever_compacted(topic) {
+            return Self::Unknown;
+        }
+        let is_said = !topics.values(topic, "retention.ms").contains(&None);
+        if seen.options.retention && !is_said {
             return Self::Unknown;
         }
         let types = topics.values(topic, "message.timestamp.type");
