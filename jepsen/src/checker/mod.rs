@@ -46,7 +46,7 @@ pub const CHECKS: &[Check] = &[
     log::read_bound::check,
     log::broken::check,
     |index, found| group::check(index.history, found),
-    |index, found| cleaning::check(index.history, found),
+    |index, found| cleaning::check_with(index.history, index.options, found),
     |index, found| state::check(index.history, found),
 ];
 

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, Violation, Violations};
+use super::{Violation, Violations};
 use crate::history::{
-    Answer, Attempt, Call, Committed, Event, Fetched, History, Join, Membership, Note, NodeEvent,
+    Answer, Attempt, Call, Committed, Event, Fetched, History, Join, Membership, NodeEvent, Note,
     Partition, Phase, Seen, What, Written,
 };
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 const MILLI: u64 = 1_000_000;
+
+/// A checker that needs the history alone.
+pub(super) type Check = fn(&History, &mut Violations);
 
 /// A history while it is told. Each event is a millisecond after the one before.
 #[derive(Default)]
@@ -26,10 +29,6 @@ impl Story {
 
     pub fn wait(&mut self, seconds: u64) {
         self.now += seconds * SECOND;
-    }
-
-    pub fn now(&self) -> u64 {
-        self.now
     }
 
     fn push(&mut self, process: &str, what: What) {
@@ -132,7 +131,9 @@ pub(super) fn partition(partition: i32) -> Partition {
 }
 
 pub(super) fn create(topic: &str, partitions: i32, config: &[(&str, &str)]) -> Call {
-    let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let config = config
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     Call::CreateTopic {
         topic: topic.to_owned(),
         partitions,

@@ -1,9 +1,9 @@
 //! What the history lets one say of the broker's wall clock.
 //!
 //! Records carry their clients' wall clocks, and LogAppendTime the broker's. The largest distance
-//! between such a time and the time of its send bounds the wall clock at any time, as long as
-//! clocks only drift: by at most a twentieth. A fault that steps or drifts a clock takes all
-//! certainty away.
+//! between such a time and the time of its send bounds the wall clock at any time, as long as some
+//! records carry the time at which they were sent and clocks only drift: by at most a twentieth. A
+//! fault that steps or drifts a clock takes all certainty away.
 
 use crate::history::{Answer, Call, History, Note};
 

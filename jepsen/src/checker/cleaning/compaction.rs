@@ -40,7 +40,10 @@ pub(super) fn check(seen: &Seeing, violations: &mut Violations) {
     let Some((time, ends)) = seen.log.wanted else {
         return;
     };
-    let Some(era) = topics.era(topic, seen.log.final_from.min(time), time) else {
+    if seen.log.final_from > time {
+        return;
+    }
+    let Some(era) = topics.era(topic, seen.log.final_from, time) else {
         return;
     };
     let read = seen.log.reads.iter();
@@ -64,7 +67,11 @@ pub(super) fn check(seen: &Seeing, violations: &mut Violations) {
                 _ => continue,
             },
         };
-        let what = if last.is_tombstone { "tombstone" } else { "record" };
+        let what = if last.is_tombstone {
+            "tombstone"
+        } else {
+            "record"
+        };
         let detail = format!(
             "the last {what} of key {key:?}, at {}, is not in what was left between {} and {}",
             last.offset, ends.log_start_offset, ends.log_end_offset
@@ -118,9 +125,7 @@ fn last_of_keys<'a>(seen: &Seeing<'a>, era: usize) -> BTreeMap<&'a str, Last> {
 /// When records whose offsets no answer told were sent.
 fn vague_ids(seen: &Seeing) -> BTreeMap<u64, u64> {
     let vague = seen.log.vague.iter();
-    vague
-        .map(|(op, record)| (record.id, op.invoked))
-        .collect()
+    vague.map(|(op, record)| (record.id, op.invoked)).collect()
 }
 
 /// Of each key, when a tombstone was sent first of which it is not known where it is.

@@ -9,11 +9,12 @@
 //!   given by a fetch that was invoked after that one had returned, as long as no node started
 //!   between: a crash may undo a clean.
 //!
-//! Silent on damaged partitions.
+//! Silent on damaged partitions. Answers out of a client's buffer (without any end of the log) may
+//! be older than their question, and are judged by the first rule only.
 
 use std::collections::BTreeMap;
 
-use super::facts::Seeing;
+use super::facts::{Seeing, is_direct};
 use super::violation;
 use crate::checker::Violations;
 use crate::history::{Fetched, Operation};
@@ -149,7 +150,12 @@ fn comes_back(seen: &Seeing, violations: &mut Violations) {
         let era = seen.era(op)?;
         (before == until).then_some((era, before))
     };
-    for (op, fetched) in &seen.log.reads {
+    let direct = seen
+        .log
+        .reads
+        .iter()
+        .filter(|(_, fetched)| is_direct(fetched));
+    for (op, fetched) in direct {
         let Some(this) = incarnation(op) else {
             continue;
         };
@@ -158,7 +164,7 @@ fn comes_back(seen: &Seeing, violations: &mut Violations) {
             passed = Passed::default();
         }
         while let Some((before, answer)) = by_return.next_if(|(one, _)| one.returned < op.invoked) {
-            if incarnation(before) == current {
+            if is_direct(answer) && incarnation(before) == current {
                 passed.pass(before, answer);
             }
         }

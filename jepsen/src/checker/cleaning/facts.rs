@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::clock::Clock;
 use super::topics::Topics;
+use crate::checker::Options;
 use crate::history::{
-    Answer, Call, Fetched, History, ListedAt, Note, NodeEvent, Operation, Partition, Phase, Wanted,
+    Answer, Call, Fetched, History, ListedAt, NodeEvent, Note, Operation, Partition, Phase, Wanted,
     Written,
 };
 
@@ -29,11 +30,17 @@ pub(super) struct Told {
     pub op: Option<u64>,
 }
 
+/// Whether the answer is the broker's, not what a client had in a buffer: that has no ends of the
+/// log, and is of some time before.
+pub(super) fn is_direct(fetched: &Fetched) -> bool {
+    fetched.high_watermark >= 0 || fetched.log_start_offset >= 0
+}
+
 /// Everything about one partition's log.
 #[derive(Debug, Default)]
 pub(super) struct Log<'a> {
     pub acked: Vec<Acked<'a>>,
-    /// Records of sends that may have happened, and where is not known for certain.
+    /// Records of sends that may have happened, or happened again, at offsets nobody told.
     pub vague: Vec<(&'a Operation, &'a Written)>,
     pub reads: Vec<(&'a Operation, &'a Fetched)>,
     /// DeleteRecords that may have happened, by invocation.
@@ -56,6 +63,7 @@ pub(super) struct Seeing<'a> {
     pub log: &'a Log<'a>,
     pub topics: &'a Topics<'a>,
     pub clock: &'a Clock,
+    pub options: Options,
 }
 
 impl Seeing<'_> {
@@ -133,10 +141,14 @@ fn add<'a>(logs: &mut BTreeMap<&'a Partition, Log<'a>>, op: &'a Operation) {
             for fetched in partitions {
                 let log = logs.entry(&fetched.of).or_default();
                 log.reads.push((op, fetched));
-                if fetched.log_start_offset >= 0 {
+                let is_known = match fetched.error.as_deref() {
+                    None | Some("OFFSET_OUT_OF_RANGE") => true,
+                    Some(_) => false,
+                };
+                if is_known && fetched.log_start_offset >= 0 {
                     log.starts.push(told(fetched.log_start_offset));
                 }
-                if fetched.high_watermark >= 0 {
+                if is_known && fetched.high_watermark >= 0 {
                     log.ends.push(told(fetched.high_watermark));
                 }
             }
@@ -169,6 +181,7 @@ impl<'a> Log<'a> {
             Some(Answer::Send {
                 base_offset,
                 log_append_time,
+                attempts,
                 ..
             }) if *base_offset >= 0 && *acks == -1 => {
                 let offsets = *base_offset..;
@@ -179,6 +192,10 @@ impl<'a> Log<'a> {
                     log_append_time: *log_append_time,
                 });
                 self.acked.extend(placed);
+                if !attempts.is_empty() {
+                    // An attempt that was given up may come in later.
+                    self.vague.extend(records.iter().map(|record| (op, record)));
+                }
                 let end = base_offset + i64::try_from(records.len()).unwrap_or(0);
                 self.ends.push(Told {
                     offset: end,

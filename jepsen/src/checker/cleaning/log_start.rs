@@ -8,11 +8,12 @@
 //!   (-1), at least the end of every batch that was acknowledged with acks=all before;
 //! - no fetch gives a record below a start that was told before it was invoked.
 //!
-//! Silent on partitions that were damaged, and on answers that span the end of an era.
+//! Silent on partitions that were damaged, on answers that span the end of an era, and on records
+//! out of a client's buffer (answers without any end of the log).
 
 use std::collections::BTreeMap;
 
-use super::facts::{Seeing, Told};
+use super::facts::{Seeing, Told, is_direct};
 use super::violation;
 use crate::checker::Violations;
 use crate::history::{Answer, Call};
@@ -33,7 +34,7 @@ pub(super) fn check(seen: &Seeing, violations: &mut Violations) {
         }
     }
     for (op, fetched) in &seen.log.reads {
-        let Some(era) = seen.era(op) else {
+        let Some(era) = seen.era(op).filter(|_| is_direct(fetched)) else {
             continue;
         };
         let Some(start) = highest.before(era, op.invoked) else {

@@ -16,11 +16,17 @@ mod topics;
 
 pub(in crate::checker) use topics::Topics;
 
-use super::{Violation, Violations};
+use super::{Options, Violation, Violations};
 use crate::history::{History, Partition};
 
 /// K1 to K3 and K5 to K7.
-pub fn check(history: &History, violations: &mut Violations) {
+#[cfg(test)]
+fn check(history: &History, violations: &mut Violations) {
+    check_with(history, Options::default(), violations);
+}
+
+/// K1 to K3 and K5 to K7, for a broker whose promises are `options`.
+pub fn check_with(history: &History, options: Options, violations: &mut Violations) {
     let topics = Topics::of(history);
     let clock = clock::Clock::of(history);
     for (of, log) in &facts::logs(history) {
@@ -32,6 +38,7 @@ pub fn check(history: &History, violations: &mut Violations) {
             log,
             topics: &topics,
             clock: &clock,
+            options,
         };
         compaction::check(&seen, violations);
         content::check(&seen, violations);

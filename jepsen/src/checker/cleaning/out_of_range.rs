@@ -17,9 +17,11 @@ pub(super) fn check(seen: &Seeing, violations: &mut Violations) {
     if seen.topics.is_loose(seen.topic()) {
         return;
     }
-    let refused = seen.log.reads.iter().filter(|(_, fetched)| {
-        fetched.error.as_deref() == Some("OFFSET_OUT_OF_RANGE")
-    });
+    let refused = seen
+        .log
+        .reads
+        .iter()
+        .filter(|(_, fetched)| fetched.error.as_deref() == Some("OFFSET_OUT_OF_RANGE"));
     let mut refused = refused.peekable();
     if refused.peek().is_none() {
         return;

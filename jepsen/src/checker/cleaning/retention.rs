@@ -8,7 +8,8 @@
 //!
 //! Silent about time where a clock was stepped, where `retention.bytes` was ever set (sizes are not
 //! in the history), and on topics that are compacted and expire too; the smallest `retention.ms`
-//! that was ever set counts, a week if none was.
+//! that was ever set counts, a week if none was, and nothing is said of topics without one if the
+//! broker has a retention of its own.
 
 use std::collections::BTreeMap;
 
@@ -82,7 +83,10 @@ fn asked_to_go(seen: &Seeing) -> Vec<(u64, i64)> {
 enum Rule {
     Nothing,
     /// Time alone, after so many milliseconds.
-    Time { retention_ms: i64, is_stamped: bool },
+    Time {
+        retention_ms: i64,
+        is_stamped: bool,
+    },
     Unknown,
 }
 
@@ -92,10 +96,15 @@ impl Rule {
         if topics.is_only_compacted(topic) {
             return Self::Nothing;
         }
-        let is_bounded = topics.values(topic, "retention.bytes").iter().any(|value| {
-            value.is_some_and(|text| !text.starts_with('-'))
-        });
+        let is_bounded = topics
+            .values(topic, "retention.bytes")
+            .iter()
+            .any(|value| value.is_some_and(|text| !text.starts_with('-')));
         if is_bounded || topics.is_ever_compacted(topic) {
+            return Self::Unknown;
+        }
+        let is_said = !topics.values(topic, "retention.ms").contains(&None);
+        if seen.options.retention && !is_said {
             return Self::Unknown;
         }
         let types = topics.values(topic, "message.timestamp.type");
@@ -119,7 +128,10 @@ impl Rule {
                     _ => acked.record.timestamp,
                 };
                 // Without a time of its own a record is kept, not aged.
-                let age = seen.clock.latest(told.until).map(|now| now.saturating_sub(timestamp));
+                let age = seen
+                    .clock
+                    .latest(told.until)
+                    .map(|now| now.saturating_sub(timestamp));
                 timestamp >= 0 && age.is_some_and(|age| age <= retention_ms)
             }
         }

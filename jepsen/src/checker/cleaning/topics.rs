@@ -177,9 +177,10 @@ fn eras(creates: &[&Operation], deletes: &[&Operation]) -> Vec<(u64, u64)> {
         if delete.invoked >= since {
             eras.push((since, delete.invoked));
         }
-        let after = creates
-            .partition_point(|create| create.invoked < delete.effect_until());
-        let again = creates[after..].iter().find(|create| create.answer().is_some());
+        let after = creates.partition_point(|create| create.invoked < delete.effect_until());
+        let again = creates[after..]
+            .iter()
+            .find(|create| create.answer().is_some());
         since = since.max(again.map_or(u64::MAX, |create| create.returned));
         if since == u64::MAX {
             return eras;

@@ -64,7 +64,11 @@ fn wanted<'m>(
     }
     let mut wanted = Vec::new();
     for topic in topics {
-        match groups.topics.get(topic).and_then(|known| known.fixed_partitions()) {
+        match groups
+            .topics
+            .get(topic)
+            .and_then(|known| known.fixed_partitions())
+        {
             Some((count, since)) if since < first => {
                 wanted.extend((0..count).map(|partition| Partition {
                     topic: topic.to_owned(),

@@ -9,11 +9,17 @@
 //!   that run fast. The hold ends when anybody asks to join or leave under the member's id or
 //!   instance, and there is none if such a request of unknown end is under way before. Operations
 //!   are taken to be one request each: one that was sent again under one number may act twice.
+//!   Only a request without an answer (none came, or the connection ended) may act later.
 //! - **A group may vanish** once it has neither members nor offsets, or when it is deleted, and its
 //!   generations then begin anew. It cannot while somebody holds on to it, nor while it has an
 //!   acknowledged offset that nobody may have deleted (offsets expire after a week).
+//!
+//! A process that joins and never sends a heartbeat speaks through a library that does so for it.
+//! When it says that it joined, it had joined at some time before, and its commits may have been
+//! sent again and in another generation: its joins are known as asked for and no more, and its
+//! commits are judged only as writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checker::cleaning::Topics;
 use crate::history::{Answer, Call, Committed, Ending, History, Join, Membership, Operation};
@@ -53,6 +59,8 @@ pub(super) struct Group<'a> {
     pub joins: Vec<Joined<'a>>,
     /// Every join, whatever became of it, by invocation. So are those below.
     pub asked: Vec<(&'a Operation, &'a Join)>,
+    /// Whether any of its members speaks through a library.
+    pub has_buffered: bool,
     /// Heartbeats, and commits of members of which a partition was accepted.
     pub accepted: Vec<Accepted<'a>>,
     /// That may have happened.
@@ -88,6 +96,8 @@ pub(super) struct Groups<'a> {
     /// Whether the coordinator's log was damaged at any time: what it forgot is no violation.
     pub is_damaged: bool,
     pub notes: &'a [(u64, String, Note)],
+    /// Processes that speak through a library.
+    pub buffered: BTreeSet<&'a str>,
     /// For each process, the ends of its joins (false) and of refused requests (true), by time.
     pub refused: BTreeMap<&'a str, Vec<(u64, bool)>>,
 }
@@ -95,10 +105,12 @@ pub(super) struct Groups<'a> {
 impl<'a> Groups<'a> {
     pub fn of(history: &'a History) -> Self {
         let topics = Topics::of(history);
+        let buffered = buffered(history);
         let mut by_name: BTreeMap<&'a str, Group<'a>> = BTreeMap::new();
         for op in &history.operations {
             if let Some(name) = group_of(&op.call) {
-                by_name.entry(name).or_default().add(op);
+                let is_buffered = buffered.contains(op.process.as_str());
+                by_name.entry(name).or_default().add(op, is_buffered);
             }
         }
         for group in by_name.values_mut() {
@@ -108,9 +120,31 @@ impl<'a> Groups<'a> {
             is_damaged: topics.is_any_damaged(TOPIC),
             by_name,
             topics,
+            buffered,
             notes: &history.notes,
             refused: super::stability::refusals(&history.operations),
         }
+    }
+}
+
+/// Processes that join and send no heartbeat.
+fn buffered(history: &History) -> BTreeSet<&str> {
+    let of = |wanted: fn(&Call) -> bool| -> BTreeSet<&str> {
+        let all = history.operations.iter().filter(|op| wanted(&op.call));
+        all.map(|op| op.process.as_str()).collect()
+    };
+    let joining = of(|call| matches!(call, Call::Join(_)));
+    let beating = of(|call| matches!(call, Call::Heartbeat(_)));
+    joining.difference(&beating).copied().collect()
+}
+
+/// Whether the request may still be on its way to the broker when its client gave up.
+pub(super) fn is_dangling(op: &Operation) -> bool {
+    match &op.ending {
+        Ending::Unknown(attempts) => attempts
+            .last()
+            .is_none_or(|last| outcome::LOCAL.contains(&last.error.as_str())),
+        _ => false,
     }
 }
 
@@ -158,8 +192,9 @@ pub(super) fn fate(op: &Operation, one: &Committed) -> Fate {
 }
 
 impl<'a> Group<'a> {
-    fn add(&mut self, op: &'a Operation) {
-        match (&op.call, op.answer()) {
+    fn add(&mut self, op: &'a Operation, is_buffered: bool) {
+        self.has_buffered |= is_buffered;
+        match (&op.call, op.answer().filter(|_| !is_buffered)) {
             (Call::Join(join), answer) => {
                 self.asked.push((op, join));
                 self.name(op, &join.member, join.instance.as_deref());
@@ -193,7 +228,7 @@ impl<'a> Group<'a> {
             (Call::Commit { by, offsets }, _) => {
                 self.commits.push(op);
                 let is_accepted = offsets.iter().any(|one| fate(op, one) == Fate::Acked);
-                if is_accepted && !by.member.is_empty() && by.generation >= 0 {
+                if is_accepted && !is_buffered && !by.member.is_empty() && by.generation >= 0 {
                     self.accepted.push(Accepted { op, by });
                 }
             }
@@ -209,7 +244,7 @@ impl<'a> Group<'a> {
     fn name(&mut self, op: &Operation, member: &'a str, instance: Option<&'a str>) {
         let note = |named: &mut Named| {
             named.invoked.push(op.invoked);
-            if matches!(op.ending, Ending::Unknown(_)) {
+            if is_dangling(op) {
                 named.first_unknown.get_or_insert(op.invoked);
             }
         };
@@ -320,7 +355,6 @@ impl<'a> Group<'a> {
     /// anew between.
     pub fn is_one(&self, first: &Joined, second: &Joined) -> bool {
         self.lasts(first, second.op.returned)
-            && (second.op.invoked > first.op.returned
-                || self.lasts(second, second.op.returned))
+            && (second.op.invoked > first.op.returned || self.lasts(second, second.op.returned))
     }
 }

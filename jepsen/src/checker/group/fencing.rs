@@ -30,7 +30,11 @@ pub(super) fn check(name: &str, group: &Group, violations: &mut Violations) {
     for (op, member) in accepted.chain(joined) {
         let ends = [
             ("CG3", &left, "left"),
-            ("CG9", &replaced, "been replaced by its instance's next holder"),
+            (
+                "CG9",
+                &replaced,
+                "been replaced by its instance's next holder",
+            ),
         ];
         for (property, ends, how) in ends {
             if let Some((at, by)) = ends.get(member)
@@ -66,9 +70,10 @@ fn old_generations(name: &str, group: &Group, violations: &mut Violations) {
             }
         }
         let generation = accepted.by.generation;
-        let newer = [highest, latest].into_iter().flatten().find(|before| {
-            before.generation > generation && group.lasts(before, op.returned)
-        });
+        let newer = [highest, latest]
+            .into_iter()
+            .flatten()
+            .find(|before| before.generation > generation && group.lasts(before, op.returned));
         if let Some(newer) = newer {
             let detail = format!(
                 "a {} of {} in {name} worked in generation {generation} after {} had joined in {}",

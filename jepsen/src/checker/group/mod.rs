@@ -9,8 +9,12 @@ mod facts;
 mod fencing;
 mod generation;
 mod offsets;
+#[cfg(test)]
+mod offsets_tests;
 mod ownership;
 mod register;
+#[cfg(test)]
+mod register_tests;
 mod stability;
 mod statics;
 #[cfg(test)]

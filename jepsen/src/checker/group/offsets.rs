@@ -16,9 +16,11 @@
 //! is a write between whose sides no value can stand. Expiry is after a week and not foreseen.
 //!
 //! Silent but for commits never made and refused ones: on partitions of a topic that was ever
-//! deleted, where the coordinator's log was ever damaged, and on metadata used twice.
+//! deleted, and where the coordinator's log was ever damaged. Reads of a commit that may have been
+//! made twice (its metadata was used twice, or a library may have sent it again) show only that it
+//! was made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::{Fate, Group, Groups, fate};
 use super::register::{Cluster, Conflict, Span, conflicts};
@@ -32,8 +34,10 @@ struct Write<'a> {
     offset: i64,
     op: &'a Operation,
     fate: Fate,
+    /// Whether a library may have sent it more than once.
+    is_repeated: bool,
     /// Whether another commit has the same metadata.
-    is_ambiguous: bool,
+    has_twin: bool,
 }
 
 /// All of one group and partition.
@@ -45,13 +49,16 @@ struct Register<'a> {
 }
 
 pub(super) fn check(name: &str, group: &Group, groups: &Groups, violations: &mut Violations) {
-    for (of, register) in registers(group) {
+    for (of, register) in registers(group, &groups.buffered) {
         let is_silent = groups.is_damaged || !groups.topics.is_never_deleted(&of.topic);
         register.check(name, of, is_silent, violations);
     }
 }
 
-fn registers<'a>(group: &Group<'a>) -> BTreeMap<&'a Partition, Register<'a>> {
+fn registers<'a>(
+    group: &Group<'a>,
+    buffered: &BTreeSet<&str>,
+) -> BTreeMap<&'a Partition, Register<'a>> {
     let mut registers: BTreeMap<&Partition, Register> = BTreeMap::new();
     for op in &group.commits {
         let Call::Commit { offsets, .. } = &op.call else {
@@ -63,10 +70,11 @@ fn registers<'a>(group: &Group<'a>) -> BTreeMap<&'a Partition, Register<'a>> {
                 offset: one.offset,
                 op,
                 fate: fate(op, one),
-                is_ambiguous: false,
+                is_repeated: buffered.contains(op.process.as_str()),
+                has_twin: false,
             };
             if let Some(other) = writes.get_mut(one.metadata.as_str()) {
-                other.is_ambiguous = true;
+                other.has_twin = true;
             } else {
                 writes.insert(&one.metadata, write);
             }
@@ -101,13 +109,7 @@ fn span(op: &Operation) -> Span {
 }
 
 impl<'a> Register<'a> {
-    fn check(
-        mut self,
-        name: &str,
-        of: &Partition,
-        is_silent: bool,
-        violations: &mut Violations,
-    ) {
+    fn check(mut self, name: &str, of: &Partition, is_silent: bool, violations: &mut Violations) {
         self.deletes.sort_by_key(|op| op.op);
         self.deletes.dedup_by_key(|op| op.op);
         let mut read: BTreeMap<&'a str, Vec<Span>> = BTreeMap::new();
@@ -120,8 +122,11 @@ impl<'a> Register<'a> {
             match self.why_not(one) {
                 Some((property, detail)) => {
                     let known = self.writes.get(one.metadata.as_str());
-                    let operations: Vec<u64> =
-                        known.map(|write| write.op.op).into_iter().chain([op.op]).collect();
+                    let operations: Vec<u64> = known
+                        .map(|write| write.op.op)
+                        .into_iter()
+                        .chain([op.op])
+                        .collect();
                     let detail = format!("{name} was said to have committed {detail}");
                     let time = op.returned;
                     violations.add(violation(property, time, Some(of), &operations, detail));
@@ -145,13 +150,16 @@ impl<'a> Register<'a> {
         let what = format!("offset {} with {:?}", one.offset, one.metadata);
         match self.writes.get(one.metadata.as_str()) {
             None => Some(("CG4", format!("{what}, which nobody did"))),
-            Some(write) if write.is_ambiguous => None,
+            Some(write) if write.has_twin => None,
             Some(write) if write.fate == Fate::Refused => {
                 Some(("CG3", format!("{what}, which was refused")))
             }
             Some(write) if write.offset != one.offset => {
                 let meant = write.offset;
-                Some(("CG4", format!("{what}, which was committed with offset {meant}")))
+                Some((
+                    "CG4",
+                    format!("{what}, which was committed with offset {meant}"),
+                ))
             }
             Some(_) => None,
         }
@@ -169,9 +177,12 @@ impl<'a> Register<'a> {
         let mut clusters = Vec::new();
         let mut titles = Vec::new();
         for (metadata, write) in &self.writes {
-            let reads = read.remove(metadata).unwrap_or_default();
+            let mut reads = read.remove(metadata).unwrap_or_default();
+            if write.is_repeated || write.has_twin {
+                reads.clear();
+            }
             let is_acked = write.fate == Fate::Acked;
-            if write.is_ambiguous || (!is_acked && reads.is_empty()) {
+            if !is_acked && reads.is_empty() {
                 continue;
             }
             let mut written = span(write.op);
@@ -208,7 +219,10 @@ impl<'a> Register<'a> {
 
     /// Reads of nothing that no deletion explains.
     fn lost(&self, name: &str, of: &Partition, none: &[Span], violations: &mut Violations) {
-        let acked = self.writes.values().filter(|write| write.fate == Fate::Acked);
+        let acked = self
+            .writes
+            .values()
+            .filter(|write| write.fate == Fate::Acked);
         let mut acked: Vec<Span> = acked.map(|write| span(write.op)).collect();
         acked.sort_by_key(|span| span.returned);
         let latest = running_max(&acked, |span| span.invoked);
@@ -228,7 +242,13 @@ impl<'a> Register<'a> {
             if !is_excused {
                 let detail = format!("{name} was said to have committed nothing");
                 let operations = [write.op, read.op];
-                violations.add(violation("CG5", read.returned, Some(of), &operations, detail));
+                violations.add(violation(
+                    "CG5",
+                    read.returned,
+                    Some(of),
+                    &operations,
+                    detail,
+                ));
             }
         }
     }

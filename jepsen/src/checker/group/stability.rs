@@ -1,7 +1,7 @@
 //! CG8: when nothing disturbs a group any more, it becomes stable and stays so.
 //!
 //! A **disturbance** is what may rightly make a group rebalance: a join without a member id or of
-//! unknown end, one by a member that was not told to join again (none of its requests was refused
+//! no answer, one by a member that was not told to join again (none of its requests was refused
 //! since its last join), a leave, a client that is gone, a start or stop of a node, a change of
 //! topics. From the last of them in the phase of liveness or before, or from that
 //! phase's beginning, a group has twice its longest session and rebalance time-outs and ten seconds
@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::facts::{Group, Groups};
+use super::facts::{Group, Groups, is_dangling};
 use super::violation;
 use crate::checker::Violations;
 use crate::history::{Answer, Call, Ending, NodeEvent, Note, Operation, Phase};
@@ -33,13 +33,21 @@ pub(super) fn check(name: &str, group: &Group, groups: &Groups, violations: &mut
         .flat_map(|(_, join)| join.topics.iter().map(String::as_str))
         .collect();
     for topic in topics.iter().filter_map(|name| groups.topics.get(name)) {
-        let all = topic.creates.iter().chain(&topic.grows).chain(&topic.deletes);
+        let all = topic
+            .creates
+            .iter()
+            .chain(&topic.grows)
+            .chain(&topic.deletes);
         disturbed = all.fold(disturbed, |last, op| last.max(op.effect_until()));
     }
-    let leaves = group.leaves.iter().map(|leave| leave.op.effect_until());
-    disturbed = leaves.fold(disturbed, u64::max);
-    let joins = disturbing_joins(group, groups).into_iter();
-    disturbed = joins.map(Operation::effect_until).fold(disturbed, u64::max);
+    let leaves = group.leaves.iter().map(|leave| leave.op);
+    let asked = leaves.chain(disturbing_joins(group, groups));
+    // What was on its way when all was healed arrives soon.
+    let ends = asked.map(|op| match op.returned {
+        u64::MAX => op.invoked,
+        returned => returned,
+    });
+    disturbed = ends.fold(disturbed, u64::max);
     let spans = group.asked.iter().map(|(_, join)| {
         let both = i64::from(join.session_timeout_ms) + i64::from(join.rebalance_timeout_ms);
         u64::try_from(both).unwrap_or(0) * 2_000_000
@@ -72,7 +80,7 @@ fn disturbed_by_notes(groups: &Groups) -> u64 {
 fn disturbing_joins<'a>(group: &Group<'a>, groups: &Groups<'a>) -> Vec<&'a Operation> {
     let mut disturbing = Vec::new();
     for (op, join) in &group.asked {
-        let is_known = !matches!(op.ending, Ending::Unknown(_)) && !join.member.is_empty();
+        let is_known = !is_dangling(op) && !join.member.is_empty();
         if !is_known || !groups.was_told_to_join(op) {
             disturbing.push(*op);
         }
@@ -115,7 +123,8 @@ pub(super) fn refusals(operations: &[Operation]) -> BTreeMap<&str, Vec<(u64, boo
     for op in operations {
         let is_refusal = match (&op.call, &op.ending) {
             (Call::Join(_), Ending::Ok(_)) => false,
-            (Call::Join(_) | Call::Heartbeat(_) | Call::Commit { .. }, Ending::Fail(_)) => true,
+            (Call::Join(_), _) => true,
+            (Call::Heartbeat(_) | Call::Commit { .. }, Ending::Fail(_)) => true,
             (Call::Commit { .. }, Ending::Ok(Answer::Commit { refused })) => !refused.is_empty(),
             _ => continue,
         };

@@ -8,15 +8,21 @@
 //! else may have changed it: unless the holder's join is the last of the group to have returned
 //! in its generation and no later generation was told, the topics asked for are the same, the
 //! holder and everybody else who joined this generation is held in the group all along (see
-//! [`super::facts`]), no static member is kept that did not join, and no other join or leave was under way or of unknown end since the
-//! generation's first join.
+//! [`super::facts`]), no static member is kept that did not join, no other join or leave was under
+//! way or of unknown end since the generation's last joins began, and every client of the group
+//! tells of its own requests. Each such return looks at all joins of its group: those are few.
 
-use super::facts::{Group, Joined};
+use std::collections::BTreeSet;
+
+use super::facts::{Group, Joined, is_dangling};
 use super::violation;
 use crate::checker::Violations;
-use crate::history::Ending;
+use crate::history::Partition;
 
 pub(super) fn check(name: &str, group: &Group, violations: &mut Violations) {
+    if group.has_buffered {
+        return;
+    }
     for (at, joined) in group.joins.iter().enumerate() {
         if joined.join.instance.is_none() || !joined.join.member.is_empty() {
             continue;
@@ -43,7 +49,7 @@ pub(super) fn check(name: &str, group: &Group, violations: &mut Violations) {
     }
 }
 
-fn sorted<'a>(joined: &'a Joined) -> Vec<&'a crate::history::Partition> {
+fn sorted<'a>(joined: &'a Joined) -> Vec<&'a Partition> {
     let mut assigned: Vec<_> = joined.assigned.iter().collect();
     assigned.sort();
     assigned
@@ -58,34 +64,43 @@ fn holder<'g, 'a>(
     let until = joined.op.returned;
     // Joins of the last generation that was told, and when the first of them began.
     let generation = earlier.last()?.generation;
-    let members = earlier.iter().rev().take_while(|one| one.generation == generation);
-    let members: Vec<&Joined> = members.collect();
+    let members = earlier
+        .iter()
+        .rev()
+        .take_while(|one| one.generation == generation);
+    let members = last_of_each(members);
     let since = members.iter().map(|one| one.op.invoked).min()?;
     let is_latest = earlier.iter().all(|one| one.generation <= generation);
-    let holder = members.iter().find(|one| one.is_same_instance(joined))?;
-    let is_alive = |one: &&&Joined| {
-        let is_holder = one.is_same_instance(joined);
-        match is_holder {
-            // Its own return ends the hold; nothing else has.
-            true => {
-                group.held_until(one, until) >= joined.op.invoked
-                    && group.alive_until(one, joined.op.invoked) > until
-            }
-            false => group.held_until(one, until) > until,
+    let holder = *members.iter().find(|one| one.is_same_instance(joined))?;
+    let is_alive = |one: &&Joined| match one.is_same_instance(joined) {
+        // Its own return ends the hold; nothing else has.
+        true => {
+            group.held_until(one, until) >= joined.op.invoked
+                && group.alive_until(one, joined.op.invoked) > until
         }
+        false => group.held_until(one, until) > until,
     };
     let is_quiet = is_latest
         && holder.join.topics == joined.join.topics
         && holder.op.returned < joined.op.invoked
-        && members.iter().all(|one| is_alive(&one))
+        && members.iter().all(is_alive)
         && no_sleeper(group, until, &members)
         && !is_disturbed(group, joined, since, &members);
-    is_quiet.then(|| &earlier[position(earlier, holder)])
+    is_quiet.then_some(holder)
 }
 
-fn position(earlier: &[Joined], holder: &Joined) -> usize {
-    let is_it = |one: &Joined| one.op.op == holder.op.op;
-    earlier.iter().position(is_it).unwrap_or(0)
+/// The last join of each member of a generation, from its joins, the last first.
+fn last_of_each<'g, 'a>(joins: impl Iterator<Item = &'g Joined<'a>>) -> Vec<&'g Joined<'a>>
+where
+    'a: 'g,
+{
+    let mut known = BTreeSet::new();
+    joins
+        .filter(|one| {
+            let name = one.join.instance.as_deref().unwrap_or(one.member);
+            known.insert((one.join.instance.is_some(), name))
+        })
+        .collect()
 }
 
 /// Whether every static member that ever asked is in the generation by a join of its own. One that
@@ -104,8 +119,7 @@ fn is_disturbed(group: &Group, joined: &Joined, since: u64, members: &[&Joined])
     let until = joined.op.returned;
     let is_known = |op: u64| op == joined.op.op || members.iter().any(|one| one.op.op == op);
     let joins = group.asked.iter().any(|(op, _)| {
-        let is_unknown = matches!(op.ending, Ending::Unknown(_));
-        let is_beside = op.invoked < until && (op.returned > since || is_unknown);
+        let is_beside = op.invoked < until && (op.returned > since || is_dangling(op));
         is_beside && !is_known(op.op)
     });
     let others = group.leaves.iter().map(|leave| leave.op);

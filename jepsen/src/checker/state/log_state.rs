@@ -17,16 +17,17 @@ use std::collections::BTreeMap;
 
 use crate::checker::cleaning::Topics;
 use crate::checker::{Violation, Violations};
-use crate::history::{Answer, Call, History, LogState, Note, NodeEvent, Operation, Partition};
+use crate::history::{Answer, Call, History, LogState, NodeEvent, Note, Operation, Partition};
 
 /// What is known of a log of one node in one era.
 #[derive(Debug, Default)]
 struct Known {
-    latest: Option<(u64, LogState)>,
-    /// Before the node's last start: the highest that must still be there.
+    /// Since the node's last start.
+    latest: Option<LogState>,
+    /// The highest of before.
     high_watermark: i64,
-    is_fresh: bool,
-    started_at: u64,
+    /// How often the node had started when the last state was noted.
+    start: u64,
 }
 
 /// Ends of acknowledged batches, by return, each with the highest up to it.
@@ -36,13 +37,15 @@ pub(super) fn check(history: &History, violations: &mut Violations) {
     let topics = Topics::of(history);
     let acked = acked(history);
     let mut known: BTreeMap<(&str, &Partition, usize), Known> = BTreeMap::new();
-    let mut starts: BTreeMap<&str, u64> = BTreeMap::new();
+    // Of each node the number of its starts and the last one's time.
+    let mut starts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for (time, node, note) in &history.notes {
         match note {
             Note::Node {
                 event: NodeEvent::Start,
             } => {
-                starts.insert(node, *time);
+                let (count, at) = starts.entry(node).or_default();
+                (*count, *at) = (*count + 1, *time);
             }
             Note::Log { of, state } => {
                 let Some(era) = topics.era(&of.topic, *time, *time) else {
@@ -52,14 +55,14 @@ pub(super) fn check(history: &History, violations: &mut Violations) {
                     continue;
                 }
                 let known = known.entry((node, of, era)).or_default();
-                let started_at = starts.get(node.as_str()).copied().unwrap_or(0);
-                known.enter(started_at);
+                let (start, started_at) = starts.get(node.as_str()).copied().unwrap_or_default();
+                known.enter(start);
                 let mut found = known.judge(state);
-                if known.is_fresh && !topics.is_loose(&of.topic) {
+                if known.latest.is_none() && !topics.is_loose(&of.topic) {
                     found.extend(known.forgot(state));
                     found.extend(lost(state, of, started_at, era, &topics, &acked));
                 }
-                known.keep(*time, *state);
+                known.latest = Some(*state);
                 for (property, operations, detail) in found {
                     violations.add(Violation {
                         property,
@@ -78,16 +81,14 @@ pub(super) fn check(history: &History, violations: &mut Violations) {
 type Found = (&'static str, Vec<u64>, String);
 
 impl Known {
-    /// The node started last at this time.
-    fn enter(&mut self, started_at: u64) {
-        if let Some((noted_at, latest)) = self.latest
-            && noted_at < started_at
+    /// A state of after the node's `start`th start comes.
+    fn enter(&mut self, start: u64) {
+        if self.start != start
+            && let Some(latest) = self.latest.take()
         {
             self.high_watermark = self.high_watermark.max(latest.high_watermark);
-            self.latest = None;
         }
-        self.is_fresh = self.latest.is_none();
-        self.started_at = started_at;
+        self.start = start;
     }
 
     fn judge(&self, state: &LogState) -> Vec<Found> {
@@ -98,11 +99,16 @@ impl Known {
         if !is_in_order {
             found.push(("R10", Vec::new(), format!("out of order: {state:?}")));
         }
-        let Some((_, before)) = &self.latest else {
+        let Some(before) = &self.latest else {
             return found;
         };
         let falls = [
-            ("R5", "high watermark", before.high_watermark, state.high_watermark),
+            (
+                "R5",
+                "high watermark",
+                before.high_watermark,
+                state.high_watermark,
+            ),
             ("R5", "end", before.end, state.end),
             (
                 "R8",
@@ -113,7 +119,11 @@ impl Known {
         ];
         for (property, what, from, to) in falls {
             if to < from {
-                found.push((property, Vec::new(), format!("the {what} fell from {from} to {to}")));
+                found.push((
+                    property,
+                    Vec::new(),
+                    format!("the {what} fell from {from} to {to}"),
+                ));
             }
         }
         found
@@ -127,11 +137,6 @@ impl Known {
             let detail = format!("the log ends at {end} after a start; {was} had been visible");
             ("R5", Vec::new(), detail)
         })
-    }
-
-    fn keep(&mut self, time: u64, state: LogState) {
-        self.latest = Some((time, state));
-        self.is_fresh = false;
     }
 }
 

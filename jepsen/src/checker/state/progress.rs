@@ -28,12 +28,20 @@ pub(super) fn check(history: &History, violations: &mut Violations) {
     if let Some(ends) = ends {
         writable(history, liveness, ends, violations);
     }
-    for op in history.operations.iter().filter(|op| op.invoked >= liveness) {
+    for op in history
+        .operations
+        .iter()
+        .filter(|op| op.invoked >= liveness)
+    {
         let is_final = ends.is_some_and(|ends| op.invoked >= ends);
         if op.returned == u64::MAX {
             add(violations, op, "it was never answered");
         } else if is_final && ran_out(op) {
-            add(violations, op, "no answer came in time though all was healed");
+            add(
+                violations,
+                op,
+                "no answer came in time though all was healed",
+            );
         }
     }
 }
@@ -75,7 +83,10 @@ fn writable(history: &History, from: u64, until: u64, violations: &mut Violation
         let (Some(made), true) = (made, topic.deletes.is_empty()) else {
             continue;
         };
-        let grown = topic.grows.iter().filter(|op| op.answer().is_some() && op.returned < from);
+        let grown = topic
+            .grows
+            .iter()
+            .filter(|op| op.answer().is_some() && op.returned < from);
         let counts = grown.chain([made]).map(|op| match op.call {
             Call::CreateTopic { partitions, .. } | Call::CreatePartitions { partitions, .. } => {
                 partitions

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::tell::{Tell, attempts, fetched, reading, seen, t0, timestamp, written};
-use crate::history::{Answer, Call, Fetched, ListedAt, LogState, Note, Position, Stamp, Wanted};
+use crate::history::{
+    Answer, Call, Fetched, ListedAt, LogState, NodeEvent, Note, Position, Stamp, Wanted,
+};
 
 const PLAIN: &[&str] = &["plain-1", "plain-2"];
 const IDEMPOTENT: &str = "idempotent";
@@ -401,6 +403,9 @@ impl Model {
             self.log.truncate(self.high_watermark - 1);
         }
         self.requests.retain(|one| one.base.is_none());
+        self.tell.note(Note::Node {
+            event: NodeEvent::Start,
+        });
         self.sync();
     }
 

@@ -1,0 +1,203 @@
+//! Each property by a history that breaks it and one that nearly does.
+
+use super::check;
+use crate::checker::story::{Story, partition, send, sent, written};
+use crate::history::{LogState, NodeEvent, Note, Phase};
+
+const NONE: &[&str] = &[];
+
+fn log(story: &mut Story, start: i64, high_watermark: i64, end: i64) {
+    let state = LogState {
+        start,
+        high_watermark,
+        end,
+        recovery_point: start,
+        leader_epoch: 3,
+    };
+    let of = partition(0);
+    story.note("server", Note::Log { of, state });
+}
+
+fn fault(story: &mut Story, kind: &str) {
+    let note = Note::Fault {
+        kind: kind.to_owned(),
+        detail: String::new(),
+    };
+    story.note("nemesis", note);
+}
+
+#[test]
+fn offsets_out_of_order_break_r10() {
+    let mut story = Story::new();
+    log(&mut story, 2, 2, 2);
+    assert_eq!(story.broken(check), NONE);
+    log(&mut story, 2, 4, 3);
+    assert_eq!(story.broken(check), ["R10"]);
+}
+
+#[test]
+fn a_recovery_point_beyond_the_end_breaks_r10() {
+    let mut story = Story::new();
+    let state = LogState {
+        start: 0,
+        high_watermark: 0,
+        end: 5,
+        recovery_point: 6,
+        leader_epoch: 0,
+    };
+    let of = partition(0);
+    story.note("server", Note::Log { of, state });
+    assert_eq!(story.broken(check), ["R10"]);
+}
+
+#[test]
+fn a_high_watermark_may_fall_with_a_start_only() {
+    let mut story = Story::new();
+    story.node(NodeEvent::Start);
+    log(&mut story, 0, 3, 5);
+    story.node(NodeEvent::Kill);
+    story.node(NodeEvent::Start);
+    log(&mut story, 0, 0, 3);
+    assert_eq!(story.broken(check), NONE);
+    log(&mut story, 0, 3, 4);
+    log(&mut story, 0, 2, 4);
+    assert_eq!(story.broken(check), ["R5"]);
+}
+
+#[test]
+fn an_end_that_falls_between_starts_breaks_r5() {
+    let mut story = Story::new();
+    log(&mut story, 0, 3, 5);
+    log(&mut story, 0, 3, 4);
+    assert_eq!(story.broken(check), ["R5"]);
+}
+
+#[test]
+fn what_was_visible_is_there_after_a_start() {
+    let told = |end| {
+        let mut story = Story::new();
+        log(&mut story, 0, 3, 5);
+        story.node(NodeEvent::PowerLoss);
+        story.node(NodeEvent::Start);
+        log(&mut story, 0, 0, end);
+        story.broken(check)
+    };
+    assert_eq!(told(3), NONE);
+    assert_eq!(told(2), ["R5"]);
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_start() {
+    let told = |config: &[(&str, &str)], end| {
+        let mut story = Story::new();
+        story.topic("t", 1, config);
+        let record = written(1, "a", false, 0);
+        story.done(send(record.clone()), sent(4));
+        let late = story.invoke(send(record));
+        story.node(NodeEvent::Start);
+        log(&mut story, 0, 0, end);
+        story.ok(late, sent(5));
+        story.broken(check)
+    };
+    assert_eq!(told(&[], 5), NONE);
+    assert_eq!(told(&[], 4), ["R5"]);
+    assert_eq!(told(&[("klamm.durability", "replicated")], 4), NONE);
+}
+
+#[test]
+fn a_leader_epoch_that_falls_breaks_r8() {
+    let mut story = Story::new();
+    log(&mut story, 0, 0, 0);
+    let state = LogState {
+        start: 0,
+        high_watermark: 0,
+        end: 0,
+        recovery_point: 0,
+        leader_epoch: 2,
+    };
+    let of = partition(0);
+    story.note("server", Note::Log { of, state });
+    assert_eq!(story.broken(check), ["R8"]);
+}
+
+#[test]
+fn a_node_that_refuses_to_start_breaks_k8_unless_its_disk_was_bad() {
+    let failed = || NodeEvent::Failed("corrupt".to_owned());
+    let mut story = Story::new();
+    story.node(NodeEvent::Start);
+    story.node(NodeEvent::Ready);
+    story.node(failed());
+    assert_eq!(story.broken(check), NONE, "it had started");
+    story.node(NodeEvent::Start);
+    story.node(failed());
+    assert_eq!(story.broken(check), ["K8"]);
+
+    let mut bad = Story::new();
+    fault(&mut bad, "FailSync");
+    bad.node(NodeEvent::Start);
+    bad.node(failed());
+    assert_eq!(bad.broken(check), NONE);
+    bad.phase(Phase::Liveness);
+    bad.node(NodeEvent::Start);
+    bad.node(failed());
+    assert_eq!(bad.broken(check), ["K8"]);
+    bad.note("server", Note::Damaged { of: partition(0) });
+    assert_eq!(bad.broken(check), NONE);
+}
+
+#[test]
+fn a_partition_that_takes_nothing_once_healed_breaks_v2() {
+    let told = |partitions, is_sent_before: bool| {
+        let mut story = Story::new();
+        story.topic("t", partitions, &[]);
+        let record = written(1, "a", false, 0);
+        let early = story.invoke(send(record.clone()));
+        story.phase(Phase::Liveness);
+        story.ok(early, sent(0));
+        if !is_sent_before {
+            story.done(send(record), sent(1));
+        }
+        story.phase(Phase::Final);
+        story.broken(check)
+    };
+    assert_eq!(told(1, false), NONE);
+    assert_eq!(told(2, false), ["V2"]);
+    assert_eq!(told(1, true), ["V2"]);
+}
+
+#[test]
+fn a_topic_of_another_process_is_not_asked_to_take_anything() {
+    let mut story = Story::new();
+    story.topic("t", 0, &[]);
+    let call = crate::checker::story::create("own", 1, &[]);
+    let op = story.invoke_as("admin", call);
+    story.ok(op, crate::history::Answer::CreateTopic);
+    story.phase(Phase::Liveness);
+    story.phase(Phase::Final);
+    assert_eq!(story.broken(check), NONE);
+}
+
+#[test]
+fn an_operation_without_end_breaks_v10() {
+    let mut story = Story::new();
+    let record = written(1, "a", false, 0);
+    story.invoke(send(record.clone()));
+    story.phase(Phase::Liveness);
+    story.lost(send(record.clone()));
+    assert_eq!(story.broken(check), NONE);
+    story.invoke(send(record));
+    assert_eq!(story.broken(check), ["V10"]);
+}
+
+#[test]
+fn a_final_operation_that_times_out_breaks_v10() {
+    let mut story = Story::new();
+    let record = written(1, "a", false, 0);
+    story.phase(Phase::Liveness);
+    story.phase(Phase::Final);
+    let op = story.invoke(send(record.clone()));
+    story.info(op, "DISCONNECTED");
+    assert_eq!(story.broken(check), NONE);
+    story.lost(send(record));
+    assert_eq!(story.broken(check), ["V10"]);
+}
