@@ -23,6 +23,12 @@ const PAGE: usize = 4096;
 
 type Files = Vec<(PathBuf, Bytes)>;
 
+/// Values by partition and offset.
+type Sent = BTreeMap<(i32, i64), String>;
+
+/// The disk after a power loss, the disk after an orderly stop, and what was sent before.
+type Disks = (Files, Files, Sent);
+
 fn settings() -> BrokerConfig {
     let settings = [
         ("log.dirs", "/data"),
@@ -80,7 +86,7 @@ async fn create_topics(env: &Env) {
 }
 
 /// Sends records to both topics; some values by partition and offset.
-async fn produce(env: &Env, life: u32) -> BTreeMap<(i32, i64), String> {
+async fn produce(env: &Env, life: u32) -> Sent {
     let producer = Producer::new(env, client_config(&[])).expect("a client");
     let mut deliveries = Vec::new();
     for count in 0..120_u32 {
@@ -123,7 +129,7 @@ async fn consume(env: &Env) {
 }
 
 /// Two lives under load, the first one ended by a power loss; the files after an orderly stop.
-async fn scenario(world: SimWorld) -> (Files, Files, BTreeMap<(i32, i64), String>) {
+async fn scenario(world: SimWorld) -> Disks {
     let server = world.node("server");
     start(&server).await;
     let client = world.node("client").start();
@@ -141,9 +147,8 @@ async fn scenario(world: SimWorld) -> (Files, Files, BTreeMap<(i32, i64), String
 }
 
 /// The disk after the scenario, once for all tests.
-fn disks() -> &'static (Files, Files, BTreeMap<(i32, i64), String>) {
-    static DISKS: std::sync::OnceLock<(Files, Files, BTreeMap<(i32, i64), String>)> =
-        std::sync::OnceLock::new();
+fn disks() -> &'static Disks {
+    static DISKS: std::sync::OnceLock<Disks> = std::sync::OnceLock::new();
     DISKS.get_or_init(|| simulate(11, scenario).value)
 }
 
