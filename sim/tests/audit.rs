@@ -11,6 +11,7 @@ use klamm::client::admin::TopicSpec;
 use klamm::client::{Admin, ClientConfig, Consumer, Producer, ProducerRecord};
 use klamm::config::BrokerConfig;
 use klamm::env::Env;
+use klamm::types::{Offset, TopicPartition};
 use klamm_jepsen::history::{Note, Partition, What};
 use klamm_sim::audit::{Finding, Mode, audit, committed_offsets, log_contents};
 use klamm_sim::record::Recorder;
@@ -21,6 +22,12 @@ const COMPACTED: &str = "latest";
 const PAGE: usize = 4096;
 
 type Files = Vec<(PathBuf, Bytes)>;
+
+/// Values by partition and offset.
+type Sent = BTreeMap<(i32, i64), String>;
+
+/// The disk after a power loss, the disk after an orderly stop, and what was sent before.
+type Disks = (Files, Files, Sent);
 
 fn settings() -> BrokerConfig {
     let settings = [
@@ -79,7 +86,7 @@ async fn create_topics(env: &Env) {
 }
 
 /// Sends records to both topics; some values by partition and offset.
-async fn produce(env: &Env, life: u32) -> BTreeMap<(i32, i64), String> {
+async fn produce(env: &Env, life: u32) -> Sent {
     let producer = Producer::new(env, client_config(&[])).expect("a client");
     let mut deliveries = Vec::new();
     for count in 0..120_u32 {
@@ -122,7 +129,7 @@ async fn consume(env: &Env) {
 }
 
 /// Two lives under load, the first one ended by a power loss; the files after an orderly stop.
-async fn scenario(world: SimWorld) -> (Files, Files, BTreeMap<(i32, i64), String>) {
+async fn scenario(world: SimWorld) -> Disks {
     let server = world.node("server");
     start(&server).await;
     let client = world.node("client").start();
@@ -140,9 +147,8 @@ async fn scenario(world: SimWorld) -> (Files, Files, BTreeMap<(i32, i64), String
 }
 
 /// The disk after the scenario, once for all tests.
-fn disks() -> &'static (Files, Files, BTreeMap<(i32, i64), String>) {
-    static DISKS: std::sync::OnceLock<(Files, Files, BTreeMap<(i32, i64), String>)> =
-        std::sync::OnceLock::new();
+fn disks() -> &'static Disks {
+    static DISKS: std::sync::OnceLock<Disks> = std::sync::OnceLock::new();
     DISKS.get_or_init(|| simulate(11, scenario).value)
 }
 
@@ -231,7 +237,7 @@ fn audit_seeds() -> std::ops::Range<u64> {
         .map(|(from, to)| (from.parse(), to.parse()));
     match bounds {
         Some((Ok(from), Ok(to))) => from..to,
-        _ => 20..24,
+        _ => 20..22,
     }
 }
 
@@ -273,6 +279,97 @@ fn what_a_broker_leaves_after_power_losses_is_as_promised() {
     }
     let findings = audit(&disks().0, Mode::Crashed, &[]);
     assert!(findings.is_empty(), "{}", shown(&findings));
+}
+
+/// Sends to `topic` for as long as the task lives; what becomes of it does not matter.
+async fn keep_sending(env: Env, topic: &'static str) {
+    let producer = Producer::new(&env, client_config(&[])).expect("a client");
+    for count in 0_u32.. {
+        let value = format!("{count}-{}", "y".repeat(90));
+        let record = ProducerRecord::new(topic, value).with_partition(0);
+        if let Ok(delivery) = producer.send(record).await {
+            env.spawn("delivery", async move { drop(delivery.await) })
+                .detach();
+        }
+        env.sleep(Duration::from_millis(7)).await;
+    }
+}
+
+/// Deletes records, and a topic that it makes again, for as long as the task lives.
+async fn keep_deleting(env: Env) {
+    let admin = Admin::new(&env, client_config(&[])).expect("a client");
+    for round in 1_i64.. {
+        let mut fleeting = TopicSpec::new("fleeting");
+        fleeting.partitions = Some(1);
+        let mut short = TopicSpec::new("short");
+        short.partitions = Some(1);
+        let limit = ("retention.bytes".to_owned(), "9000".to_owned());
+        short.configs.extend([limit]);
+        drop(admin.create_topics(&[fleeting, short], false).await);
+        env.sleep(Duration::from_millis(170)).await;
+        let below = BTreeMap::from([(TopicPartition::new(TOPIC, 0), Offset(round * 9))]);
+        drop(admin.delete_records(&below).await);
+        env.sleep(Duration::from_millis(90)).await;
+        if round % 3 == 0 {
+            drop(admin.delete_topics(&["fleeting".to_owned()]).await);
+        }
+    }
+}
+
+#[test]
+fn what_is_left_while_records_segments_and_topics_are_deleted_is_as_promised() {
+    let mut met: BTreeSet<String> = BTreeSet::new();
+    for seed in audit_seeds() {
+        let run = simulate(seed, |world| async move {
+            let probes = probe::install(Recorder::default(), Trace::default(), false);
+            let server = world.node("server");
+            let mut broker = start(&server).await;
+            let client = world.node("client").start();
+            create_topics(&client).await;
+            for topic in [TOPIC, "short", "fleeting"] {
+                let sending = keep_sending(client.clone(), topic);
+                client.spawn("sender", sending).detach();
+            }
+            client
+                .spawn("deleter", keep_deleting(client.clone()))
+                .detach();
+            let mut left = Vec::new();
+            for life in 0..4_u64 {
+                client.sleep(Duration::from_millis(1300 + 411 * life)).await;
+                match life {
+                    0 => broker.stop().await,
+                    2 => server.kill(),
+                    _ => server.lose_power(),
+                }
+                let mode = match life {
+                    0 => Mode::Stopped,
+                    _ => Mode::Crashed,
+                };
+                left.push((mode, server.files()));
+                broker = start(&server).await;
+            }
+            broker.stop().await;
+            left.push((Mode::Stopped, server.files()));
+            (left, probes.counts())
+        });
+        let (left, counts) = run.value;
+        met.extend(counts.into_keys());
+        for (life, (mode, files)) in left.into_iter().enumerate() {
+            let findings = audit(&files, mode, &[]);
+            assert!(
+                findings.is_empty(),
+                "seed {seed}, life {life}: {}",
+                shown(&findings)
+            );
+        }
+    }
+    for name in [
+        "clean-start",
+        "delete-records-moved-start",
+        "retention-removed-segment",
+    ] {
+        assert!(met.contains(name), "{name} was not met: {met:?}");
+    }
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn replay(within: &BTreeMap<&str, (&Path, &Bytes)>, mode: Mode) -> Result<Topics
     };
     let mut topics = Topics::new();
     let mut end = 0;
-    if let Some((offset, content)) = named(".snapshot").last() {
+    if let Some((offset, content)) = named(".snapshot").next_back() {
         let name = format!("snapshot {offset}");
         let slot = page(content, offset).map_err(|reason| format!("{name}: {reason}"))?;
         let found = batches(content, offset, &mut topics);

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods, reason = "it reads the sources")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
