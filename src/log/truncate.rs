@@ -203,6 +203,8 @@ impl Log {
         };
         if !crate::mutant!("failed-sync-retried") {
             rewrite(file, rewrite_from, end.position).await?;
+            // What was only written before is durable before a slot says so.
+            file.sync().await?;
         }
         let mut writer = Writer::new(id, end, slot);
         for _ in 0..2 {

@@ -431,3 +431,27 @@ fn a_crash_at_any_call_of_an_eventful_history_loses_nothing_durable() {
     }
     assert!(cut_short > 100, "{cut_short} calls");
 }
+
+#[test]
+fn a_crash_while_a_failed_sync_is_made_good_spoils_nothing() {
+    let append = Step::Append {
+        batches: 2,
+        records: 1,
+        done: 9,
+    };
+    let steps = [append, Step::Unsynced, Step::Unsynced, Step::FailSync];
+    for calls in 0..60 {
+        for seed in 0..16 {
+            let mut history = History::new();
+            history.doom = Some(seed);
+            history.bench.disk.stop_after(calls);
+            for step in &steps {
+                history.step(step);
+                if history.doom.is_none() {
+                    break;
+                }
+            }
+            history.crash(Survive::Some(random(seed)));
+        }
+    }
+}
