@@ -619,6 +619,30 @@ fn a_kill_behind_a_cut_is_noticed_at_the_next_write_after_it() {
 }
 
 #[test]
+fn a_reset_under_way_is_lost_in_a_cut_and_waits_in_a_stall() {
+    simulate(16, |world| async move {
+        let mut two = steady(world).await;
+        two.server.kill();
+        two.sleep_ms(5).await;
+        two.net.stall("server", "client");
+        assert!(is_silent(&two.near_env, &mut two.near, SECOND).await);
+        two.net.unstall("server", "client");
+        let ((_, error), took) = timed(rest(&mut two.near)).await;
+        assert_eq!(error, Some(ErrorKind::ConnectionReset));
+        assert_eq!(took.as_millis(), 10);
+        let env = two.server.start();
+        let mut listener = env.net.listen(":9092").await.expect("listen");
+        let (mut near, _far) = join(&two.near_env, &mut listener).await;
+        two.server.kill();
+        two.sleep_ms(5).await;
+        two.net.cut("server", "client");
+        two.sleep_ms(100).await;
+        two.net.heal("server", "client");
+        assert!(is_silent(&two.near_env, &mut near, 60 * SECOND).await);
+    });
+}
+
+#[test]
 fn a_power_loss_tells_nobody() {
     each_seed(|world| async move {
         let mut two = steady(world).await;
@@ -888,7 +912,7 @@ fn the_same_seed_gives_the_same_network_and_counts_what_happened() {
             .find(|(one, two)| one != two);
         assert_eq!(differs, None, "first line that differs");
         assert_eq!(first.value, second.value);
-        println!("{:?}", first.value);
+        println!("fingerprint {:016x} {:?}", first.fingerprint(), first.value);
         traces.insert(first.fingerprint());
         let never = ["accept queue overflows", "timeouts", "connect timeouts"];
         for (what, count) in first.value {
