@@ -105,7 +105,8 @@ async fn disturb(file: &dyn File, model: &mut Model, rng: &mut Rng) {
                     rng.below(len + 600)
                 };
                 let byte = u8::try_from(rng.below(255)).expect("small") + 1;
-                let count = 1 + rng.below(if rng.below(3) == 0 { 3000 } else { 300 });
+                let most = if rng.below(3) == 0 { 3000 } else { 300 };
+                let count = 1 + rng.below(most);
                 let bytes = vec![byte; usize::try_from(count).expect("small")];
                 let write = file.write_at(pos, vec![Bytes::from(bytes.clone())]);
                 if rng.below(2) == 0 {
@@ -154,7 +155,7 @@ async fn rounds(world: SimWorld, seed: u64, options: DiskOptions) -> (u32, u32) 
         }
         if rng.below(3) == 0 {
             node.kill();
-            env = node.start();
+            let _ = node.start();
         }
         node.lose_power();
         env = node.start();
