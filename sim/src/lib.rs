@@ -21,6 +21,6 @@ mod task;
 mod trace;
 mod world;
 
-pub use disk::DiskControl;
+pub use disk::{DiskControl, DiskImage};
 pub use trace::Trace;
 pub use world::{Run, SimNode, SimWorld, simulate};
