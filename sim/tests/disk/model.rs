@@ -60,19 +60,19 @@ impl Model {
         let sure = cut.fold(self.synced.len(), usize::min);
         assert!(found.len() >= sure, "{} of {sure} bytes", found.len());
         for (at, byte) in found.iter().enumerate() {
-            let untouched = at < sure;
-            let mut allowed = BTreeSet::from([self.synced.get(at).copied().unwrap_or(0)]);
-            if !untouched {
-                allowed.insert(0);
-            }
-            for change in &self.since {
-                if let Change::Write { pos, bytes } = change
-                    && (*pos..pos + bytes.len()).contains(&at)
-                {
-                    allowed.insert(bytes[at - pos]);
-                }
-            }
-            assert!(allowed.contains(byte), "byte {at} is {byte}: {allowed:?}");
+            let synced = self.synced.get(at).copied().unwrap_or(0);
+            let grown = at >= sure && *byte == 0;
+            let mut since = self.since.iter();
+            let mut written = || {
+                since.any(|change| match change {
+                    Change::Write { pos, bytes } => at
+                        .checked_sub(*pos)
+                        .is_some_and(|within| bytes.get(within) == Some(byte)),
+                    Change::Truncate(_) => false,
+                })
+            };
+            let allowed = *byte == synced || grown || written();
+            assert!(allowed, "byte {at} is {byte}, was {synced}");
         }
         // A file's length is that of some change or of the sync.
         let ends = self.since.iter().map(|change| match change {
