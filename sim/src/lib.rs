@@ -27,7 +27,7 @@ mod trace;
 pub mod workload;
 mod world;
 
-pub use disk::DiskControl;
+pub use disk::{DiskControl, DiskImage};
 pub use net::NetworkControl;
 pub use trace::Trace;
 pub use world::{Run, SimNode, SimWorld, simulate};

@@ -12,8 +12,8 @@
 //! | `sync_dir(d)` completed | every change *in* `d` that *completed* before it was called |
 //!
 //! Of a write that is not durable any of the 512-byte sectors it touches may survive, in any order;
-//! the others read as before, or as zeros where the file grew. A rename is in both its directories,
-//! and survives whole or not at all.
+//! the others read as before, or as zeros where the file grew, or hold anything within the bytes of
+//! the write. A rename is in both its directories, and survives whole or not at all.
 //!
 //! **Order.** Calls on one [`File`] take effect in the order they were called (not polled, not
 //! awaited): a caller may call `write_at` and then `sync` and await only the `sync`, whose success

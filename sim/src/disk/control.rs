@@ -11,7 +11,7 @@ use super::counts::Count;
 use super::device::{Device, Power, State};
 use super::faults::Armable;
 use super::kind::{concerns, kind_of};
-use super::platter::Names;
+use super::platter::{Names, Platter};
 use crate::plan::{DiskOptions, FileKind, SyncFailure};
 
 /// Draws of a place to rot before the next file is tried.
@@ -26,6 +26,10 @@ const ROT_DRAWS: u32 = 32;
 pub struct DiskControl {
     device: Arc<Device>,
 }
+
+/// What was durable on a disk at one moment.
+#[derive(Clone)]
+pub struct DiskImage(Platter);
 
 impl DiskControl {
     pub(crate) fn new(device: Arc<Device>) -> Self {
@@ -74,14 +78,20 @@ impl DiskControl {
         self.device.state().platter.set_full(full);
     }
 
-    /// Every call takes up to so many milliseconds longer from now on; 0 for none.
+    /// Every call takes up to so many milliseconds longer from now on; 0 for none. With less than
+    /// before, what is under way does not take longer than calls did before any of this.
     pub fn slow(&self, extra_max_ms: u64) {
         self.fault(format_args!("slow {extra_max_ms}"));
-        self.device.state().faults.slow_max_ms = extra_max_ms;
+        let mut state = self.device.state();
+        let faster = extra_max_ms < state.faults.slow_max_ms;
+        state.faults.slow_max_ms = extra_max_ms;
+        if faster {
+            state.hurry();
+        }
     }
 
-    /// While `true` no call answers and no sync completes. What calls do has been done: they
-    /// answer afterwards.
+    /// While `true` no call but `File::len` answers and no sync completes. What calls do has been
+    /// done: they answer afterwards.
     pub fn stall(&self, stalled: bool) {
         self.fault(format_args!("stall {stalled}"));
         let mut state = self.device.state();
@@ -136,7 +146,7 @@ impl DiskControl {
         if state.power != Power::Out {
             state.power = Power::On;
         }
-        state.wake();
+        state.hurry();
     }
 
     /// Restores every damaged byte.
@@ -177,6 +187,19 @@ impl DiskControl {
     #[must_use]
     pub fn is_power_out(&self) -> bool {
         self.device.state().power == Power::Out
+    }
+
+    /// A copy of what is durable, to be put back with [`DiskControl::restore`].
+    #[must_use]
+    pub fn image(&self) -> DiskImage {
+        DiskImage(self.device.state().platter.image())
+    }
+
+    /// The disk is as it was when `image` was taken when the next process starts, as when a
+    /// machine is rolled back to a snapshot.
+    pub fn restore(&self, image: &DiskImage) {
+        self.fault(format_args!("roll back"));
+        self.device.state().faults.roll_back = Some(image.0.clone());
     }
 
     /// Every file with a name, sorted by path, with the bytes that readers see.

@@ -38,6 +38,7 @@ counts! {
     RottenBits => "rotten bits",
     MisdirectedWrites => "misdirected writes",
     LostWrites => "lost writes",
+    RolledBackDisks => "rolled back disks",
     LostDisks => "lost disks",
 }
 

@@ -37,7 +37,13 @@ pub(crate) struct Device {
     state: Mutex<State>,
     /// Told when the power has gone at a call.
     pub(super) went_out: Notify,
-    node: String,
+    log: Log,
+}
+
+/// Where what happens to the disk is told.
+#[derive(Clone)]
+struct Log {
+    node: Arc<str>,
     trace: Trace,
 }
 
@@ -54,6 +60,7 @@ pub(super) struct State {
     /// Tells apart answers that come at the same time.
     next: u64,
     alarm: Alarm,
+    log: Log,
 }
 
 /// Whether the disk still takes calls.
@@ -99,11 +106,19 @@ pub(super) fn ended() -> io::Error {
     io::Error::other("the process has ended")
 }
 
+impl Log {
+    fn event(&self, what: fmt::Arguments<'_>) {
+        self.trace.event(&self.node, what);
+    }
+}
+
 impl Device {
     /// An empty disk of `node`, which draws from streams derived from `root` and answers from
     /// `devices`.
     pub(crate) fn new(root: [u8; 32], node: &str, devices: &NodeHandle, trace: Trace) -> Arc<Self> {
         let options = DiskOptions::default();
+        let node = node.into();
+        let log = Log { node, trace };
         let device = Arc::new(Self {
             state: Mutex::new(State {
                 platter: Platter::new(options.capacity_bytes),
@@ -116,10 +131,10 @@ impl Device {
                 answers: BTreeMap::new(),
                 next: 0,
                 alarm: Alarm::new(),
+                log: log.clone(),
             }),
             went_out: Notify::new(),
-            node: node.to_owned(),
-            trace,
+            log,
         });
         let driven = Arc::clone(&device);
         devices.spawn(poll_fn(move |cx| driven.drive(cx)));
@@ -131,7 +146,7 @@ impl Device {
     }
 
     pub(super) fn event(&self, what: fmt::Arguments<'_>) {
-        self.trace.event(&self.node, what);
+        self.log.event(what);
     }
 
     /// Gives the answers whose time has come.
@@ -150,9 +165,6 @@ impl Device {
                 Answer::Tell(told) => tell.push(told),
                 Answer::Sync { sync, done } => {
                     let result = state.finish_sync(&sync);
-                    if let Err(error) = &result {
-                        self.event(format_args!("sync {} failed: {error}", sync.file));
-                    }
                     tell.push(Box::new(move || {
                         // Nobody waits for a dropped call.
                         let _ = done.send(result);
@@ -198,13 +210,18 @@ impl Device {
     /// To be called before a process uses it.
     pub(crate) fn begin_process(&self) {
         if self.state().power == Power::Out {
+            self.event(format_args!("power loss"));
             self.lose_power();
         }
         let mut state = self.state();
+        if let Some(image) = state.faults.roll_back.take() {
+            state.platter.roll_back(image);
+            state.counts.add(Count::RolledBackDisks, 1);
+            self.event(format_args!("rolled back disk"));
+        }
         if std::mem::take(&mut state.faults.lose_all) {
             state.platter.wipe();
             state.counts.add(Count::LostDisks, 1);
-            drop(state);
             self.event(format_args!("lost disk"));
         }
     }
@@ -227,6 +244,24 @@ impl State {
     /// Looks at the answers again, after what held them back may have gone.
     pub(super) fn wake(&self) {
         self.alarm.ring();
+    }
+
+    fn event(&self, what: fmt::Arguments<'_>) {
+        self.log.event(what);
+    }
+
+    /// Brings answers forward that a slow disk put off beyond what its options allow.
+    pub(super) fn hurry(&mut self) {
+        let longest = self.options.latency_max_ms.max(self.options.sync_max_ms);
+        let limit = self.alarm.now() + Duration::from_millis(longest);
+        let answers = std::mem::take(&mut self.answers).into_iter();
+        // The order of those that come at the limit stays that of their calls.
+        let sooner = answers.map(|((at, number), answer)| ((at.min(limit), number), answer));
+        self.answers = sooner.collect();
+        for inode in self.platter.inodes() {
+            inode.synced_at = inode.synced_at.min(limit);
+        }
+        self.wake();
     }
 
     /// One of the calls that change the disk is being made.
@@ -298,6 +333,7 @@ impl State {
             1,
         );
         let error = failed();
+        self.event(format_args!("disk fault: sync {} fails", sync.file));
         if let Some(from) = self.platter.lose_sync(sync.file, sync.changes, how) {
             handle.doubt(from, error.kind(), sync.call);
         }
@@ -333,6 +369,7 @@ impl State {
             None => self.platter.write(file, pos, bytes, Fate::Written),
             Some(Armable::Lose) => {
                 self.counts.add(Count::LostWrites, 1);
+                self.event(format_args!("disk fault: write {file} {pos} is lost"));
                 self.lose(file, pos, bytes)
             }
             Some(Armable::Misdirect) => {
@@ -351,6 +388,7 @@ impl State {
     /// Writes up to `most` of the bytes.
     fn write_part(&mut self, file: u64, pos: u64, bytes: &Bytes, most: u64) -> io::Result<()> {
         let drawn = self.faults.rng.below(most + 1);
+        self.event(format_args!("disk fault: write {file} {pos}+{drawn} fails"));
         let part = bytes.slice(..usize::try_from(drawn).unwrap_or(0));
         self.platter.write(file, pos, part, Fate::Written)
     }
@@ -386,6 +424,8 @@ impl State {
             && let Ok(inode) = self.platter.inode(*id)
         {
             inode.scribble(*at, bytes);
+            let what = format_args!("disk fault: write {file} {pos} goes to {id} {at}");
+            self.event(what);
         }
     }
 }

@@ -3,6 +3,7 @@
 use klamm::env::Rng;
 
 use super::kind::concerns;
+use super::platter::Platter;
 use crate::plan::{FileKind, SyncFailure};
 
 /// Faults that wait for a call, and conditions that last.
@@ -16,6 +17,8 @@ pub(super) struct Faults {
     pub(super) stalled: bool,
     /// The disk is empty at the next start.
     pub(super) lose_all: bool,
+    /// The disk is this one at the next start.
+    pub(super) roll_back: Option<Platter>,
 }
 
 #[derive(Clone, Copy)]
@@ -43,6 +46,7 @@ impl Faults {
             slow_max_ms: 0,
             stalled: false,
             lose_all: false,
+            roll_back: None,
         }
     }
 
@@ -105,5 +109,6 @@ impl Faults {
         self.slow_max_ms = 0;
         self.stalled = false;
         self.lose_all = false;
+        self.roll_back = None;
     }
 }

@@ -102,11 +102,10 @@ impl Drop for SimFile {
 
 impl File for SimFile {
     fn len(&self) -> BoxFuture<'_, io::Result<u64>> {
-        let len = self.disk.life.check().and_then(|()| {
-            let mut state = self.disk.device.state();
-            state.platter.inode(self.id).map(|inode| inode.len())
-        });
-        now(len)
+        self.disk.begin(|state| {
+            let len = state.platter.inode(self.id)?.len();
+            Ok(now(Ok(len)))
+        })
     }
 
     fn read_at(&self, pos: u64, len: usize) -> BoxFuture<'static, io::Result<Bytes>> {

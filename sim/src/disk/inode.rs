@@ -16,7 +16,7 @@ const MAX_LEN: u64 = 1 << 32;
 
 /// **Invariant**: `live` is `durable` with all of `pending` applied, but for what `cache_only`
 /// tells, and equal to it below `differs_from`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Inode {
     seen: Image,
     /// What the file would be without rot, lost and misdirected writes, once there was one.
@@ -47,14 +47,14 @@ struct Image {
 }
 
 /// A change and its place among all changes of the disk.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pending {
     number: u64,
     change: Change,
     fate: Fate,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Change {
     Write { pos: usize, bytes: Bytes },
     Truncate(usize),

@@ -22,7 +22,7 @@ use device::{Answer, Power, State, ended};
 use file::SimFile;
 use kind::kind_of;
 
-pub use control::DiskControl;
+pub use control::{DiskControl, DiskImage};
 pub(crate) use device::Device;
 
 use crate::world::Life;

@@ -1,5 +1,7 @@
 //! Directories and files, each as processes see it and as it is durable.
 
+mod restart;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
@@ -15,7 +17,7 @@ const ROOT: u64 = 0;
 /// All of one disk. Ids are never used again, so a handle on a removed file stays good.
 ///
 /// **Invariant**: `used` is the length of every file that has a name or a handle.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Platter {
     nodes: BTreeMap<u64, Node>,
     next_id: u64,
@@ -33,13 +35,13 @@ pub(super) struct Platter {
     full: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Node {
     Dir(Dir),
     File(Inode),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Dir {
     live: BTreeMap<String, u64>,
     durable: BTreeMap<String, u64>,
@@ -430,102 +432,12 @@ impl Platter {
         self.locked.remove(&id);
     }
 
-    /// The process that held the locks and handles has ended.
-    pub(super) fn let_go(&mut self) {
-        self.locked.clear();
-        let mut unnamed = Vec::new();
-        for (id, node) in &mut self.nodes {
-            if let Node::File(inode) = node {
-                inode.handles = 0;
-                if inode.links == 0 {
-                    unnamed.push(*id);
-                }
-            }
-        }
-        for id in unnamed {
-            self.release(id);
-        }
-    }
-
     pub(super) fn space(&self, path: &Path) -> io::Result<Space> {
         self.find(path)?;
         Ok(Space {
             total_bytes: self.capacity,
             usable_bytes: self.room(),
         })
-    }
-
-    /// The numbers of changes that are not durable and came after all that are, in order.
-    pub(super) fn pending_after_the_durable(&mut self) -> Vec<u64> {
-        let names = self.pending.iter().map(|(number, _)| *number);
-        let mut numbers: Vec<u64> = names.collect();
-        numbers.extend(self.inodes().flat_map(|inode| inode.pending_numbers()));
-        let durable = self.durable_changes;
-        numbers.retain(|number| *number >= durable);
-        numbers.sort_unstable();
-        numbers
-    }
-
-    /// Of a power loss: keeps the pending changes of names that `choose` names, forgets the rest.
-    pub(super) fn make_names_durable(&mut self, choose: impl FnMut(u64) -> bool) {
-        self.make_durable(choose);
-        self.pending.clear();
-    }
-
-    /// Of a power loss: directories are as they are durable, and what no path leads to is gone.
-    pub(super) fn begin_anew(&mut self) {
-        let reachable = self.reachable();
-        self.nodes.retain(|id, _| reachable.contains(id));
-        for node in self.nodes.values_mut() {
-            if let Node::Dir(dir) = node {
-                dir.live.clone_from(&dir.durable);
-            }
-        }
-    }
-
-    /// Of a power loss: nothing is open, and what files use is what they are long.
-    pub(super) fn recount(&mut self) {
-        self.locked.clear();
-        self.used = 0;
-        let mut links: BTreeMap<u64, u32> = BTreeMap::new();
-        for node in self.nodes.values() {
-            if let Node::Dir(dir) = node {
-                for id in dir.durable.values() {
-                    *links.entry(*id).or_default() += 1;
-                }
-            }
-        }
-        for (id, node) in &mut self.nodes {
-            if let Node::File(inode) = node {
-                inode.links = links.get(id).copied().unwrap_or(0);
-                inode.durable_links = inode.links;
-                inode.handles = 0;
-                inode.released = false;
-                self.used += inode.len();
-            }
-        }
-    }
-
-    /// Nothing is left but an empty root.
-    pub(super) fn wipe(&mut self) {
-        self.nodes = BTreeMap::from([(ROOT, Node::Dir(Dir::default()))]);
-        self.pending.clear();
-        self.locked.clear();
-        self.used = 0;
-    }
-
-    /// Nodes that a durable path leads to.
-    fn reachable(&self) -> BTreeSet<u64> {
-        let mut reachable = BTreeSet::new();
-        let mut next = vec![ROOT];
-        while let Some(id) = next.pop() {
-            if reachable.insert(id)
-                && let Some(Node::Dir(dir)) = self.nodes.get(&id)
-            {
-                next.extend(dir.durable.values());
-            }
-        }
-        reachable
     }
 
     /// All files that such names lead to, sorted by path.

@@ -226,7 +226,11 @@ fn a_slow_disk_takes_longer_until_it_is_healed() {
         assert!(ten_writes().await < Duration::from_millis(20));
         node.disk().slow(1000);
         assert!(ten_writes().await > Duration::from_secs(2));
+        let began = env.now();
+        let sync = file.sync();
         node.disk().heal();
+        sync.await.expect("sync");
+        assert!(env.now().since(began) < Duration::from_millis(20));
         assert!(ten_writes().await < Duration::from_millis(20));
     });
 }
@@ -376,6 +380,25 @@ fn a_lost_disk_is_empty_at_the_next_start() {
         node.lose_power();
         let env = node.start();
         assert!(read(&env, FILE).await.is_none(), "it came back");
+    });
+}
+
+#[test]
+fn a_disk_that_is_rolled_back_is_what_was_durable_then() {
+    simulate(1, |world| async move {
+        let (node, env) = node_with(world, FILE, vec![0; 100]).await;
+        write(&env, FILE, 0, vec![1; 10], false).await;
+        let image = node.disk().image();
+        write(&env, FILE, 0, vec![1; 10], true).await;
+        env.disk.remove(Path::new(FILE)).await.expect("remove");
+        write(&env, SEGMENT, 0, vec![1; 10], true).await;
+        env.disk.sync_dir(Path::new("/data")).await.expect("sync");
+        node.disk().restore(&image);
+        let env = node.start();
+        let expected = [(FILE.into(), Bytes::from(vec![0; 100]))];
+        assert_eq!(node.disk().files(), expected);
+        write(&env, SEGMENT, 0, vec![2; 10], true).await;
+        assert_eq!(node.disk().files().len(), 2);
     });
 }
 
