@@ -24,4 +24,4 @@ mod trace;
 mod world;
 
 pub use trace::Trace;
-pub use world::{Run, SimNode, SimWorld, simulate};
+pub use world::{Run, SimNode, SimWorld, simulate, simulate_into};

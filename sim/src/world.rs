@@ -20,9 +20,10 @@ use crate::trace::Trace;
 #[derive(Debug)]
 pub struct Run<T> {
     pub value: T,
-    /// Everything that happened: the same for the same seed and code.
+    /// Everything that happened, or its end: the same for the same seed and code.
     pub trace: Vec<String>,
     fingerprint: u64,
+    events: u64,
 }
 
 impl<T> Run<T> {
@@ -30,6 +31,12 @@ impl<T> Run<T> {
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// Number of events, whether they are in the trace or not.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
     }
 }
 
@@ -43,11 +50,26 @@ where
     T: Send + 'static,
     S: Future<Output = T>,
 {
+    simulate_into(Trace::whole(), seed, scenario)
+}
+
+/// As [`simulate`], with a trace that may keep less than everything.
+///
+/// # Panics
+/// When the scenario or a task in it panics, or when all of them wait for ever.
+pub fn simulate_into<T, S>(
+    trace: Trace,
+    seed: u64,
+    scenario: impl FnOnce(SimWorld) -> S + Send + 'static,
+) -> Run<T>
+where
+    T: Send + 'static,
+    S: Future<Output = T>,
+{
     let run = std::thread::Builder::new()
         .name(format!("seed-{seed}"))
         .spawn(move || {
             let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
-            let trace = Trace::whole();
             let value = runtime.block_on(async {
                 let world = SimWorld::new(seed, trace.clone());
                 scenario(world).await
@@ -56,6 +78,7 @@ where
                 value,
                 trace: trace.lines(),
                 fingerprint: trace.hash(),
+                events: trace.events(),
             }
         });
     match run.expect("the machine has a thread to spare").join() {

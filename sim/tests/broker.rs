@@ -174,7 +174,10 @@ async fn scenario(world: SimWorld) -> usize {
 fn kept_seeds() -> impl Iterator<Item = u64> {
     let kept = include_str!("../../corpus/seeds.txt").lines();
     kept.filter_map(|line| {
-        let seed = line.strip_prefix("test:broker-power-loss ")?.split(' ').next()?;
+        let seed = line
+            .strip_prefix("test:broker-power-loss ")?
+            .split(' ')
+            .next()?;
         Some(
             seed.parse()
                 .expect("a line is: scenario, seed, hash, what it found"),

@@ -109,16 +109,45 @@ fn each_way_to_fail_has_its_exit_code() {
         (&["seeds", "0..30", "--scenario", "planted-loss"], 1),
         (&["seeds", "5..3"], 2),
         (&["seeds", "0..30", "--scenario", "planted-panic"], 3),
-        (&["seeds", "1..2", "--scenario", "planted-hang", "--timeout", "1"], 4),
+        (
+            &[
+                "seeds",
+                "1..2",
+                "--scenario",
+                "planted-hang",
+                "--timeout",
+                "1",
+            ],
+            4,
+        ),
         (&["seeds", "1..3", "--scenario", "planted-vacuous"], 6),
-        (&["seeds", "1..2", "--scenario", "planted-memory", "--memory", "300"], 7),
-        (&["shrink", "--scenario", "planted-vacuous", "--seed", "1"], 8),
+        (
+            &[
+                "seeds",
+                "1..2",
+                "--scenario",
+                "planted-memory",
+                "--memory",
+                "300",
+            ],
+            7,
+        ),
+        (
+            &["shrink", "--scenario", "planted-vacuous", "--seed", "1"],
+            8,
+        ),
     ];
     for (arguments, expected) in ways {
         assert_eq!(klamm_sim(arguments).0, expected, "{arguments:?}");
     }
-    assert_eq!(klamm_sim(&["run", "--scenario", "no-such", "--seed", "1"]).0, 2);
-    assert_eq!(klamm_sim(&["run", "--scenario", "planted-vacuous", "--seed", "1"]).0, 6);
+    assert_eq!(
+        klamm_sim(&["run", "--scenario", "no-such", "--seed", "1"]).0,
+        2
+    );
+    assert_eq!(
+        klamm_sim(&["run", "--scenario", "planted-vacuous", "--seed", "1"]).0,
+        6
+    );
     assert_eq!(klamm_sim(&["replay", "no-such-file.toml"]).0, 2);
 }
 
@@ -127,8 +156,16 @@ fn a_panic_and_a_hang_are_reported_with_the_end_of_the_trace() {
     let (_, printed) = klamm_sim(&["seeds", "0..30", "--scenario", "planted-panic"]);
     assert!(printed.contains("a planted panic"), "the message");
     assert!(printed.contains("ledger.rs:"), "the place");
-    assert!(printed.contains(" server start"), "the trace");
-    let hang = ["run", "--seed", "1", "--scenario", "planted-hang", "--timeout", "1"];
+    assert!(printed.contains(" server write "), "the trace");
+    let hang = [
+        "run",
+        "--seed",
+        "1",
+        "--scenario",
+        "planted-hang",
+        "--timeout",
+        "1",
+    ];
     let (code, printed) = klamm_sim(&hang);
     assert_eq!(code, 4);
     assert!(printed.contains(" server start"), "the trace");
@@ -168,7 +205,13 @@ fn a_plan_that_was_shrunk_fails_in_the_same_way() {
 #[test]
 fn what_failed_leaves_its_plan_history_and_trace() {
     let kept = dir("artifacts");
-    let sweep = ["seeds", "0..30", "--scenario", "planted-loss", "--artifacts"];
+    let sweep = [
+        "seeds",
+        "0..30",
+        "--scenario",
+        "planted-loss",
+        "--artifacts",
+    ];
     let arguments: Vec<&str> = sweep.into_iter().chain([text_of(&kept)]).collect();
     let (code, printed) = klamm_sim(&arguments);
     assert_eq!(code, 1);

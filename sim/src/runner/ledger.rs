@@ -18,7 +18,8 @@ use crate::plan::{
 };
 use crate::record::Recorder;
 use crate::run::Outcome;
-use crate::{SimWorld, simulate};
+use crate::trace::Trace;
+use crate::{SimWorld, simulate_into};
 
 const SERVER: &str = "server";
 
@@ -113,11 +114,11 @@ fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 /// `planted-panic` panics at the first loss of power; any other scenario is sound.
 pub(crate) fn execute(plan: &Plan, keep_trace: bool) -> Outcome {
     let carried_out = plan.clone();
-    let run = simulate(plan.seed, |world| carry_out(world, carried_out));
-    let trace_hash = run.fingerprint();
+    let trace = Trace::keeping(keep_trace);
+    let run = simulate_into(trace, plan.seed, |world| carry_out(world, carried_out));
+    let (trace_hash, trace_events) = (run.fingerprint(), run.events());
     let mut outcome = run.value;
-    outcome.trace_hash = trace_hash;
-    outcome.trace_events = run.trace.len() as u64;
+    (outcome.trace_hash, outcome.trace_events) = (trace_hash, trace_events);
     if keep_trace {
         outcome.trace = run.trace;
     }

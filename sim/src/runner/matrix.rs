@@ -121,5 +121,5 @@ fn search(
 /// Whether a signature is among those expected, where `panic` is any panic.
 fn is_expected(expected: &[&str], signature: &str) -> bool {
     let kind = signature.split(' ').next().unwrap_or(signature);
-    expected.iter().any(|name| *name == kind)
+    expected.contains(&kind)
 }

@@ -91,7 +91,7 @@ fn a_field_that_is_needed_stays_as_it_was() {
     };
     let (plan, _) = search(needs, 10_000);
     assert!(needs(&plan));
-    assert_eq!((plan.topics.len(), plan.topics[0].partitions), (1, 3));
+    assert_eq!((plan.topics.len(), plan.topics[0].partitions), (1, 2));
     assert!(plan.topics[0].config.is_empty() && plan.faults.is_empty());
     let Role::Producer { in_flight, .. } = plan.clients[0].role else {
         panic!("the producer was needed");
