@@ -10,6 +10,7 @@ compile_error!(
     "the simulator needs `--cfg madsim`: a RUSTFLAGS variable replaces .cargo/config.toml, unset it"
 );
 
+mod alarm;
 mod clock;
 mod disk;
 mod entropy;
@@ -23,5 +24,7 @@ mod task;
 mod trace;
 mod world;
 
+pub use disk::DiskControl;
+pub use net::NetworkControl;
 pub use trace::Trace;
 pub use world::{Run, SimNode, SimWorld, simulate, simulate_into};

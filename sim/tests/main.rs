@@ -4,4 +4,5 @@
 mod broker;
 mod conformance;
 mod disk;
+mod net;
 mod node;
