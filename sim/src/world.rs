@@ -20,10 +20,9 @@ use crate::trace::Trace;
 #[derive(Debug)]
 pub struct Run<T> {
     pub value: T,
-    /// Everything that happened, or its end: the same for the same seed and code.
+    /// Everything that happened: the same for the same seed and code.
     pub trace: Vec<String>,
     fingerprint: u64,
-    events: u64,
 }
 
 impl<T> Run<T> {
@@ -31,12 +30,6 @@ impl<T> Run<T> {
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
-    }
-
-    /// Number of events, whether they are in the trace or not.
-    #[must_use]
-    pub fn events(&self) -> u64 {
-        self.events
     }
 }
 
@@ -50,16 +43,13 @@ where
     T: Send + 'static,
     S: Future<Output = T>,
 {
-    simulate_into(Trace::whole(), seed, scenario)
+    simulate_into(seed, Trace::whole(), scenario)
 }
 
-/// As [`simulate`], with a trace that may keep less than everything.
-///
-/// # Panics
-/// When the scenario or a task in it panics, or when all of them wait for ever.
-pub fn simulate_into<T, S>(
-    trace: Trace,
+/// As [`simulate`], with a trace that may keep less.
+pub(crate) fn simulate_into<T, S>(
     seed: u64,
+    trace: Trace,
     scenario: impl FnOnce(SimWorld) -> S + Send + 'static,
 ) -> Run<T>
 where
@@ -78,7 +68,6 @@ where
                 value,
                 trace: trace.lines(),
                 fingerprint: trace.hash(),
-                events: trace.events(),
             }
         });
     match run.expect("the machine has a thread to spare").join() {
@@ -109,18 +98,18 @@ impl SimWorld {
         }
     }
 
-    /// Where what happens in this world is written.
-    #[must_use]
-    pub fn trace(&self) -> &Trace {
-        &self.trace
-    }
-
     /// The faults of the network between the nodes.
     #[must_use]
     pub fn network(&self) -> NetworkControl {
         NetworkControl {
             network: Arc::clone(&self.network),
         }
+    }
+
+    /// Where what happens in this world is written.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        self.trace.clone()
     }
 
     /// Makes a node that is not running yet, with an empty disk. Other nodes reach it by `name`.

@@ -170,6 +170,13 @@ async fn scenario(world: SimWorld) -> usize {
     expected.len()
 }
 
+/// With `KLAMM_MUTANT`, and the feature `mutants`, the broker has that bug.
+fn plant_mutant() {
+    if let Ok(name) = std::env::var("KLAMM_MUTANT") {
+        klamm::mutant::choose(&name).expect("a mutant of this build");
+    }
+}
+
 /// The seeds of this scenario that once found a fault.
 fn kept_seeds() -> impl Iterator<Item = u64> {
     let kept = include_str!("../../corpus/seeds.txt").lines();
@@ -200,6 +207,7 @@ fn seeds() -> Vec<u64> {
 #[test]
 fn what_was_acknowledged_survives_power_losses_under_load() {
     show_logs();
+    plant_mutant();
     for seed in seeds() {
         let run = simulate(seed, scenario);
         assert!(

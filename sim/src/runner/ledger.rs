@@ -19,7 +19,7 @@ use crate::plan::{
 use crate::record::Recorder;
 use crate::run::Outcome;
 use crate::trace::Trace;
-use crate::{SimWorld, simulate_into};
+use crate::world::{SimWorld, simulate_into};
 
 const SERVER: &str = "server";
 
@@ -115,10 +115,10 @@ fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) fn execute(plan: &Plan, keep_trace: bool) -> Outcome {
     let carried_out = plan.clone();
     let trace = Trace::keeping(keep_trace);
-    let run = simulate_into(trace, plan.seed, |world| carry_out(world, carried_out));
-    let (trace_hash, trace_events) = (run.fingerprint(), run.events());
+    let written = trace.clone();
+    let run = simulate_into(plan.seed, trace, |world| carry_out(world, carried_out));
     let mut outcome = run.value;
-    (outcome.trace_hash, outcome.trace_events) = (trace_hash, trace_events);
+    (outcome.trace_hash, outcome.trace_events) = (written.hash(), written.events());
     if keep_trace {
         outcome.trace = run.trace;
     }
@@ -126,7 +126,7 @@ pub(crate) fn execute(plan: &Plan, keep_trace: bool) -> Outcome {
 }
 
 async fn carry_out(world: SimWorld, plan: Plan) -> Outcome {
-    let recorder = Recorder::new(world.trace().clone());
+    let recorder = Recorder::new(world.trace());
     let (kept, mut outcome) = (Kept::default(), Outcome::default());
     let server = world.node(SERVER);
     let mut env = server.start();

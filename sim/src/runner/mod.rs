@@ -30,7 +30,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser as _;
 
-pub(crate) use ledger::execute as ledger_run;
 pub use report::{Broken, Panicked, Report, Verdict};
 pub use schedule::Schedule;
 

@@ -1,0 +1,251 @@
+//! Reading by Fetch: positions, sessions (KIP-227), and what the answers hold. Every fetch is one
+//! Read of the history.
+
+use std::collections::BTreeMap;
+
+use klamm::types::ErrorCode;
+use klamm::wire::ApiKey;
+use klamm::wire::message::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic, PartitionData,
+};
+use klamm_jepsen::history::{Answer, Call, Fetched, Partition, Position};
+
+use super::content::decode;
+use super::line::{Line, error_name};
+use super::{by_topic, partition};
+
+/// First version that has sessions.
+const SESSIONS_SINCE: i16 = 7;
+/// First version that names topics by id.
+const TOPIC_ID_SINCE: i16 = 13;
+
+/// How to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FetchOptions {
+    pub(super) max_bytes: i32,
+    pub(super) partition_max_bytes: i32,
+    pub(super) session: bool,
+    pub(super) committed: bool,
+}
+
+/// Partitions being read.
+pub(super) struct Fetching {
+    options: FetchOptions,
+    positions: BTreeMap<Partition, i64>,
+    session: Option<Session>,
+    /// Lowest version to ask in.
+    floor: i16,
+}
+
+/// What the broker is believed to remember.
+#[derive(Debug)]
+struct Session {
+    id: i32,
+    /// Of the next request.
+    epoch: i32,
+    /// Whether its topics are named by id.
+    by_id: bool,
+    told: BTreeMap<Partition, i64>,
+}
+
+impl Fetching {
+    pub(super) fn new(options: FetchOptions) -> Self {
+        Self {
+            options,
+            positions: BTreeMap::new(),
+            session: None,
+            floor: if options.session { SESSIONS_SINCE } else { 0 },
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+
+    pub(super) fn position(&self, of: &Partition) -> Option<i64> {
+        self.positions.get(of).copied()
+    }
+
+    pub(super) fn positions(&self) -> Vec<Position> {
+        let each = self.positions.iter();
+        each.map(|(of, offset)| Position {
+            of: of.clone(),
+            offset: *offset,
+        })
+        .collect()
+    }
+
+    /// Reads these partitions from these positions and no others. The session goes on.
+    pub(super) fn assign(&mut self, positions: &[Position]) {
+        let each = positions.iter();
+        self.positions = each.map(|p| (p.of.clone(), p.offset)).collect();
+    }
+
+    /// Goes on at another position with one partition.
+    pub(super) fn seek(&mut self, position: &Position) {
+        self.positions.insert(position.of.clone(), position.offset);
+    }
+
+    /// One fetch. Positions move past what came.
+    pub(super) async fn fetch(
+        &mut self,
+        line: &mut Line,
+        max_wait_ms: i32,
+    ) -> Result<Vec<Fetched>, String> {
+        line.open().await?;
+        let by_id = line.version(ApiKey::Fetch, self.floor) >= TOPIC_ID_SINCE;
+        if by_id {
+            let topics = by_topic(self.positions.keys());
+            let topics: Vec<&str> = topics.into_keys().collect();
+            line.learn_ids(&topics).await?;
+            line.open().await?;
+        }
+        if self
+            .session
+            .as_ref()
+            .is_some_and(|kept| kept.by_id != by_id)
+        {
+            self.session = None;
+        }
+        let request = self.request(line, max_wait_ms);
+        let op = line.invoke(Call::Read {
+            from: self.positions(),
+            committed: self.options.committed,
+        });
+        match line.call(request, self.floor).await {
+            Err(error) => Err(line.refused(op, error)),
+            Ok(answer) => match error_name(answer.error_code) {
+                Some(error) => {
+                    self.session = None;
+                    Err(line.refused(op, error))
+                }
+                None => {
+                    let partitions = self.take_in(line, answer, by_id);
+                    let shown = partitions.clone();
+                    line.ok(op, Answer::Read { partitions: shown });
+                    Ok(partitions)
+                }
+            },
+        }
+    }
+
+    fn request(&self, line: &Line, max_wait_ms: i32) -> FetchRequest {
+        let (id, epoch) = match (&self.session, self.options.session) {
+            (Some(session), _) => (session.id, session.epoch),
+            (None, true) => (0, 0),
+            (None, false) => (0, -1),
+        };
+        let is_news = |of: &Partition| {
+            let told = self.session.as_ref().map(|session| session.told.get(of));
+            told.is_none_or(|told| told != self.positions.get(of))
+        };
+        let named = by_topic(self.positions.keys().filter(|of| is_news(of)));
+        let topic = |(topic, partitions): (&str, Vec<i32>)| FetchTopic {
+            topic: topic.into(),
+            topic_id: line.id(topic),
+            partitions: partitions
+                .into_iter()
+                .map(|number| self.wanted(topic, number))
+                .collect(),
+            ..Default::default()
+        };
+        FetchRequest {
+            replica_id: -1,
+            max_wait_ms,
+            min_bytes: 1,
+            max_bytes: self.options.max_bytes,
+            isolation_level: i8::from(self.options.committed),
+            session_id: id,
+            session_epoch: epoch,
+            topics: named.into_iter().map(topic).collect(),
+            forgotten_topics_data: self.forgotten(line),
+            ..Default::default()
+        }
+    }
+
+    fn wanted(&self, topic: &str, number: i32) -> FetchPartition {
+        FetchPartition {
+            partition: number,
+            fetch_offset: self.position(&partition(topic, number)).unwrap_or(0),
+            partition_max_bytes: self.options.partition_max_bytes,
+            ..Default::default()
+        }
+    }
+
+    fn forgotten(&self, line: &Line) -> Vec<ForgottenTopic> {
+        let Some(session) = &self.session else {
+            return Vec::new();
+        };
+        let told = session.told.keys();
+        let gone = by_topic(told.filter(|of| !self.positions.contains_key(of)));
+        gone.into_iter()
+            .map(|(topic, partitions)| ForgottenTopic {
+                topic: topic.into(),
+                topic_id: line.id(topic),
+                partitions,
+                ..Default::default()
+            })
+            .collect()
+    }
+
+    fn take_in(&mut self, line: &mut Line, answer: FetchResponse, by_id: bool) -> Vec<Fetched> {
+        self.session = match self.session.take() {
+            _ if answer.session_id == 0 => None,
+            kept => Some(Session {
+                id: answer.session_id,
+                epoch: kept.map_or(1, |kept| kept.epoch.checked_add(1).unwrap_or(1)),
+                by_id,
+                told: self.positions.clone(),
+            }),
+        };
+        let mut partitions = Vec::new();
+        for topic in answer.responses {
+            let Some(name) = line.name_of(&topic.topic, topic.topic_id) else {
+                line.broken("P18", "Fetch is answered with a topic not asked for");
+                continue;
+            };
+            for data in topic.partitions {
+                let of = partition(&name, data.partition_index);
+                partitions.extend(self.take_partition(line, of, data));
+            }
+        }
+        partitions
+    }
+
+    fn take_partition(
+        &mut self,
+        line: &mut Line,
+        of: Partition,
+        data: PartitionData,
+    ) -> Option<Fetched> {
+        let Some(from) = self.position(&of) else {
+            line.broken("P18", "Fetch is answered with a partition not asked for");
+            return None;
+        };
+        if data.error_code == ErrorCode::UnknownTopicId.code() {
+            line.forget_ids();
+            self.session = None;
+        }
+        if data.error_code == ErrorCode::UnsupportedCompressionType.code() {
+            self.floor = self.floor.max(10);
+        }
+        let mut error = error_name(data.error_code);
+        let bytes = data.records.unwrap_or_default().contiguous();
+        let decoded = decode(bytes, from);
+        if let Some((property, detail)) = decoded.broken {
+            let place = format!("{}-{}", of.topic, of.partition);
+            line.broken(property, format!("{place}: {detail}"));
+            error = error.or_else(|| Some("CORRUPT_MESSAGE".to_owned()));
+        }
+        self.positions.insert(of.clone(), decoded.next);
+        Some(Fetched {
+            of,
+            from,
+            error,
+            high_watermark: data.high_watermark,
+            last_stable_offset: data.last_stable_offset,
+            log_start_offset: data.log_start_offset,
+            records: decoded.records,
+        })
+    }
+}

@@ -1,0 +1,249 @@
+//! What the run itself asks of the broker before and after the clients: it makes the topics, and
+//! at the end it reads everything.
+//!
+//! All of it is recorded under the process `final`, and tried again until it worked or its time is
+//! over.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use klamm::env::{Env, Rng};
+use klamm::types::{Instant, Timestamp};
+use klamm::wire::batch::Compression;
+use klamm::wire::message::metadata::MetadataRequest;
+use klamm_jepsen::history::{ListedAt, Note, Partition, Position, Wanted};
+
+use super::content::{Content, value_of};
+use super::fetching::{FetchOptions, Fetching};
+use super::line::Line;
+use super::produce::{pack, send_once};
+use super::{Topics, admin, groups, offsets, partition};
+use crate::plan::TopicPlan;
+use crate::record::Recorder;
+
+/// The process that all of this is recorded under.
+pub const PROCESS: &str = "final";
+
+/// The run's own client.
+pub struct Finals {
+    line: Line,
+    recorder: Recorder,
+    deadline: Instant,
+}
+
+/// What was not done in time, and the last error.
+pub type Undone<T> = Vec<(T, String)>;
+
+const READ: FetchOptions = FetchOptions {
+    max_bytes: 4 << 20,
+    partition_max_bytes: 1 << 20,
+    session: false,
+    committed: false,
+};
+
+impl Finals {
+    /// A client that has `within` for all that it is asked to do.
+    #[must_use]
+    pub fn new(env: &Env, recorder: &Recorder, broker: &str, rng: Rng, within: Duration) -> Self {
+        let line = Line::new(env.clone(), recorder.clone(), PROCESS, broker, rng);
+        Self {
+            line,
+            recorder: recorder.clone(),
+            deadline: env.now().plus(within),
+        }
+    }
+
+    /// From now on there is `within` for what is asked.
+    pub fn allow(&mut self, within: Duration) {
+        self.deadline = self.line.env.now().plus(within);
+    }
+
+    fn is_late(&self) -> bool {
+        self.line.env.now() >= self.deadline
+    }
+
+    /// Makes topics. Those that exist count as made.
+    pub async fn create_topics(&mut self, topics: &[TopicPlan]) -> Undone<String> {
+        let mut undone = Vec::new();
+        for topic in topics {
+            let made = loop {
+                let (name, config) = (&topic.name, &topic.config);
+                let made =
+                    admin::create_topic(&mut self.line, name, topic.partitions, config).await;
+                match made {
+                    Err(error) if error == "TOPIC_ALREADY_EXISTS" => break Ok(()),
+                    Err(_) if !self.is_late() => self.line.wait_a_little().await,
+                    done => break done,
+                }
+            };
+            undone.extend(made.err().map(|error| (topic.name.clone(), error)));
+        }
+        undone
+    }
+
+    /// All topics that are not the broker's own; none if it does not tell in time.
+    pub async fn topics(&mut self) -> Topics {
+        loop {
+            let request = MetadataRequest {
+                topics: None,
+                allow_auto_topic_creation: false,
+                ..Default::default()
+            };
+            match self.line.call(request, 0).await {
+                Ok(answer) => {
+                    let own = answer.topics.into_iter().filter(|topic| !topic.is_internal);
+                    let counted = own.filter_map(|topic| {
+                        let count = i32::try_from(topic.partitions.len()).unwrap_or(0);
+                        Some((topic.name?.as_str().to_owned(), count))
+                    });
+                    return counted.collect();
+                }
+                Err(_) if !self.is_late() => self.line.wait_a_little().await,
+                Err(_) => return Topics::new(),
+            }
+        }
+    }
+
+    /// Sends one record to each partition with acks=all until that worked.
+    pub async fn send_everywhere(&mut self, topics: &Topics) -> Undone<Partition> {
+        let mut undone = Vec::new();
+        for of in partitions(topics) {
+            let sent = loop {
+                let timestamp = self.line.env.wall();
+                let parcel = self.parcel(&of, timestamp);
+                match send_once(&mut self.line, &parcel).await {
+                    Err(_) if !self.is_late() => self.line.wait_a_little().await,
+                    done => break done,
+                }
+            };
+            undone.extend(sent.err().map(|error| (of, error)));
+        }
+        undone
+    }
+
+    /// A batch of one new record.
+    fn parcel(&self, to: &Partition, timestamp: Timestamp) -> super::produce::Parcel {
+        let id = self.recorder.next_id();
+        let content = Content {
+            id,
+            key: Some(format!("final-{id}")),
+            value: Some(value_of(id, 32)),
+            timestamp,
+        };
+        pack(to.clone(), -1, Compression::None, None, &[content])
+    }
+
+    /// Reads every partition from its start to what was its end when it was asked, and notes the
+    /// two ends once it has read all between.
+    pub async fn read_to_end(&mut self, topics: &Topics) -> Undone<Partition> {
+        let mut undone = Vec::new();
+        for of in partitions(topics) {
+            let read = loop {
+                match self.read_partition(&of).await {
+                    Err(_) if !self.is_late() => self.line.wait_a_little().await,
+                    done => break done,
+                }
+            };
+            undone.extend(read.err().map(|error| (of, error)));
+        }
+        undone
+    }
+
+    async fn read_partition(&mut self, of: &Partition) -> Result<(), String> {
+        let line = &mut self.line;
+        let start = offsets::list(line, of, ListedAt::Earliest).await?;
+        let end = offsets::list(line, of, ListedAt::Latest).await?;
+        let position = Position {
+            of: of.clone(),
+            offset: start,
+        };
+        offsets::assign(line, vec![position.clone()]);
+        let mut fetching = Fetching::new(READ);
+        fetching.assign(&[position]);
+        let mut failures = 0;
+        while fetching.position(of).is_some_and(|next| next < end) {
+            let before = fetching.position(of);
+            let fetched = fetching.fetch(line, 0).await;
+            let error = match fetched {
+                Err(error) => Some(error),
+                Ok(parts) => parts.into_iter().find_map(|part| part.error),
+            };
+            if error.as_deref() == Some("OFFSET_OUT_OF_RANGE") {
+                return Err("OFFSET_OUT_OF_RANGE".to_owned());
+            }
+            if error.is_some() || fetching.position(of) == before {
+                failures += 1;
+                if failures > 20 || line.env.now() >= self.deadline {
+                    return Err(error.unwrap_or_else(|| "NO_PROGRESS".to_owned()));
+                }
+                line.wait_a_little().await;
+            }
+        }
+        let ends = Wanted {
+            of: of.clone(),
+            log_start_offset: start,
+            log_end_offset: end,
+        };
+        self.recorder.note(PROCESS, Note::Ends { ends });
+        Ok(())
+    }
+
+    /// Asks what each group has committed for all partitions.
+    pub async fn fetch_committed_all(
+        &mut self,
+        groups: &[String],
+        topics: &Topics,
+    ) -> Undone<String> {
+        let of = partitions(topics);
+        let mut undone = Vec::new();
+        for group in groups {
+            let fetched = loop {
+                match groups::fetch_committed(&mut self.line, group, &of).await {
+                    Err(_) if !self.is_late() => self.line.wait_a_little().await,
+                    done => break done,
+                }
+            };
+            undone.extend(fetched.err().map(|error| (group.clone(), error)));
+        }
+        undone
+    }
+
+    /// The states of these groups, as the protocol spells them. A group that is not known is
+    /// `Dead`.
+    pub async fn describe_groups(&mut self, groups: &[String]) -> BTreeMap<String, String> {
+        let mut states = BTreeMap::new();
+        for group in groups {
+            let state = loop {
+                match groups::describe(&mut self.line, group).await {
+                    Ok(state) => break state,
+                    Err(error) if error == "GROUP_ID_NOT_FOUND" => break "Dead".to_owned(),
+                    Err(_) if !self.is_late() => self.line.wait_a_little().await,
+                    Err(error) => break error,
+                }
+            };
+            states.insert(group.clone(), state);
+        }
+        states
+    }
+
+    /// Waits until none of these groups is in the middle of a rebalance. The others, and their
+    /// states.
+    pub async fn wait_until_stable(&mut self, groups: &[String]) -> Undone<String> {
+        loop {
+            let states = self.describe_groups(groups).await.into_iter();
+            let settled = ["Stable", "Empty", "Dead"];
+            let unsettled = states.filter(|(_, state)| !settled.contains(&state.as_str()));
+            let unsettled: Undone<String> = unsettled.collect();
+            if unsettled.is_empty() || self.is_late() {
+                return unsettled;
+            }
+            self.line.env.sleep(Duration::from_millis(250)).await;
+        }
+    }
+}
+
+fn partitions(topics: &Topics) -> Vec<Partition> {
+    let each = topics.iter();
+    each.flat_map(|(topic, count)| (0..*count).map(|number| partition(topic, number)))
+        .collect()
+}
