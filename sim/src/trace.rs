@@ -53,6 +53,16 @@ impl Trace {
         }
     }
 
+    /// A trace that keeps every line or only the last.
+    #[must_use]
+    pub fn keeping(whole: bool) -> Self {
+        if whole {
+            Self::whole()
+        } else {
+            Self::default()
+        }
+    }
+
     /// Adds what `node` did, at the present simulated time.
     pub fn event(&self, node: &str, what: fmt::Arguments<'_>) {
         let now = TimeHandle::try_current().map_or(0, |time| time.elapsed().as_nanos());

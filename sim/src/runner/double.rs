@@ -14,7 +14,8 @@ const CONTEXT: usize = 5;
 const PAIRS: usize = 5;
 
 /// Carries out `job` a second time in a disturbed process. If what it gives is not what `first`
-/// tells, the report becomes one of nondeterminism and shows the first event that differs.
+/// tells, the report becomes one of nondeterminism and shows the first event that differs. A run
+/// that does not come to its end says nothing of the other.
 pub(crate) fn compare(processes: &Processes, job: &Job, first: Report) -> Result<Report, Failed> {
     if matches!(first.verdict, Verdict::Timeout | Verdict::Died) {
         return Ok(first);
@@ -24,6 +25,9 @@ pub(crate) fn compare(processes: &Processes, job: &Job, first: Report) -> Result
     let second = processes.run(&again)?;
     if same(&first, &second) {
         return Ok(first);
+    }
+    if matches!(second.verdict, Verdict::Timeout | Verdict::Died) {
+        return Ok(second);
     }
     let mut report = first;
     report.last = vec![format!(

@@ -18,7 +18,8 @@ use crate::plan::{
 };
 use crate::record::Recorder;
 use crate::run::Outcome;
-use crate::{SimWorld, simulate};
+use crate::trace::Trace;
+use crate::world::{SimWorld, simulate_into};
 
 const SERVER: &str = "server";
 
@@ -113,11 +114,11 @@ fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 /// `planted-panic` panics at the first loss of power; any other scenario is sound.
 pub(crate) fn execute(plan: &Plan, keep_trace: bool) -> Outcome {
     let carried_out = plan.clone();
-    let run = simulate(plan.seed, |world| carry_out(world, carried_out));
-    let trace_hash = run.fingerprint();
+    let trace = Trace::keeping(keep_trace);
+    let written = trace.clone();
+    let run = simulate_into(plan.seed, trace, |world| carry_out(world, carried_out));
     let mut outcome = run.value;
-    outcome.trace_hash = trace_hash;
-    outcome.trace_events = run.trace.len() as u64;
+    (outcome.trace_hash, outcome.trace_events) = (written.hash(), written.events());
     if keep_trace {
         outcome.trace = run.trace;
     }
@@ -174,8 +175,8 @@ async fn start(env: &Env, plan: &Plan, recorder: &Recorder, kept: &Kept) {
             continue;
         };
         let path = Path::new("/data").join(&client.name);
-        let held = content(env, &path).await.len() / NUMBER;
-        locked(kept).insert(path.clone(), held as u64);
+        let held = numbers(&content(env, &path).await);
+        locked(kept).insert(path.clone(), held);
         let writer = Writer {
             env: env.clone(),
             path,
@@ -185,7 +186,7 @@ async fn start(env: &Env, plan: &Plan, recorder: &Recorder, kept: &Kept) {
             recorder: recorder.clone(),
             kept: Arc::clone(kept),
         };
-        env.spawn("writer", writer.write(held as u64)).detach();
+        env.spawn("writer", writer.write(held)).detach();
     }
 }
 
@@ -258,23 +259,29 @@ async fn content(env: &Env, path: &Path) -> Bytes {
     read.expect("the disk has no faults")
 }
 
+/// How many numbers are there as they were written, up to the first that is not.
+fn numbers(bytes: &[u8]) -> u64 {
+    let (held, _) = bytes.as_chunks::<NUMBER>();
+    let as_written = |(at, number): &(usize, &[u8; NUMBER])| {
+        let number = u64::from_le_bytes(**number);
+        number == *at as u64
+    };
+    held.iter().enumerate().take_while(as_written).count() as u64
+}
+
 /// What is not there though it was said to be kept.
 async fn check(env: &Env, kept: &Kept) -> Vec<Violation> {
     let expected = locked(kept).clone();
     let mut found = Vec::new();
-    for (path, numbers) in expected {
-        let bytes = content(env, &path).await;
-        let (held, _) = bytes.as_chunks::<NUMBER>();
-        let as_written =
-            |(at, number): &(usize, &[u8; NUMBER])| u64::from_le_bytes(**number) == *at as u64;
-        let good = held.iter().enumerate().take_while(as_written).count() as u64;
-        if good < numbers {
+    for (path, expected) in expected {
+        let good = numbers(&content(env, &path).await);
+        if good < expected {
             found.push(Violation {
                 property: "P1",
                 time: u64::try_from(elapsed().as_nanos()).unwrap_or(u64::MAX),
                 partition: None,
                 operations: Vec::new(),
-                detail: format!("{}: {good} of {numbers} are there", path.display()),
+                detail: format!("{}: {good} of {expected} are there", path.display()),
             });
         }
     }

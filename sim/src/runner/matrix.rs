@@ -47,7 +47,7 @@ pub(crate) fn matrix(options: &MatrixOptions) -> Result<ExitCode, Failed> {
     let processes = Processes::new(options.bounds.memory)?;
     let mut rows: Vec<Row> = mutants.iter().map(|mutant| Row::new(*mutant)).collect();
     let total = (mutants.len() as u64).saturating_mul(options.rounds);
-    let mut progress = Progress::new(total);
+    let mut progress = Progress::new(Some(total));
     let searches =
         (0..mutants.len()).flat_map(|at| (0..options.rounds).map(move |round| (at, round)));
     let work = |(at, round): (usize, u64)| {
@@ -121,5 +121,5 @@ fn search(
 /// Whether a signature is among those expected, where `panic` is any panic.
 fn is_expected(expected: &[&str], signature: &str) -> bool {
     let kind = signature.split(' ').next().unwrap_or(signature);
-    expected.iter().any(|name| *name == kind)
+    expected.contains(&kind)
 }

@@ -26,11 +26,7 @@ pub(crate) fn all() -> Result<Vec<Mutant>, Failed> {
 /// Plants a mutant for the rest of this process.
 #[cfg(feature = "mutants")]
 pub(crate) fn choose(name: &str) -> Result<(), Failed> {
-    if !all()?.iter().any(|mutant| mutant.name == name) {
-        return Err(Failed(format!("there is no mutant `{name}`")));
-    }
-    klamm::mutant::choose(name);
-    Ok(())
+    klamm::mutant::choose(name).map_err(|error| Failed(error.to_string()))
 }
 
 #[cfg(not(feature = "mutants"))]

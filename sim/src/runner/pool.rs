@@ -1,8 +1,4 @@
 //! Work done a few at a time, on threads that mostly wait for processes.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the threads of the runner wait for processes; no run sees them"
-)]
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -12,21 +12,24 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// Between two lines where there is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
-/// Progress of `total` steps, shown on stderr.
+/// Progress of `total` steps, or of nobody knows how many, shown on stderr.
 pub(crate) struct Progress {
     /// None where there is no terminal.
     bar: Option<ProgressBar>,
-    total: u64,
+    total: Option<u64>,
     done: u64,
     began: Instant,
     last_line: Instant,
 }
 
 impl Progress {
-    pub(crate) fn new(total: u64) -> Self {
+    pub(crate) fn new(total: Option<u64>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let template = "{wide_bar} {pos}/{len} {elapsed} (eta {eta}) {msg}";
+            let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+            let template = match total {
+                Some(_) => "{wide_bar} {pos}/{len} {elapsed} (eta {eta}) {msg}",
+                None => "{pos} tried, {elapsed} {msg}",
+            };
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
@@ -58,7 +61,10 @@ impl Progress {
                 if self.last_line.elapsed() >= BETWEEN_LINES {
                     self.last_line = Instant::now();
                     let seconds = self.began.elapsed().as_secs();
-                    eprintln!("{}/{} after {seconds} s {state}", self.done, self.total);
+                    let of = self
+                        .total
+                        .map_or_else(String::new, |total| format!("/{total}"));
+                    eprintln!("{}{of} after {seconds} s {state}", self.done);
                 }
             }
         }

@@ -42,7 +42,7 @@ fn remark(entry: &Entry, report: &Report, verdict: Verdict) -> String {
 pub(crate) fn corpus(options: &CorpusOptions) -> Result<ExitCode, Failed> {
     let entries = entries(&options.dir)?;
     let processes = Processes::new(options.bounds.memory)?;
-    let mut progress = Progress::new(entries.len() as u64);
+    let mut progress = Progress::new(Some(entries.len() as u64));
     let (mut worst, mut changed, mut failed) = (Verdict::Good, 0, 0);
     let mut error = None;
     let work = |entry: &Entry| {

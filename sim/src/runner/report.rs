@@ -162,7 +162,7 @@ impl Report {
     }
 
     /// What went wrong, each once: ids of properties, `panic at FILE:LINE`, or the verdict's name.
-    /// Runs with one of these in common show the same fault.
+    /// Two runs that share one of these show the same fault.
     #[must_use]
     pub fn signatures(&self) -> Vec<String> {
         let mut found = Vec::new();

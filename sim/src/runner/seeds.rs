@@ -24,7 +24,7 @@ pub(crate) fn seeds(options: &SeedsOptions) -> Result<ExitCode, Failed> {
     let processes = Processes::new(options.bounds.memory)?;
     let range = &options.seeds.0;
     let total = (range.end - range.start).saturating_mul(scenarios.len() as u64);
-    let mut progress = Progress::new(total);
+    let mut progress = Progress::new(Some(total));
     let mut summary = Summary::default();
     let mut error = None;
     let jobs = range

@@ -4,8 +4,12 @@ use std::fmt;
 use std::process::ExitCode;
 
 use madsim::time::TimeHandle;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::job::{Job, judge};
 use super::options::{RunOptions, ShowOptions};
@@ -72,8 +76,8 @@ pub(crate) fn show(
 
 fn figures(report: &Report) -> String {
     format!(
-        "  trace hash {:016x} of {} events\n  simulated {} in {}: {:.0} simulated seconds a second\n  \
-         operations: {}\n  faults: {}\n  probes: {}\n",
+        "  trace hash {:016x} of {} events\n  simulated {} in {}: {:.0} simulated seconds a \
+         second\n  operations: {}\n  faults: {}\n  probes: {}\n",
         report.hash,
         report.events,
         seconds(report.simulated),
@@ -96,12 +100,16 @@ pub(crate) fn speed(simulated: u64, wall: u64) -> f64 {
 }
 
 fn show_logs(level: tracing::Level) -> Result<(), Failed> {
-    let lines = tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .with_max_level(level)
         .with_timer(SimulatedTime);
-    lines
+    // Of the executor only the spans, which name the node.
+    let shown = Targets::new()
+        .with_default(level)
+        .with_target("madsim", tracing::Level::ERROR);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(shown))
         .try_init()
         .map_err(|error| Failed(format!("logs cannot be shown: {error}")))
 }

@@ -1,148 +1,53 @@
 use super::{Entry, Schedule};
-use crate::plan::{
-    ClientPlan, CrashOptions, Fault, FileKind, LinkOptions, Plan, Role, SyncFailure, Target,
-    TimedFault, Versions,
-};
+use crate::plan::{ClientPlan, Plan, TimedFault};
 use crate::runner::job::Origin;
 use crate::runner::ledger;
+
+/// One of each kind that the drawn plan lacks.
+const FAULTS: &str = r#"[
+    {"fault": "power-loss-at", "node": "server", "operation": 7, "down_ms": 5, "at_ms": 1},
+    {"fault": "stop", "node": "server", "down_ms": 5, "at_ms": 2},
+    {"fault": "cut", "from": "*", "to": "server", "for_ms": 9, "at_ms": 3},
+    {"fault": "stall", "from": "*", "to": "server", "for_ms": 9, "at_ms": 4},
+    {"fault": "reset", "from": "*", "to": "server", "at_ms": 5},
+    {"fault": "slow", "from": "server", "to": "*", "for_ms": 9, "at_ms": 6, "options":
+        {"latency_min_ms": 1, "latency_mean_ms": 9, "bandwidth": 9, "window": 9, "split_percent": 1}},
+    {"fault": "refuse", "node": "server", "for_ms": 1, "at_ms": 7},
+    {"fault": "swizzle", "node": "server", "for_ms": 1, "at_ms": 8},
+    {"fault": "fail-sync", "node": "server", "kind": "segment", "count": 2, "how": "revert",
+        "at_ms": 9},
+    {"fault": "fail-write", "node": "server", "kind": "index", "count": 2, "at_ms": 10},
+    {"fault": "fail-read", "node": "server", "kind": "any", "count": 2, "at_ms": 11},
+    {"fault": "slow-disk", "node": "server", "latency_max_ms": 8, "for_ms": 3, "at_ms": 12},
+    {"fault": "stall-disk", "node": "server", "for_ms": 3, "at_ms": 13},
+    {"fault": "rot", "node": "server", "kind": "snapshot", "bits": 1, "at_ms": 14},
+    {"fault": "misdirect", "node": "server", "kind": "metadata", "at_ms": 15},
+    {"fault": "lose-write", "node": "server", "kind": "checkpoint", "at_ms": 16},
+    {"fault": "lose-disk", "node": "server", "at_ms": 17},
+    {"fault": "step-clock", "node": "server", "by_ms": -60000, "at_ms": 18},
+    {"fault": "drift-clock", "node": "server", "ppm": -3, "at_ms": 19}
+]"#;
+
+const CLIENTS: &str = r#"[
+    {"name": "a", "role": "reader", "topic": "t", "max_bytes": 1, "partition_max_bytes": 2,
+        "max_wait_ms": 3, "session": true, "committed": false, "pause_ms": 4,
+        "restart_percent": 5, "library": true},
+    {"name": "b", "role": "member", "group": "g", "topics": ["t"], "instance": null,
+        "session_timeout_ms": 1, "rebalance_timeout_ms": 2, "commit_ms": 3, "leave_percent": 4,
+        "vanish_percent": 5, "freeze_percent": 6, "library": false, "versions": "oldest"},
+    {"name": "c", "role": "committer", "group": "g", "topic": "t", "pause_ms": 1},
+    {"name": "d", "role": "admin", "pause_ms": 1, "start_ms": 3},
+    {"name": "e", "role": "deleter", "topic": "t", "pause_ms": 1}
+]"#;
 
 /// A plan with one of everything.
 fn rich() -> Plan {
     let mut plan = ledger::plan("ledger", 5);
-    plan.disk.crash = CrashOptions {
-        in_order: true,
-        ..CrashOptions::default()
-    };
-    let node = || "server".to_owned();
-    let link = || Target {
-        from: "*".to_owned(),
-        to: node(),
-    };
-    let kind = FileKind::Segment;
-    let faults = [
-        Fault::PowerLossAt {
-            node: node(),
-            operation: 7,
-            down_ms: 5,
-        },
-        Fault::Stop {
-            node: node(),
-            down_ms: 5,
-        },
-        Fault::Cut {
-            link: link(),
-            for_ms: 9,
-        },
-        Fault::Stall {
-            link: link(),
-            for_ms: 9,
-        },
-        Fault::Reset { link: link() },
-        Fault::Slow {
-            link: link(),
-            options: LinkOptions::default(),
-            for_ms: 9,
-        },
-        Fault::Refuse {
-            node: node(),
-            for_ms: 1,
-        },
-        Fault::Swizzle {
-            node: node(),
-            for_ms: 1,
-        },
-        Fault::FailSync {
-            node: node(),
-            kind,
-            count: 2,
-            how: SyncFailure::Revert,
-        },
-        Fault::FailWrite {
-            node: node(),
-            kind,
-            count: 2,
-        },
-        Fault::FailRead {
-            node: node(),
-            kind,
-            count: 2,
-        },
-        Fault::SlowDisk {
-            node: node(),
-            latency_max_ms: 8,
-            for_ms: 3,
-        },
-        Fault::StallDisk {
-            node: node(),
-            for_ms: 3,
-        },
-        Fault::Rot {
-            node: node(),
-            kind,
-            bits: 1,
-        },
-        Fault::Misdirect { node: node(), kind },
-        Fault::LoseWrite { node: node(), kind },
-        Fault::LoseDisk { node: node() },
-        Fault::StepClock {
-            node: node(),
-            by_ms: -60_000,
-        },
-        Fault::DriftClock {
-            node: node(),
-            ppm: -3,
-        },
-    ];
-    for (at, fault) in faults.into_iter().enumerate() {
-        plan.faults.push(TimedFault {
-            at_ms: at as u64,
-            fault,
-        });
-    }
-    let topic = || "t".to_owned();
-    let roles = [
-        Role::Reader {
-            topic: topic(),
-            max_bytes: 1,
-            partition_max_bytes: 2,
-            max_wait_ms: 3,
-            session: true,
-            committed: false,
-            pause_ms: 4,
-            restart_percent: 5,
-            library: true,
-        },
-        Role::Member {
-            group: "g".to_owned(),
-            topics: vec![topic()],
-            instance: None,
-            session_timeout_ms: 1,
-            rebalance_timeout_ms: 2,
-            commit_ms: 3,
-            leave_percent: 4,
-            vanish_percent: 5,
-            freeze_percent: 6,
-            library: false,
-        },
-        Role::Committer {
-            group: "g".to_owned(),
-            topic: topic(),
-            pause_ms: 1,
-        },
-        Role::Admin { pause_ms: 1 },
-        Role::Deleter {
-            topic: topic(),
-            pause_ms: 1,
-        },
-    ];
-    for (at, role) in roles.into_iter().enumerate() {
-        plan.clients.push(ClientPlan {
-            name: format!("more-{at}"),
-            start_ms: 0,
-            versions: Versions::Oldest,
-            role,
-        });
-    }
+    plan.disk.crash.in_order = true;
+    let faults: Vec<TimedFault> = serde_json::from_str(FAULTS).expect("faults");
+    let clients: Vec<ClientPlan> = serde_json::from_str(CLIENTS).expect("clients");
+    plan.faults.extend(faults);
+    plan.clients.extend(clients);
     plan
 }
 

@@ -134,7 +134,7 @@ pub(crate) fn shrink(options: &ShrinkOptions) -> Result<ExitCode, Failed> {
 /// The smallest plan found that shows `signature`, how many were tried, and why it was not more.
 fn smaller(trial: &Trial<'_>, plan: Plan, signature: &str) -> (Plan, u64, Option<Failed>) {
     let same = |report: &Report| report.signatures().iter().any(|found| found == signature);
-    let mut progress = Progress::new(0);
+    let mut progress = Progress::new(None);
     let (mut tried, mut failed) = (0, None);
     let plan = Search::new(plan, |candidate: &Plan, best: &Plan| {
         if Instant::now() >= trial.until {
