@@ -69,6 +69,9 @@ pub(super) async fn run(mut client: Client) {
                     "TOPIC_ALREADY_EXISTS" => {
                         believed.insert(name.clone(), 1);
                     }
+                    "INVALID_PARTITIONS" => {
+                        believed.insert(name.clone(), count + 1);
+                    }
                     _ => {}
                 }
                 line.wait_a_little().await;
