@@ -423,7 +423,7 @@ fn members_join_commit_and_come_back() {
     for seed in seeds(21..24) {
         let (_, counts) = play(seed, clients.clone());
         for name in ["member", "old", "static"] {
-            let least = [("join", 2), ("heartbeat", 3), ("commit", 3), ("read", 5)];
+            let least = [("join", 2), ("heartbeat", 1), ("commit", 3), ("read", 5)];
             worked(&counts, name, &least);
         }
     }
