@@ -2,8 +2,11 @@
 //!
 //! Modules by layer; each uses only lower layers (see `docs/architecture.md`).
 
-// L0: the vocabulary.
+// L0: the vocabulary, and bugs to plant.
+pub mod mutant;
 pub mod types;
+
+pub(crate) use mutant::mutant;
 
 // L1: the world, the wire, the settings.
 pub mod config;

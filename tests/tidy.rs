@@ -1,6 +1,6 @@
 //! The rules of the code that a compiler does not check: layers, sizes, words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ const LINE_COLUMNS_MAX: usize = 100;
 
 /// The layer of each module: a module uses those of lower layers, and of its own only itself.
 const LAYERS: &[(&str, usize)] = &[
+    ("mutant", 0),
     ("types", 0),
     ("env", 1),
     ("wire", 1),
@@ -347,6 +348,53 @@ fn every_source_starts_with_what_it_is() {
         if !source.text.starts_with("//!") {
             let what = "no module documentation at the top".to_owned();
             violations.insert((source.path.clone(), 1), what);
+        }
+    }
+    none(&violations);
+}
+
+/// Names of the mutants that `text` has switches for.
+fn switches(text: &str) -> impl Iterator<Item = String> {
+    let begin = concat!("crate::mutant!", "(");
+    text.split(begin).skip(1).filter_map(|rest| {
+        let name = rest.trim_start().strip_prefix('"')?;
+        Some(name.split('"').next()?.to_owned())
+    })
+}
+
+#[test]
+fn every_mutant_has_a_switch_and_every_switch_a_mutant() {
+    let known: BTreeSet<String> = klamm::mutant::NAMES
+        .iter()
+        .map(|mutant| mutant.0.to_owned())
+        .collect();
+    let mut planted = BTreeSet::new();
+    for source in sources(&["src"]) {
+        if !source.path.ends_with("src/mutant.rs") {
+            planted.extend(switches(&source.text));
+        }
+    }
+    assert_eq!(known, planted);
+}
+
+#[test]
+fn mutants_are_in_no_build_that_does_not_ask_for_them() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest is there");
+    let table = manifest.split("[features]").nth(1).expect("features");
+    let table = table.split("\n[").next().expect("split gives at least one");
+    let asks = table
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.contains("mutants"))
+        .collect::<Vec<_>>();
+    assert_eq!(asks, ["mutants = []"], "only by its own name");
+    let mut violations = BTreeMap::new();
+    for source in sources(&["src"]) {
+        for (number, line) in source.text.lines().enumerate() {
+            let names_it = line.contains(concat!("feature = \"", "mutants\""));
+            if names_it && !source.path.ends_with("src/mutant.rs") {
+                let what = "only src/mutant.rs may depend on the feature".to_owned();
+                violations.insert((source.path.clone(), number + 1), what);
+            }
         }
     }
     none(&violations);

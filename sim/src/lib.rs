@@ -10,16 +10,24 @@ compile_error!(
     "the simulator needs `--cfg madsim`: a RUSTFLAGS variable replaces .cargo/config.toml, unset it"
 );
 
+mod alarm;
+pub mod audit;
 mod clock;
 mod disk;
 mod entropy;
 mod net;
 pub mod plan;
+pub mod probe;
 pub mod record;
+pub mod run;
+pub mod runner;
+pub mod swarm;
 mod task;
 mod trace;
 pub mod workload;
 mod world;
 
+pub use disk::DiskControl;
+pub use net::NetworkControl;
 pub use trace::Trace;
 pub use world::{Run, SimNode, SimWorld, simulate};

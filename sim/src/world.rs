@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use klamm::env::{Env, Rng};
 use madsim::runtime::{Handle, NodeHandle, Runtime};
 
 use crate::clock::SimClock;
-use crate::disk::{Platter, SimDisk};
+use crate::disk::{Device, DiskControl, SimDisk};
 use crate::entropy::SimEntropy;
-use crate::net::{Network, SimNet};
+use crate::net::{Ending, Network, NetworkControl, SimNet};
 use crate::task::SimTasks;
 use crate::trace::Trace;
 
@@ -22,19 +22,14 @@ pub struct Run<T> {
     pub value: T,
     /// Everything that happened: the same for the same seed and code.
     pub trace: Vec<String>,
+    fingerprint: u64,
 }
 
 impl<T> Run<T> {
-    /// A number that stands for the whole trace (FNV-1a), to compare runs of different processes.
+    /// A number that stands for the whole trace, to compare runs of different processes.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let bytes = self
-            .trace
-            .iter()
-            .flat_map(|line| line.bytes().chain([b'\n']));
-        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        self.fingerprint
     }
 }
 
@@ -48,11 +43,23 @@ where
     T: Send + 'static,
     S: Future<Output = T>,
 {
+    simulate_into(seed, Trace::whole(), scenario)
+}
+
+/// As [`simulate`], with a trace that may keep less.
+pub(crate) fn simulate_into<T, S>(
+    seed: u64,
+    trace: Trace,
+    scenario: impl FnOnce(SimWorld) -> S + Send + 'static,
+) -> Run<T>
+where
+    T: Send + 'static,
+    S: Future<Output = T>,
+{
     let run = std::thread::Builder::new()
         .name(format!("seed-{seed}"))
         .spawn(move || {
             let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
-            let trace = Trace::default();
             let value = runtime.block_on(async {
                 let world = SimWorld::new(seed, trace.clone());
                 scenario(world).await
@@ -60,6 +67,7 @@ where
             Run {
                 value,
                 trace: trace.lines(),
+                fingerprint: trace.hash(),
             }
         });
     match run.expect("the machine has a thread to spare").join() {
@@ -84,10 +92,24 @@ impl SimWorld {
         root[..8].copy_from_slice(&seed.to_le_bytes());
         Self {
             root,
-            network: Arc::new(Network::new(Rng::derived(root, "network", 0))),
+            network: Arc::new(Network::new(root, trace.clone())),
             devices: Handle::current().create_node().name("devices").build(),
             trace,
         }
+    }
+
+    /// The faults of the network between the nodes.
+    #[must_use]
+    pub fn network(&self) -> NetworkControl {
+        NetworkControl {
+            network: Arc::clone(&self.network),
+        }
+    }
+
+    /// Where what happens in this world is written.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        self.trace.clone()
     }
 
     /// Makes a node that is not running yet, with an empty disk. Other nodes reach it by `name`.
@@ -95,18 +117,21 @@ impl SimWorld {
     pub fn node(&self, name: &str) -> SimNode {
         let mut rng = Rng::derived(self.root, name, 0);
         let node = Handle::current().create_node().name(name).build();
+        let monotonic = Duration::from_millis(rng.below(3_600_000));
+        let wall = 1_767_225_600_000 + i64::try_from(rng.below(2000)).unwrap_or(0);
         SimNode {
             world: self.clone(),
             name: name.to_owned(),
             address: self.network.add_host(name),
-            clock: SimClock {
-                monotonic_at_start: Duration::from_millis(rng.below(3_600_000)),
-                wall_at_start: 1_767_225_600_000 + i64::try_from(rng.below(2000)).unwrap_or(0),
-            },
+            clock: SimClock::new(&self.devices, monotonic, wall),
             entropy: Arc::new(SimEntropy::new(rng.bytes())),
-            platter: Arc::default(),
-            disk_rng: Arc::new(Mutex::new(Rng::from_seed(rng.bytes()))),
-            running: Mutex::new(Running { node, life: None }),
+            disk: Device::new(rng.bytes(), name, &self.devices, self.trace.clone()),
+            running: Mutex::new(Running {
+                node,
+                life: None,
+                paused: false,
+            }),
+            polls: Arc::default(),
         }
     }
 }
@@ -118,15 +143,16 @@ pub struct SimNode {
     address: String,
     clock: SimClock,
     entropy: Arc<SimEntropy>,
-    platter: Arc<Mutex<Platter>>,
-    disk_rng: Arc<Mutex<Rng>>,
+    disk: Arc<Device>,
     running: Mutex<Running>,
+    polls: Arc<AtomicU64>,
 }
 
 struct Running {
     node: NodeHandle,
     /// The process that runs now.
     life: Option<Arc<Life>>,
+    paused: bool,
 }
 
 /// One process on a node, from its start to its kill.
@@ -158,6 +184,17 @@ impl Life {
 }
 
 impl SimNode {
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How often the tasks of all its processes were polled.
+    #[must_use]
+    pub fn polls(&self) -> u64 {
+        self.polls.load(Ordering::Relaxed)
+    }
+
     /// The address other nodes see.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -168,11 +205,13 @@ impl SimNode {
     #[must_use]
     pub fn start(&self) -> Env {
         self.kill();
+        self.disk.begin_process();
         let life = Arc::new(Life {
             name: self.name.clone(),
             alive: AtomicBool::new(true),
             trace: self.world.trace.clone(),
         });
+        self.world.network.power_on(&self.address);
         let mut running = self.running();
         let handle = Handle::current();
         let id = running.node.id();
@@ -183,7 +222,7 @@ impl SimNode {
         running.life = Some(Arc::clone(&life));
         life.event(format_args!("start"));
         Env {
-            clock: Arc::new(self.clock),
+            clock: Arc::new(self.clock.clone()),
             net: Arc::new(SimNet {
                 network: Arc::clone(&self.world.network),
                 address: self.address.clone(),
@@ -191,14 +230,13 @@ impl SimNode {
                 life: Arc::clone(&life),
             }),
             disk: Arc::new(SimDisk {
-                platter: Arc::clone(&self.platter),
-                rng: Arc::clone(&self.disk_rng),
-                devices: self.world.devices.clone(),
+                device: Arc::clone(&self.disk),
                 life: Arc::clone(&life),
             }),
             tasks: Arc::new(SimTasks {
                 node: running.node.clone(),
                 life,
+                polls: Arc::clone(&self.polls),
             }),
             entropy: Arc::clone(&self.entropy) as _,
         }
@@ -207,32 +245,87 @@ impl SimNode {
     /// Ends the process at once, as `kill -9` does: connections are reset, locks are let go, what
     /// was written stays.
     pub fn kill(&self) {
+        self.end(Ending::Killed);
+    }
+
+    fn end(&self, how: Ending) {
         let mut running = self.running();
         let Some(life) = running.life.take() else {
+            // A kernel may still have data to send that lose their power.
+            if how == Ending::PowerLost {
+                self.world.network.cut_off(&self.address, how);
+            }
             return;
         };
         life.event(format_args!("kill"));
         life.alive.store(false, Ordering::SeqCst);
-        self.platter().let_go();
-        self.world.network.cut_off(&self.address);
-        Handle::current().kill(running.node.id());
+        self.disk.end_process();
+        self.world.network.cut_off(&self.address, how);
+        let handle = Handle::current();
+        if std::mem::take(&mut running.paused) {
+            // So that its tasks are dropped where all others are.
+            handle.resume(running.node.id());
+        }
+        handle.kill(running.node.id());
     }
 
-    /// Ends the process and loses what the disk was not told to keep, by seeded choice.
+    /// Ends the process and loses what the disk was not told to keep, by seeded choice. Its peers
+    /// are told nothing; until the next start the host answers nobody.
     pub fn lose_power(&self) {
-        self.kill();
+        self.end(Ending::PowerLost);
         self.world
             .trace
             .event(&self.name, format_args!("power loss"));
-        let mut rng = self.disk_rng.lock().unwrap_or_else(PoisonError::into_inner);
-        self.platter().lose_power(&mut rng);
+        self.disk.lose_power();
+    }
+
+    /// Stops the process as SIGSTOP does: nothing of it runs until [`SimNode::resume`], while time
+    /// goes on, its disk completes what was called, and the network takes bytes for it. Timers
+    /// that come due meanwhile fire then. Nothing happens when no process runs.
+    pub fn pause(&self) {
+        let mut running = self.running();
+        if let Some(life) = &running.life
+            && !running.paused
+        {
+            life.event(format_args!("pause"));
+            running.paused = true;
+            Handle::current().pause(running.node.id());
+        }
+    }
+
+    /// Lets the paused process go on.
+    pub fn resume(&self) {
+        let mut running = self.running();
+        if let Some(life) = running.life.clone()
+            && std::mem::take(&mut running.paused)
+        {
+            life.event(format_args!("resume"));
+            Handle::current().resume(running.node.id());
+        }
+    }
+
+    /// What goes wrong with the node's disk, and what is really on it.
+    #[must_use]
+    pub fn disk(&self) -> DiskControl {
+        DiskControl::new(Arc::clone(&self.disk))
+    }
+
+    /// Moves the node's wall clock by that many milliseconds at once.
+    pub fn step_wall(&self, by_ms: i64) {
+        let what = format_args!("wall clock steps by {by_ms} ms");
+        self.world.trace.event(&self.name, what);
+        self.clock.step_wall(by_ms);
+    }
+
+    /// Lets both clocks of the node run fast by `ppm` parts per million of the world's time from
+    /// now on; slow when negative. At most by half.
+    pub fn set_drift(&self, ppm: i32) {
+        let what = format_args!("clocks drift by {ppm} ppm");
+        self.world.trace.event(&self.name, what);
+        self.clock.set_drift(ppm);
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn platter(&self) -> MutexGuard<'_, Platter> {
-        self.platter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -170,14 +170,24 @@ async fn scenario(world: SimWorld) -> usize {
     expected.len()
 }
 
+/// With `KLAMM_MUTANT`, and the feature `mutants`, the broker has that bug.
+fn plant_mutant() {
+    if let Ok(name) = std::env::var("KLAMM_MUTANT") {
+        klamm::mutant::choose(&name).expect("a mutant of this build");
+    }
+}
+
 /// The seeds of this scenario that once found a fault.
 fn kept_seeds() -> impl Iterator<Item = u64> {
     let kept = include_str!("../../corpus/seeds.txt").lines();
     kept.filter_map(|line| {
-        let seed = line.strip_prefix("broker-power-loss ")?.split(' ').next()?;
+        let seed = line
+            .strip_prefix("test:broker-power-loss ")?
+            .split(' ')
+            .next()?;
         Some(
             seed.parse()
-                .expect("a line is: scenario, seed, what it found"),
+                .expect("a line is: scenario, seed, hash, what it found"),
         )
     })
 }
@@ -197,6 +207,7 @@ fn seeds() -> Vec<u64> {
 #[test]
 fn what_was_acknowledged_survives_power_losses_under_load() {
     show_logs();
+    plant_mutant();
     for seed in seeds() {
         let run = simulate(seed, scenario);
         assert!(

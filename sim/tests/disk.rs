@@ -1,10 +1,14 @@
 //! What a power loss and a kill leave on a disk.
 
+mod faults;
+mod model;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
 use klamm::env::{Env, OpenMode};
+use klamm_sim::plan::{CrashOptions, DiskOptions};
 use klamm_sim::{SimNode, simulate};
 
 const SEEDS: std::ops::Range<u64> = 0..60;
@@ -19,6 +23,18 @@ async fn node_with_dir(world: klamm_sim::SimWorld) -> (SimNode, Env) {
         .expect("mkdir");
     env.disk.sync_dir(Path::new("/")).await.expect("sync_dir");
     (node, env)
+}
+
+/// Losses of power that leave no garbage.
+fn without_garbage() -> DiskOptions {
+    let crash = CrashOptions {
+        garbage_percent: 0,
+        ..CrashOptions::default()
+    };
+    DiskOptions {
+        crash,
+        ..DiskOptions::default()
+    }
 }
 
 async fn write(env: &Env, path: &str, pos: u64, bytes: Vec<u8>, sync: bool) {
@@ -45,6 +61,7 @@ fn what_was_synced_survives_a_power_loss_and_the_rest_is_lost_in_parts() {
     for seed in SEEDS {
         let run = simulate(seed, |world| async move {
             let (node, env) = node_with_dir(world).await;
+            node.disk().set_options(without_garbage());
             write(&env, FILE, 0, vec![1; 3000], true).await;
             env.disk.sync_dir(Path::new("/data")).await.expect("sync");
             write(&env, FILE, 3000, vec![2; 1500], false).await;

@@ -93,6 +93,9 @@ pub async fn serve(
     };
     let ended = connection.run(&drain).await;
     let peer = &connection.peer_address;
+    if matches!(ended, Ended::FrameTooLarge(..)) {
+        tracing::trace!(target: "klamm::probe", name = "oversized-request-refused");
+    }
     match ended {
         Ended::FrameTooLarge(..) | Ended::Request(_) | Ended::Encode(_) => {
             tracing::warn!(%peer, reason = %ended, "connection closed");
@@ -136,6 +139,7 @@ impl Connection {
                 () = drain.started(), if !drain.is_on() => {}
                 () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => {
                     if self.replies.is_empty() {
+                        tracing::trace!(target: "klamm::probe", name = "idle-connection-closed");
                         return Ended::Idle(idle);
                     }
                     timer.reset(env.now().plus(idle));
@@ -232,7 +236,7 @@ impl Connection {
         self.exclusive = exclusive;
         let broker = self.broker.clone();
         let correlation_id = header.correlation_id;
-        self.replies.push_back(Box::pin(async move {
+        let reply: BoxFuture<'static, Reply> = Box::pin(async move {
             let response = response.await;
             observe(&broker, key, started, response.as_ref());
             match response {
@@ -245,7 +249,11 @@ impl Connection {
                 Some(handler::Answer::CloseConnection) => Reply::Fail(Ended::Unacknowledged),
                 None => Reply::Nothing,
             }
-        }));
+        });
+        match crate::mutant!("responses-out-of-order") {
+            true => self.replies.push_front(reply),
+            false => self.replies.push_back(reply),
+        }
         Ok(())
     }
 

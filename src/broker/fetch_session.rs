@@ -143,6 +143,7 @@ impl FetchSessions {
         match oldest {
             Some((id, session)) if now.since(session.used) > EVICTABLE_AFTER => {
                 let id = *id;
+                tracing::trace!(target: "klamm::probe", name = "fetch-session-evicted");
                 self.sessions.remove(&id);
                 true
             }
@@ -156,11 +157,12 @@ impl FetchSessions {
         request: &FetchRequest,
         epoch: i32,
     ) -> Result<Plan, ErrorCode> {
-        let session = self
-            .sessions
-            .get_mut(&request.session_id)
-            .ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        let Some(session) = self.sessions.get_mut(&request.session_id) else {
+            tracing::trace!(target: "klamm::probe", name = "fetch-session-unknown");
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        };
         if session.epoch != epoch {
+            tracing::trace!(target: "klamm::probe", name = "fetch-session-mismatch");
             return Err(ErrorCode::InvalidFetchSessionEpoch);
         }
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
@@ -200,7 +202,8 @@ impl FetchSessions {
                 last.high_watermark == told.high_watermark
                     && last.log_start_offset == told.log_start_offset
             });
-            if plan.incremental && same && !told.has_records && !told.has_error {
+            let has_news = told.has_records && !crate::mutant!("session-leaves-out-records");
+            if plan.incremental && same && !has_news && !told.has_error {
                 left_out.insert(*at);
             }
             // After an error the next good answer is news.

@@ -147,6 +147,7 @@ impl Hosting {
                 Ok(hosted) => opened.push(hosted),
                 Err(error) => {
                     let topic = &topic.name;
+                    tracing::trace!(target: "klamm::probe", name = "partition-offline");
                     tracing::error!(%topic, partition, %error, "the partition stays offline");
                     offline.insert(partition);
                 }
@@ -394,11 +395,14 @@ async fn set_aside(broker: &Broker, path: &Path) {
         &format!(".{:08x}{STRAY_SUFFIX}", u32::from_be_bytes(random)),
     );
     match broker.env.disk.rename(path, &aside).await {
-        Ok(()) => tracing::warn!(
-            from = %path.display(),
-            to = %aside.display(),
-            "a log that belongs to no topic was set aside: remove it when it is not missed"
-        ),
+        Ok(()) => {
+            tracing::trace!(target: "klamm::probe", name = "stray-log-set-aside");
+            tracing::warn!(
+                from = %path.display(),
+                to = %aside.display(),
+                "a log that belongs to no topic was set aside: remove it when it is not missed"
+            );
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => tracing::warn!(
             dir = %path.display(),
@@ -417,6 +421,7 @@ async fn existing(env: &Env, dir: &LogDir) -> std::io::Result<Vec<(String, PathB
             continue;
         }
         if entry.name.ends_with(DELETED_SUFFIX) {
+            tracing::trace!(target: "klamm::probe", name = "unfinished-deletion-finished");
             env.disk.remove_dir(&path).await?;
         } else if entry
             .name

@@ -78,6 +78,7 @@ pub async fn serve(broker: Arc<Broker>, mut listener: Box<dyn Listener>, index: 
             network.max_connections_per_ip,
         );
         let Some(admitted) = admitted else {
+            tracing::trace!(target: "klamm::probe", name = "connection-refused");
             tracing::warn!(
                 %peer,
                 "connection refused: max.connections or max.connections.per.ip is reached"

@@ -16,7 +16,11 @@ const ROUND_MAX: Duration = Duration::from_secs(30);
 
 /// Asks every shard for a round of maintenance at every interval, for ever.
 pub async fn run(broker: Arc<Broker>) {
-    let interval = Duration::from_millis(broker.config.topics.retention_check_interval_ms.max(1));
+    let interval = match crate::mutant!("maintenance-without-pause") {
+        true => 1,
+        false => broker.config.topics.retention_check_interval_ms.max(1),
+    };
+    let interval = Duration::from_millis(interval);
     loop {
         broker.env.sleep(interval.min(ROUND_MAX)).await;
         let now = broker.env.wall();

@@ -37,13 +37,13 @@ use crate::config::BrokerConfig;
 use crate::controller::Controller;
 use crate::env::{DiskStats, Env, Rng, Task};
 use crate::group::GroupCoordinator;
-use crate::log::TailCache;
+use crate::log::{CleanEnd, TailCache};
 
 use drain::Drain;
 use fetch_session::FetchSessions;
 use log_dir::LogDir;
 use metrics::Metrics;
-use partitions::Partitions;
+use partitions::{Hosted, Partitions};
 pub use start::StartError;
 
 /// How long a stopping broker waits for requests under way.
@@ -88,7 +88,11 @@ impl Broker {
         config: BrokerConfig,
         disk_stats: Option<Arc<DiskStats>>,
     ) -> Result<Arc<Self>, StartError> {
-        start::start(env, config, disk_stats).await
+        let started = start::start(env, config, disk_stats).await;
+        if started.is_err() {
+            tracing::trace!(target: "klamm::probe", name = "start-refused");
+        }
+        started
     }
 
     /// The addresses clients are served on, `ip:port`, with the ports that were bound.
@@ -103,6 +107,11 @@ impl Broker {
     /// Completes when the broker can serve no more: it was stopped, or its controller failed.
     pub async fn draining(&self) {
         self.drain.started().await;
+    }
+
+    /// Takes no more connections and answers what is under way; [`Broker::stop`] does the rest.
+    pub fn begin_stop(&self) {
+        self.drain.start();
     }
 
     /// Whether clients are served; the text says why not.
@@ -139,9 +148,8 @@ impl Broker {
     async fn close_logs(&self) {
         let topics = self.partitions.table().topics();
         let hosted = topics.iter().flat_map(|topic| topic.partitions.values());
-        let mut closing = stream::iter(hosted)
-            .map(|hosted| async move { (hosted, self.partitions.close(hosted).await) })
-            .buffer_unordered(CLOSING_MAX);
+        let closing: Vec<_> = hosted.map(|hosted| self.close_log(hosted)).collect();
+        let mut closing = stream::iter(closing).buffer_unordered(CLOSING_MAX);
         let mut ends: BTreeMap<usize, clean_shutdown::Ends> = BTreeMap::new();
         let mut all_clean = true;
         while let Some((hosted, end)) = closing.next().await {
@@ -158,6 +166,7 @@ impl Broker {
             }
         }
         if !all_clean {
+            tracing::trace!(target: "klamm::probe", name = "unclean-stop");
             tracing::warn!("not every log was closed well: the next start looks through them");
             return;
         }
@@ -167,6 +176,11 @@ impl Broker {
                 tracing::warn!(%error, "no clean-shutdown marker: the next start takes longer");
             }
         }
+    }
+
+    /// The partition and how its log ended, if well.
+    async fn close_log<'a>(&self, hosted: &'a Hosted) -> (&'a Hosted, Option<CleanEnd>) {
+        (hosted, self.partitions.close(hosted).await)
     }
 
     fn random_bytes<const N: usize>(&self) -> [u8; N] {

@@ -195,7 +195,9 @@ impl Partitions {
         let mut removed = None;
         self.change(|table| {
             removed = table.by_name.remove(name);
-            if let Some(topic) = &removed {
+            if let Some(topic) = &removed
+                && !crate::mutant!("topic-id-outlives-its-topic")
+            {
                 table.by_id.remove(&topic.id);
             }
         });

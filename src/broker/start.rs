@@ -71,6 +71,9 @@ pub(super) async fn start(
     let admin = listen_admin(&env, &config).await?;
     let ends = take_markers(&env, &log_dirs).await?;
     let after_clean_shutdown = ends.is_some();
+    if after_clean_shutdown {
+        tracing::trace!(target: "klamm::probe", name = "clean-start");
+    }
     let (updates, mut incoming) = mpsc::channel(UPDATES_MAX);
     let (controller, task) = open_controller(&env, &config, &log_dirs, updates).await?;
     let mut tasks = Vec::new();
@@ -79,6 +82,7 @@ pub(super) async fn start(
     let failed = drain.clone();
     tasks.push(env.spawn("controller", async move {
         if let Err(error) = task.run().await {
+            tracing::trace!(target: "klamm::probe", name = "controller-failed");
             // What the metadata says can no longer be trusted, and so neither can this broker.
             tracing::error!(%error, "the controller failed: the broker stops");
             failed.start();

@@ -139,6 +139,9 @@ impl<L: Ledger> Shard<L> {
             effects.push(Effect::Read(self.next_offset));
             return;
         }
+        if self.next_offset > Offset::ZERO {
+            tracing::trace!(target: "klamm::probe", name = "coordinator-loaded-state");
+        }
         self.safe_offset = self.next_offset;
         self.role = Role::Leading;
         self.ledger.loaded(&mut self.soft, at);
@@ -158,7 +161,10 @@ impl<L: Ledger> Shard<L> {
                 let outcome = self.ledger.handle(&mut self.soft, at, from, request);
                 return self.accept(at, outcome, effects);
             }
-            Role::Loading { .. } | Role::Draining => ErrorCode::CoordinatorLoadInProgress,
+            Role::Loading { .. } | Role::Draining => {
+                tracing::trace!(target: "klamm::probe", name = "coordinator-asked-while-loading");
+                ErrorCode::CoordinatorLoadInProgress
+            }
             Role::Resigned => ErrorCode::NotCoordinator,
         };
         effects.push(Effect::Reply(from, Err(refusal)));
@@ -265,10 +271,9 @@ impl<L: Ledger> Shard<L> {
     }
 
     fn release(&mut self, effects: &mut Vec<Effect<L::Reply>>) {
-        while let Some(parked) = self
-            .parked
-            .pop_front_if(|parked| parked.behind <= self.safe_offset)
-        {
+        while let Some(parked) = self.parked.pop_front_if(|parked| {
+            parked.behind <= self.safe_offset || crate::mutant!("commit-acked-before-durable")
+        }) {
             for (to, answer) in parked.replies {
                 self.unanswered.remove(&to);
                 effects.push(Effect::Reply(to, Ok(answer)));
@@ -277,6 +282,7 @@ impl<L: Ledger> Shard<L> {
     }
 
     fn fail(&mut self, error: ErrorCode, effects: &mut Vec<Effect<L::Reply>>) {
+        tracing::trace!(target: "klamm::probe", name = "coordinator-reloaded");
         self.forget(error, effects);
         self.role = Role::Draining;
         if self.in_flight.is_empty() {

@@ -127,6 +127,7 @@ impl Member {
     /// may have gone without a trace.
     fn deadline(&self) -> Option<Instant> {
         match self.waiting {
+            Waiting::Nothing if crate::mutant!("session-expiry-ignored") => None,
             Waiting::Nothing => Some(self.session_deadline),
             Waiting::Join(_) if self.is_new => Some(self.session_deadline),
             Waiting::Join(_) | Waiting::Sync(_) => None,
@@ -276,7 +277,10 @@ impl Live {
         if let Some(instance) = group_instance_id {
             match self.static_members.get(instance) {
                 None => return Err(ErrorCode::UnknownMemberId),
-                Some(holder) if holder != member_id => return Err(ErrorCode::FencedInstanceId),
+                Some(holder) if holder != member_id => {
+                    tracing::trace!(target: "klamm::probe", name = "instance-fenced");
+                    return Err(ErrorCode::FencedInstanceId);
+                }
                 Some(_) => {}
             }
         }
@@ -391,6 +395,7 @@ impl Live {
             .map(|(member_id, _)| member_id.clone())
             .collect();
         for member_id in &gone {
+            tracing::trace!(target: "klamm::probe", name = "member-expired");
             tracing::info!(group = %turn.group_id, member = %member_id, "member timed out");
             self.remove(member_id, turn);
         }
@@ -412,6 +417,7 @@ impl Live {
             self.remove(member_id, turn);
         }
         if !self.members.is_empty() && !self.elect_leader() {
+            tracing::trace!(target: "klamm::probe", name = "static-members-awaited");
             // Only static members are left and none has joined: wait for them or their sessions.
             self.join_timer = Some(JoinTimer {
                 at: turn.at.now.plus(self.rebalance_timeout()),
@@ -421,6 +427,9 @@ impl Live {
             return;
         }
         self.join_timer = None;
+        if turn.generation() > 0 {
+            tracing::trace!(target: "klamm::probe", name = "group-rebalanced");
+        }
         let metadata = self.next_generation(turn);
         if self.members.is_empty() {
             self.state = GroupState::Empty;

@@ -8,6 +8,11 @@ use crate::wire::message::heartbeat::HeartbeatRequest;
 impl Live {
     pub(super) fn heartbeat(&mut self, turn: &Turn, request: &HeartbeatRequest) -> ErrorCode {
         let instance = request.group_instance_id.as_ref();
+        let is_current = self.members.contains_key(&request.member_id)
+            && request.generation_id == turn.generation();
+        if !is_current && crate::mutant!("stale-heartbeat-accepted") {
+            return ErrorCode::None;
+        }
         if let Err(error) = self.validate_member(&request.member_id, instance) {
             return error;
         }

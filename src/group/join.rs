@@ -205,6 +205,7 @@ impl Live {
         match turn.metadata() {
             // The answer was lost, or a member asks for its present generation: tell it again.
             Some(metadata) if stays => {
+                tracing::trace!(target: "klamm::probe", name = "join-answered-again");
                 let leader = self.leader.clone().unwrap_or_default();
                 if let Some(member) = self.members.get_mut(&member_id) {
                     member.renew_session(turn.at.now);
@@ -267,6 +268,7 @@ impl Live {
     /// A static member came back without its id: it takes the old one's place under a new id, and
     /// whoever still uses the old id is fenced (KIP-345).
     fn replace_static(&mut self, turn: &mut Turn, from: ReplyTo, old_member_id: &Str, join: Join) {
+        tracing::trace!(target: "klamm::probe", name = "static-member-replaced");
         let member_id = join.new_member_id.clone();
         let version = join.version;
         let Some(mut member) = self.members.remove(old_member_id) else {
@@ -288,11 +290,14 @@ impl Live {
         self.members.insert(member_id.clone(), member);
         self.update(turn, from, &member_id, join);
         if self.state == GroupState::Stable
+            && !crate::mutant!("static-restart-rebalances")
             && let Some(metadata) = self.replaced(turn, old_member_id, &member_id)
             && let Some(record) = turn.fitting(metadata.clone())
         {
             self.resume_static(turn, from, &member_id, version, &metadata);
-            turn.out.record(record);
+            if !crate::mutant!("static-id-not-recorded") {
+                turn.out.record(record);
+            }
         } else {
             self.membership_changed(turn);
         }

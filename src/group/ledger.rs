@@ -457,7 +457,8 @@ impl Ledger for GroupLedger {
         out
     }
 
-    fn replay(&mut self, _: &mut GroupSoft, _: Offset, _: Timestamp, record: GroupRecord) {
+    fn replay(&mut self, soft: &mut GroupSoft, _: Offset, _: Timestamp, record: GroupRecord) {
+        let is_loading = soft.next_expiry.is_none();
         let group_id = match record {
             GroupRecord::OffsetCommit {
                 group,
@@ -466,13 +467,21 @@ impl Ledger for GroupLedger {
                 value: Some(value),
             } => {
                 let offsets = &mut self.groups.entry(group).or_default().offsets;
-                offsets.entry(topic).or_default().insert(partition, value);
+                let offsets = offsets.entry(topic).or_default();
+                if is_loading && crate::mutant!("commits-replayed-in-wrong-order") {
+                    offsets.entry(partition).or_insert(value);
+                    return;
+                }
+                offsets.insert(partition, value);
                 return;
             }
             GroupRecord::GroupMetadata {
                 group,
-                value: Some(value),
+                value: Some(mut value),
             } => {
+                if is_loading && crate::mutant!("generation-restarts") {
+                    value.generation = 0;
+                }
                 self.groups.entry(group).or_default().metadata = Some(value);
                 return;
             }

@@ -66,6 +66,9 @@ impl GroupLedger {
         request: &OffsetCommitRequest,
     ) -> OffsetCommitResponse {
         let refusal = self.check_commit(soft, at, request).err();
+        if refusal.is_some() {
+            tracing::trace!(target: "klamm::probe", name = "commit-refused");
+        }
         let expire_timestamp = u64::try_from(request.retention_time_ms)
             .ok()
             .map(|_| Timestamp(at.wall.0.saturating_add(request.retention_time_ms)));
@@ -142,6 +145,9 @@ impl GroupLedger {
         }
         let live = soft.live.get_mut(&request.group_id);
         let live = live.ok_or(ErrorCode::UnknownMemberId)?;
+        if crate::mutant!("fenced-commit-accepted") {
+            return Ok(());
+        }
         live.validate_member(&request.member_id, instance)?;
         let recorded = self.groups.get(&request.group_id);
         let metadata = recorded.and_then(|group| group.metadata.as_ref());
@@ -249,7 +255,10 @@ impl GroupLedger {
             for (topic, partitions) in &group.offsets {
                 for (partition, committed) in partitions {
                     match expiry.is_due(&self.config, at.wall, topic, committed) {
-                        true => out.record(tombstone(group_id, topic, *partition)),
+                        true => {
+                            tracing::trace!(target: "klamm::probe", name = "offset-expired");
+                            out.record(tombstone(group_id, topic, *partition));
+                        }
                         false => left += 1,
                     }
                 }
@@ -344,6 +353,9 @@ impl Expiry {
         };
         match state {
             GroupState::Empty => Some(Self::Emptied(metadata.current_state_timestamp)),
+            GroupState::Stable if crate::mutant!("offsets-expire-while-subscribed") => {
+                Some(Self::Committed(BTreeSet::new()))
+            }
             GroupState::Stable => subscription::group_topics(metadata).map(Self::Committed),
             _ => None,
         }

@@ -47,7 +47,11 @@ impl Live {
                     member.owes_sync = false;
                 }
                 self.end_sync_deadline();
-                let answer = assigned(metadata, &request.member_id);
+                let whose = match &self.leader {
+                    Some(leader) if crate::mutant!("double-assignment") => leader,
+                    _ => &request.member_id,
+                };
+                let answer = assigned(metadata, whose);
                 turn.out.reply(from, Reply::Sync(answer));
             }
             (Ok(()), GroupState::PreparingRebalance, _) => {

@@ -76,6 +76,7 @@ impl Log {
             timestamp,
         } = self.producers.check(&batch.header)?
         {
+            tracing::trace!(target: "klamm::probe", name = "duplicate-answered");
             return Ok(Append::Duplicate {
                 base_offset,
                 last_offset,
@@ -145,6 +146,9 @@ impl Log {
                 log_end_offset: self.writer.end.offset,
             });
         }
+        if crate::mutant!("producer-state-before-append") {
+            self.producers.append(&header);
+        }
         if self.must_roll(&header, now) {
             self.roll(base_offset).await?;
         }
@@ -170,7 +174,11 @@ impl Log {
             chain: chained(start.chain, &head),
         };
         if sync {
-            self.stamp_with(file, ticket);
+            let durable = match crate::mutant!("slot-before-sync") {
+                true => end,
+                false => self.writer.durable,
+            };
+            self.stamp_with(file, ticket, durable);
         }
         let written = file.write_at(start.position, vec![head.clone(), payload.clone()]);
         let done = if sync {
@@ -201,12 +209,12 @@ impl Log {
     }
 
     /// Writes a durable slot, if there is something new to say, for the coming sync to carry.
-    fn stamp_with(&mut self, file: &dyn File, ticket: Ticket) {
-        let behind = self.writer.durable.position > self.writer.slot.position;
+    fn stamp_with(&mut self, file: &dyn File, ticket: Ticket, durable: Point) {
+        let behind = durable.position > self.writer.slot.position;
         if !behind || self.writer.slot_ticket.is_some() {
             return;
         }
-        let slot = self.writer.next_slot(self.writer.durable.offset);
+        let slot = self.writer.next_slot(durable);
         let (at, bytes) = slot.encode(&self.writer.id);
         drop(file.write_at(at, vec![bytes]));
         self.writer.slot = slot;
@@ -220,7 +228,9 @@ impl Log {
         }
         self.writer.end = end;
         self.dirty = true;
-        self.producers.append(header);
+        if !crate::mutant!("producer-state-before-append") {
+            self.producers.append(header);
+        }
         let interval = self.config.index_interval_bytes;
         let mut view = self.shared.view();
         let active = &mut view.active;

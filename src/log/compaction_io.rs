@@ -117,6 +117,7 @@ impl Log {
         let mut installed = 0;
         for group in &compacted.groups {
             let Some(sources) = self.sources_of(&group.group) else {
+                tracing::trace!(target: "klamm::probe", name = "compaction-dropped");
                 return Ok(installed);
             };
             if group.changed {
@@ -175,17 +176,21 @@ impl Log {
         let target = self.shared.path(base);
         let cleaned = files::suffixed(&target, files::CLEANED);
         let swap = files::suffixed(&target, files::SWAP);
+        let (disk, now) = (self.env.disk.clone(), self.env.wall());
+        let delete_first = crate::mutant!("swap-deletes-first");
+        if delete_first {
+            self.mark_all_deleted(sources, now).await?;
+        }
         self.rename_durably(&cleaned, &swap).await?;
-        let disk = self.env.disk.clone();
-        for source in &sources[1..] {
-            self.mark_deleted(source.base_offset, self.env.wall())
-                .await?;
+        if !delete_first {
+            self.mark_all_deleted(&sources[1..], now).await?;
         }
         if sources.len() > 1 {
             let dir = &self.shared.dir;
             disk.sync_dir(dir).await.map_err(LogError::io(dir))?;
         }
         self.rename_durably(&swap, &target).await?;
+        tracing::trace!(target: "klamm::probe", name = "compaction-swapped");
         let replacement = Segment::new(base, group.end, checked.found.position);
         replacement.set_times(SegmentTimes::of(&checked.found.index));
         {

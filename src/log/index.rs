@@ -103,7 +103,9 @@ impl SegmentIndex {
             let position = u32::try_from(position).expect("segments are closed below 4 GiB");
             self.offsets.push((relative, position));
             let newest = self.times.last().map_or(i64::MIN, |entry| entry.0);
-            if self.max_timestamp.0 > newest {
+            if crate::mutant!("time-index-not-monotone") {
+                self.times.push((header.max_timestamp.0, relative));
+            } else if self.max_timestamp.0 > newest {
                 self.times.push((self.max_timestamp.0, relative));
             }
             self.bytes_since_entry = 0;

@@ -85,13 +85,13 @@ impl Writer {
         }
     }
 
-    /// The slot that says what is durable now.
-    pub fn next_slot(&self, end_offset: Offset) -> DurableSlot {
+    /// The next slot, which says that everything before `durable` is so.
+    pub fn next_slot(&self, durable: Point) -> DurableSlot {
         DurableSlot {
             sequence: self.slot.sequence + 1,
-            position: self.durable.position,
-            end_offset,
-            chain: self.durable.chain,
+            position: durable.position,
+            end_offset: durable.offset,
+            chain: durable.chain,
         }
     }
 }
@@ -353,7 +353,7 @@ impl Log {
             return Ok(false);
         }
         let file = self.shared.active_file().await?;
-        let slot = self.writer.next_slot(self.writer.durable.offset);
+        let slot = self.writer.next_slot(self.writer.durable);
         write_slot(&*file, &self.writer.id, &slot).await?;
         self.writer.slot = slot;
         Ok(true)

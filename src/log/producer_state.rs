@@ -224,6 +224,7 @@ impl ProducerState {
             });
         }
         if header.producer_epoch < producer.epoch {
+            tracing::trace!(target: "klamm::probe", name = "producer-epoch-refused");
             return Err(ProducerError::InvalidProducerEpoch {
                 producer: id,
                 sent: header.producer_epoch,
@@ -234,7 +235,10 @@ impl ProducerState {
             Some(batch) if header.producer_epoch == producer.epoch => Some(batch.last_sequence),
             _ => None,
         };
-        if header.base_sequence != last.map_or(Sequence(0), Sequence::next) {
+        let due = last.map_or(Sequence(0), Sequence::next);
+        let gap = header.base_sequence.0 > due.0 && crate::mutant!("sequence-gap-accepted");
+        if header.base_sequence != due && !gap {
+            tracing::trace!(target: "klamm::probe", name = "sequence-refused");
             return Err(ProducerError::OutOfOrderSequence {
                 producer: id,
                 sent: header.base_sequence,
@@ -326,7 +330,11 @@ impl ProducerState {
             let since = *producer.idle_since.get_or_insert(now);
             producer.transaction_start.is_some() || now.since(since) < after
         });
-        before - self.producers.len()
+        let expired = before - self.producers.len();
+        if expired > 0 {
+            tracing::trace!(target: "klamm::probe", name = "producer-expired");
+        }
+        expired
     }
 
     /// Forgets everything, for a log that begins anew at `start` or a rebuild from there.
@@ -343,7 +351,11 @@ impl Producer {
         if header.producer_epoch != self.epoch {
             return None;
         }
-        self.batches.iter().find(|batch| {
+        let known = match crate::mutant!("remember-only-last-batch") {
+            true => 1,
+            false => BATCHES_KEPT,
+        };
+        self.batches.iter().rev().take(known).find(|batch| {
             batch.base_sequence == header.base_sequence
                 && batch.last_sequence == header.last_sequence()
         })

@@ -105,6 +105,7 @@ impl Log {
                         .to_owned(),
                 });
             }
+            tracing::trace!(target: "klamm::probe", name = "unfinished-log-created");
             let start = log_start::load(disk, dir).await?.unwrap_or(Offset::ZERO);
             let log = Self::create_at(env, dir, options, start).await?;
             let mut report = Recovery::default();
@@ -137,7 +138,8 @@ impl Opening<'_> {
             .map(|entry| entry.len)
             .sum();
         let clean = self.options.clean;
-        let clean = clean.filter(|clean| clean.file_bytes == all_bytes);
+        let believed = crate::mutant!("clean-marker-kept");
+        let clean = clean.filter(|clean| believed || clean.file_bytes == all_bytes);
         let mut files = self.segments(&listed, start).await?;
         let Some(last) = files.pop() else {
             let path = self.dir.to_owned();
@@ -173,7 +175,10 @@ impl Opening<'_> {
         self.report.scanned_bytes += replay.scanned_bytes;
         self.report.rebuilt.append(&mut replay.rebuilt);
         let epochs = self.epochs(loaded, &replay, log_start_offset..end).await?;
-        let (producers, snapshots) = replay.finish(end).await?;
+        let (mut producers, snapshots) = replay.finish(end).await?;
+        if crate::mutant!("forget-producer-state") {
+            producers.restart_at(end);
+        }
         let sealed = files.iter().map(|file| {
             let end = file.end.unwrap_or(last_base);
             Segment::new(file.base_offset, end, file.file_bytes)
@@ -204,6 +209,7 @@ impl Opening<'_> {
         let mut epochs = replay.joined_to(epochs);
         epochs.truncate_from_start(span.start);
         if loaded.is_none_or(|loaded| loaded != epochs) {
+            tracing::trace!(target: "klamm::probe", name = "epochs-corrected-at-start");
             // What the file says beyond the end must not meet what is appended there.
             epochs.save(&*self.env.disk, self.dir).await?;
         }
@@ -219,6 +225,7 @@ impl Opening<'_> {
             let name = &entry.name;
             let stale = [files::DELETED, files::CLEANED, files::TEMPORARY];
             if stale.iter().any(|suffix| name.ends_with(suffix)) {
+                tracing::trace!(target: "klamm::probe", name = "leftover-removed");
                 remove_if_there(disk, &self.dir.join(name)).await?;
                 self.report.tidied.push(format!("removed {name}"));
                 changed = true;
@@ -263,6 +270,7 @@ impl Opening<'_> {
                 remove_if_there(disk, &self.dir.join(&entry.name)).await?;
             }
         }
+        tracing::trace!(target: "klamm::probe", name = "compaction-finished-at-start");
         let synced = disk.sync_dir(self.dir).await;
         synced.map_err(LogError::io(self.dir))?;
         let renamed = disk.rename(&swap, &target).await;
@@ -318,6 +326,7 @@ impl Opening<'_> {
         {
             return Ok(());
         }
+        tracing::trace!(target: "klamm::probe", name = "final-slot-rewritten");
         // Its final slot never got to the disk; what it would say must hold all the same.
         let mut replay = Replay::begin(self.env, self.dir, Offset::ZERO).await?;
         let interval = self.options.config.index_interval_bytes;
@@ -386,6 +395,7 @@ impl Opening<'_> {
             Err(LogError::Corrupt(_)) | Ok((_, None))
                 if segment.file_bytes <= HEADER_PAGE_BYTES && !alone =>
             {
+                tracing::trace!(target: "klamm::probe", name = "unfinished-segment-remade");
                 let id = SegmentId::new(&self.options.identity, segment.base_offset, 0);
                 file = create_segment(disk, self.dir, &id).await?;
                 segment.file_bytes = HEADER_PAGE_BYTES;
@@ -412,6 +422,7 @@ impl Opening<'_> {
     ) -> Result<Last, LogError> {
         let whole = clean.is_some_and(|clean| {
             slot.position == segment.file_bytes && slot.end_offset == clean.log_end_offset
+                || crate::mutant!("clean-marker-kept")
         });
         let replayed = replay.producers_end() >= slot.end_offset || slot.end_offset == Offset::ZERO;
         if whole && replayed && !replay.wants_epochs {
@@ -421,13 +432,16 @@ impl Opening<'_> {
                 && of.file_bytes == slot.position
                 && of.chain == slot.chain
             {
+                tracing::trace!(target: "klamm::probe", name = "log-opened-clean");
                 return Ok(Last::new(index, *id, slot, true));
             }
             let base = segment.base_offset;
+            tracing::trace!(target: "klamm::probe", name = "index-rebuilt-at-start");
             self.report
                 .rebuilt
                 .push(format!("the index of segment {base}"));
         }
+        tracing::trace!(target: "klamm::probe", name = "log-scanned-at-start");
         let scan = Scan {
             file,
             base_offset: segment.base_offset,
@@ -474,6 +488,7 @@ impl Opening<'_> {
         }
         rewrite(file, slot.position, found.position).await?;
         if let Some(reason) = &found.damage {
+            tracing::trace!(target: "klamm::probe", name = "torn-tail-cut");
             file.truncate(found.position).await?;
             self.report.cut = Some(Cut {
                 path: segment.path.clone(),
@@ -534,6 +549,9 @@ fn judge(
     slot: &DurableSlot,
     clean: bool,
 ) -> Result<(), LogError> {
+    if crate::mutant!("cut-at-first-bad-crc") {
+        return Ok(());
+    }
     if let Some(damage) = &found.damage
         && (clean || found.position < slot.position)
     {

@@ -90,6 +90,7 @@ impl Replay {
         for offset in usable.into_iter().rev().filter(|offset| *offset <= bound) {
             match producer_snapshot::load(&*env.disk, dir, offset).await {
                 Ok(Some(state)) => {
+                    tracing::trace!(target: "klamm::probe", name = "producer-snapshot-used");
                     replay.producers = state;
                     break;
                 }
@@ -98,6 +99,7 @@ impl Replay {
                     return Err(error.into());
                 }
                 Err(error) => {
+                    tracing::trace!(target: "klamm::probe", name = "producer-snapshot-skipped");
                     replay.rebuilt.push(error.to_string());
                     replay.drop_snapshot(offset).await?;
                 }
@@ -185,6 +187,7 @@ impl Replay {
             .filter(|offset| *offset > end)
             .collect();
         if !later.is_empty() {
+            tracing::trace!(target: "klamm::probe", name = "producer-snapshot-beyond-end");
             for offset in later {
                 self.drop_snapshot(offset).await?;
             }

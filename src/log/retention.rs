@@ -47,6 +47,7 @@ impl Log {
         let start = self.log_start_offset();
         let new_start = self.retained_from(now, high_watermark).await?.max(start);
         if new_start > self.writer.id.base_offset {
+            tracing::trace!(target: "klamm::probe", name = "retention-rolled");
             // Even the active segment is to go: it must be closed first.
             self.roll(self.writer.end.offset).await?;
         }
@@ -64,6 +65,11 @@ impl Log {
                 ..Retained::default()
             });
         }
+        tracing::trace!(target: "klamm::probe", name = "retention-removed-segment");
+        let delete_first = crate::mutant!("log-start-after-delete");
+        if delete_first {
+            self.mark_all_deleted(&gone, now).await?;
+        }
         self.move_log_start(new_start).await?;
         {
             let mut view = self.shared.view();
@@ -71,8 +77,8 @@ impl Log {
             view.changes += 1;
         }
         self.shared.forget(&gone);
-        for segment in &gone {
-            self.mark_deleted(segment.base_offset, now).await?;
+        if !delete_first {
+            self.mark_all_deleted(&gone, now).await?;
         }
         Ok(Retained {
             segments_removed: gone.len(),
@@ -131,7 +137,10 @@ impl Log {
             return Ok(Some(Candidate {
                 end_offset: segment.end_offset,
                 bytes: segment.bytes(),
-                largest_timestamp: times.largest,
+                largest_timestamp: match crate::mutant!("retention-by-first-timestamp") {
+                    true => times.first,
+                    false => times.largest,
+                },
             }));
         }
         let view = self.shared.view();
@@ -161,7 +170,11 @@ impl Log {
                 let path = self.active_path();
                 self.sync_all().await.map_err(LogError::io(&path))?;
             }
-            self.move_log_start(offset).await?;
+            tracing::trace!(target: "klamm::probe", name = "delete-records-moved-start");
+            match crate::mutant!("log-start-not-persisted") {
+                true => self.shared.view().log_start_offset = offset,
+                false => self.move_log_start(offset).await?,
+            }
         }
         Ok(self.log_start_offset())
     }
@@ -181,6 +194,17 @@ impl Log {
         };
         if let Some(epochs) = epochs {
             epochs.save(disk, &self.shared.dir).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn mark_all_deleted(
+        &mut self,
+        segments: &[Arc<Segment>],
+        now: Timestamp,
+    ) -> Result<(), LogError> {
+        for segment in segments {
+            self.mark_deleted(segment.base_offset, now).await?;
         }
         Ok(())
     }

@@ -34,7 +34,9 @@ pub(super) async fn create_segment(
         let page = encode_page(id, &DurableSlot::empty(id.base_offset));
         file.write_at(0, vec![page]).await?;
         file.sync().await?;
-        disk.sync_dir(dir).await?;
+        if !crate::mutant!("no-dir-sync-after-roll") {
+            disk.sync_dir(dir).await?;
+        }
         Ok(file)
     };
     create.await.map_err(LogError::io(&path))
@@ -106,7 +108,10 @@ impl Log {
         let file = self.active_file().await?;
         file.sync().await.map_err(LogError::io(&path))?;
         self.all_durable();
-        let slot = self.writer.next_slot(next_base);
+        let slot = self.writer.next_slot(Point {
+            offset: next_base,
+            ..self.writer.durable
+        });
         let sealed = write_slot(&*file, &self.writer.id, &slot).await;
         sealed.map_err(LogError::io(&path))?;
         self.writer.slot = slot;
@@ -115,6 +120,7 @@ impl Log {
         match create_segment(&*self.env.disk, &self.shared.dir, &id).await {
             Ok(next) => self.switch_to(id, next),
             Err(error) => {
+                tracing::trace!(target: "klamm::probe", name = "roll-undone");
                 self.unmake_segment(next_base).await;
                 return Err(error);
             }
@@ -137,6 +143,7 @@ impl Log {
     }
 
     fn switch_to(&mut self, id: SegmentId, file: Arc<dyn File>) {
+        tracing::trace!(target: "klamm::probe", name = "segment-rolled");
         let end = Point {
             offset: id.base_offset,
             position: HEADER_PAGE_BYTES,

@@ -301,6 +301,7 @@ impl Shared {
                 generation: id.generation,
             });
         }
+        tracing::trace!(target: "klamm::probe", name = "index-rebuilt");
         let scan = Scan {
             file: &*file,
             base_offset: segment.base_offset,

@@ -45,16 +45,24 @@ impl Log {
     /// only written is checked as it is read back. On success the log is usable again; on error it
     /// is stopped until this succeeds or it is opened again.
     pub async fn fall_back(&mut self) -> Result<(), LogError> {
+        tracing::trace!(target: "klamm::probe", name = "log-fell-back");
         self.stopped = None;
         self.writer.pending.clear();
         let (old, (end, position)) = {
             let active = &mut self.shared.view().active;
-            (active.file.take(), active.written)
+            let end = match crate::mutant!("failed-sync-retried") {
+                true => (self.writer.end.offset, self.writer.end.position),
+                false => active.written,
+            };
+            (active.file.take(), end)
         };
         if let Some(old) = old {
             // What is still on its way must have arrived before the cut; its outcome is known
             // to be bad.
             let _ = old.sync().await;
+        }
+        if crate::mutant!("append-after-io-error") {
+            return Ok(());
         }
         self.cut_or_stop(end, position).await
     }
@@ -124,6 +132,7 @@ impl Log {
                     end: log_end,
                 });
             };
+            tracing::trace!(target: "klamm::probe", name = "fall-back-removed-segment");
             self.mark_deleted(target.base_offset, self.env.wall())
                 .await?;
             let dir = &self.shared.dir;
@@ -192,10 +201,12 @@ impl Log {
             position: found.position,
             chain: found.chain,
         };
-        rewrite(file, rewrite_from, end.position).await?;
+        if !crate::mutant!("failed-sync-retried") {
+            rewrite(file, rewrite_from, end.position).await?;
+        }
         let mut writer = Writer::new(id, end, slot);
         for _ in 0..2 {
-            writer.slot = writer.next_slot(end.offset);
+            writer.slot = writer.next_slot(end);
             write_slot(file, &id, &writer.slot).await?;
         }
         file.truncate(end.position).await?;
@@ -220,10 +231,14 @@ impl Log {
         }
         let epochs = {
             let mut view = self.shared.view();
+            let index = match crate::mutant!("index-not-truncated") {
+                true => view.active.index.clone(),
+                false => found.index,
+            };
             view.active = Active {
                 base_offset: target.base_offset,
                 position: end.position,
-                index: found.index,
+                index,
                 file: Some(file),
                 written: (end.offset, end.position),
             };

@@ -82,6 +82,9 @@ impl<W: Copy> Partition<W> {
                 self.log_end_offset = end;
                 self.wait_for(end, waiter, effects);
             }
+            Event::Repeated { waiter, .. } if crate::mutant!("duplicate-acked-before-durable") => {
+                effects.extend(waiter.map(Effect::Acknowledge));
+            }
             Event::Repeated { end, waiter } => self.wait_for(end, waiter, effects),
             Event::Durable { end } => self.on_durable(end, effects),
             Event::StorageFailed => {

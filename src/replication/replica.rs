@@ -33,6 +33,18 @@ pub(super) struct Replica {
     incarnation: u64,
     appended_since_sync: i64,
     effects: Vec<Effect<Waiter>>,
+    /// The state told last, while anybody listens.
+    told: Option<LogState>,
+}
+
+/// Offsets of a log that bound each other: `start <= high_watermark <= end` and
+/// `recovery_point <= end`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct LogState {
+    start: Offset,
+    high_watermark: Offset,
+    end: Offset,
+    recovery_point: Offset,
 }
 
 /// An append that was given to the log.
@@ -58,7 +70,39 @@ impl Replica {
             incarnation: 0,
             appended_since_sync: 0,
             effects: Vec::new(),
+            told: None,
         }
+    }
+
+    /// Tells listeners of `klamm::log_state` where the log stands, if that changed. To be called
+    /// after every step and before its effects, so that nobody reads up to a high watermark that
+    /// was not told. A log whose storage failed has no state until it has fallen back.
+    pub(super) fn tell_state(&mut self) {
+        if !tracing::enabled!(target: "klamm::log_state", tracing::Level::TRACE)
+            || self.machine.is_storage_failed()
+        {
+            return;
+        }
+        let state = LogState {
+            start: self.log.log_start_offset(),
+            high_watermark: self.machine.high_watermark(),
+            end: self.log.log_end_offset(),
+            recovery_point: self.log.durable_end(),
+        };
+        if self.told.replace(state) == Some(state) {
+            return;
+        }
+        let of = self.topic_partition();
+        tracing::trace!(
+            target: "klamm::log_state",
+            topic = &*of.topic,
+            partition = of.partition,
+            start = state.start.0,
+            high_watermark = state.high_watermark.0,
+            end = state.end.0,
+            recovery_point = state.recovery_point.0,
+            leader_epoch = self.leader_epoch.0,
+        );
     }
 
     /// Gives `batch` to the log. `waiter` is acknowledged or refused by a later effect, unless
@@ -70,6 +114,7 @@ impl Replica {
         waiter: Option<Waiter>,
     ) -> Result<Started, AppendRefused> {
         if self.machine.is_storage_failed() {
+            tracing::trace!(target: "klamm::probe", name = "append-refused-offline");
             return Err(AppendRefused::storage(
                 "the log is recovering from a failed write",
             ));
@@ -90,6 +135,10 @@ impl Replica {
                 let end = last_offset.next();
                 self.machine
                     .step(Event::Repeated { end, waiter }, &mut self.effects);
+                let base_offset = match crate::mutant!("duplicate-answered-with-offset-zero") {
+                    true => Offset::ZERO,
+                    false => base_offset,
+                };
                 let placed = Placed {
                     base_offset,
                     log_append_time,
@@ -108,6 +157,13 @@ impl Replica {
                     end,
                     done: false,
                 });
+                let waiter = match waiter {
+                    Some(early) if crate::mutant!("ack-before-sync") => {
+                        self.effects.push(Effect::Acknowledge(early));
+                        None
+                    }
+                    waiter => waiter,
+                };
                 self.machine
                     .step(Event::Appended { end, waiter }, &mut self.effects);
                 let placed = Placed {

@@ -156,7 +156,8 @@ impl Shard {
                 durability,
                 reply,
             } => {
-                let replica = Replica::new(*log, leader_epoch, durability);
+                let mut replica = Replica::new(*log, leader_epoch, durability);
+                replica.tell_state();
                 let _ = reply.send(replica.view.clone());
                 self.replicas.insert(slot, replica);
             }
@@ -243,6 +244,7 @@ impl Shard {
             return Err(AppendRefused::not_here());
         };
         if self.closing.contains_key(&item.slot) {
+            tracing::trace!(target: "klamm::probe", name = "append-refused-closing");
             return Err(AppendRefused::not_here());
         }
         let started = replica.append(&item.batch, now, waiter).await?;
@@ -281,6 +283,9 @@ impl Shard {
             return;
         };
         if let Err(error) = replica.completed(end.ticket, end.incarnation, end.result) {
+            if error.kind() == io::ErrorKind::StorageFull {
+                tracing::trace!(target: "klamm::probe", name = "disk-full-append");
+            }
             tracing::error!(
                 partition = %replica.topic_partition(), %error,
                 "a log write failed: appends are refused until the log is cut back to what is \
@@ -297,6 +302,7 @@ impl Shard {
             return;
         };
         if replica.recover().await.is_err() {
+            tracing::trace!(target: "klamm::probe", name = "log-offline");
             self.alarms
                 .insert((self.env.now().plus(RECOVERY_PAUSE), Alarm::Recover(slot)));
         }
@@ -307,6 +313,7 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&slot) else {
             return;
         };
+        replica.tell_state();
         for effect in replica.take_effects() {
             match effect {
                 Effect::Expose(high_watermark) => replica.view.expose(high_watermark),
@@ -333,14 +340,12 @@ impl Shard {
         if before > high_watermark || before < Offset::ZERO {
             return Err(ErrorCode::OffsetOutOfRange);
         }
-        replica
-            .log
-            .delete_records_before(before)
-            .await
-            .map_err(|error| {
-                tracing::error!(partition = %replica.topic_partition(), %error, "DeleteRecords");
-                ErrorCode::KafkaStorageError
-            })
+        let deleted = replica.log.delete_records_before(before).await;
+        replica.tell_state();
+        deleted.map_err(|error| {
+            tracing::error!(partition = %replica.topic_partition(), %error, "DeleteRecords");
+            ErrorCode::KafkaStorageError
+        })
     }
 
     async fn maintain(&mut self, now: Timestamp) {
@@ -353,6 +358,7 @@ impl Shard {
                 let partition = replica.topic_partition();
                 tracing::error!(%partition, %error, "log maintenance failed; tried again later");
             }
+            replica.tell_state();
         }
     }
 
@@ -401,6 +407,9 @@ impl Shard {
         if !self.replicas.contains_key(&slot) {
             let _ = reply.send(None);
             return;
+        }
+        if self.replicas.get(&slot).is_some_and(Replica::is_busy) {
+            tracing::trace!(target: "klamm::probe", name = "log-closed-while-appending");
         }
         self.closing.insert(slot, reply);
         self.finish_close(slot);
@@ -465,10 +474,11 @@ impl Shard {
         };
         replica.sync_due = false;
         if let Err(error) = replica.log.sync_all().await {
+            tracing::trace!(target: "klamm::probe", name = "delayed-sync-failed");
             tracing::error!(partition = %replica.topic_partition(), %error, "sync failed");
             self.recover(slot).await;
-            self.carry_out(slot);
         }
+        self.carry_out(slot);
     }
 
     async fn stamp(&mut self, slot: Slot) {

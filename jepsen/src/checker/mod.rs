@@ -1,26 +1,68 @@
 //! Which properties a history breaks.
 //!
 //! One file a property, or a few that are one scan; each says in its doc what it demands and when
-//! it is silent. All are at most O(n log n) in the length of the history.
+//! it is silent. All are at most O(n log n) in the length of the history, and all read the same
+//! [`Index`] of it.
 
+mod cleaning;
+mod group;
+mod index;
+mod log;
+mod metrics;
+mod options;
+mod state;
+#[cfg(test)]
+mod story;
+#[cfg(test)]
+mod tests;
 mod violation;
 
+pub use index::{Fact, Index, Log, Poll, Sent, Timestamps, Topic};
+pub use metrics::{Metrics, metrics};
+pub use options::Options;
 pub use violation::{Violation, Violations};
 
 use crate::history::History;
 
-/// What a checker is: all it knows is the history.
-pub type Check = fn(&History, &mut Violations);
+/// What a checker is: all it knows is the history and what the broker promises.
+pub type Check = fn(&Index<'_>, &mut Violations);
 
 /// Every checker.
-pub const CHECKS: &[Check] = &[];
+pub const CHECKS: &[Check] = &[
+    log::inconsistent_offset::check,
+    log::lost_write::check,
+    log::duplicate::check,
+    log::phantom::check,
+    log::within_poll::check,
+    log::between_polls::check,
+    log::send_order::check,
+    log::batch::check,
+    log::append_order::check,
+    log::staleness::check,
+    log::bounds::check,
+    log::time_lookup::check,
+    log::content::check,
+    log::acknowledgement::check,
+    log::read_bound::check,
+    log::broken::check,
+    |index, found| group::check(index.history, found),
+    |index, found| cleaning::check(index.history, found),
+    |index, found| state::check(index.history, found),
+];
 
 /// Every violation, those of the lowest times first.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
+    check_with(history, Options::default())
+}
+
+/// As [`check`], for a broker whose promises are `options`.
+#[must_use]
+pub fn check_with(history: &History, options: Options) -> Vec<Violation> {
+    let index = Index::new(history, options);
     let mut found = Violations::default();
     for check in CHECKS {
-        check(history, &mut found);
+        check(&index, &mut found);
     }
     found.into_sorted()
 }

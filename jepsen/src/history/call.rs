@@ -88,6 +88,34 @@ pub enum Call {
     InitProducer,
 }
 
+impl Call {
+    /// What it is called in a file.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Send { .. } => "send",
+            Self::Read { .. } => "read",
+            Self::Assign { .. } => "assign",
+            Self::ListOffsets { .. } => "list-offsets",
+            Self::Join(_) => "join",
+            Self::Heartbeat(_) => "heartbeat",
+            Self::Leave(_) => "leave",
+            Self::Commit { .. } => "commit",
+            Self::FetchCommitted { .. } => "fetch-committed",
+            Self::DescribeGroup { .. } => "describe-group",
+            Self::DeleteGroup { .. } => "delete-group",
+            Self::DeleteOffsets { .. } => "delete-offsets",
+            Self::CreateTopic { .. } => "create-topic",
+            Self::DeleteTopic { .. } => "delete-topic",
+            Self::CreatePartitions { .. } => "create-partitions",
+            Self::DeleteRecords { .. } => "delete-records",
+            Self::AlterConfig { .. } => "alter-config",
+            Self::DescribeConfig { .. } => "describe-config",
+            Self::InitProducer => "init-producer",
+        }
+    }
+}
+
 /// What was answered, for calls that worked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "f", rename_all = "kebab-case")]

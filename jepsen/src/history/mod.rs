@@ -17,6 +17,7 @@ pub mod file;
 mod note;
 mod operation;
 pub mod outcome;
+mod summary;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,7 @@ pub use call::{
 };
 pub use note::{LogState, NodeEvent, Note, Phase};
 pub use operation::{Ending, History, Operation};
+pub use summary::{Counts, Summary, summary};
 
 /// A partition by the name of its topic. A topic that was deleted and made again has the same
 /// name: see [`crate::checker`] for how the checkers tell the two apart.

@@ -2,24 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
-use klamm::env::{DirEntry, OpenMode, Rng, Space};
+use bytes::Bytes;
+use klamm::env::{DirEntry, OpenMode, Space};
 
-use super::inode::Inode;
+use super::inode::{Fate, Inode, bounded};
+use crate::plan::SyncFailure;
 
 const ROOT: u64 = 0;
-const TOTAL_BYTES: u64 = 1 << 40;
 
 /// All of one disk. Ids are never used again, so a handle on a removed file stays good.
+///
+/// **Invariant**: `used` is the length of every file that has a name or a handle.
 #[derive(Debug)]
-pub(crate) struct Platter {
+pub(super) struct Platter {
     nodes: BTreeMap<u64, Node>,
     next_id: u64,
-    /// Changes of names not yet durable, oldest first, with the count of those before each.
+    /// Changes of names not yet durable, oldest first, with the number of each among all changes,
+    /// also those of bytes.
     pending: Vec<(u64, NameChange)>,
+    /// Changes so far, of names and of bytes.
     changes: u64,
+    /// The number after the last change that was made durable.
+    durable_changes: u64,
     locked: BTreeSet<u64>,
+    used: u64,
+    capacity: u64,
+    /// Whether nothing may grow, whatever the capacity.
+    full: bool,
 }
 
 #[derive(Debug)]
@@ -37,25 +48,114 @@ struct Dir {
 /// Entries of directories that change together: what each name then means.
 type NameChange = Vec<(u64, String, Option<u64>)>;
 
-impl Default for Platter {
-    fn default() -> Self {
+/// Which names lead to a file: those that processes see, or those that a power loss leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    Live,
+    Durable,
+}
+
+impl Platter {
+    pub(super) fn new(capacity: u64) -> Self {
         Self {
             nodes: BTreeMap::from([(ROOT, Node::Dir(Dir::default()))]),
             next_id: ROOT + 1,
             pending: Vec::new(),
             changes: 0,
+            durable_changes: 0,
             locked: BTreeSet::new(),
+            used: 0,
+            capacity,
+            full: false,
         }
     }
-}
 
-impl Platter {
-    pub(crate) fn inode(&mut self, id: u64) -> io::Result<&mut Inode> {
+    pub(super) fn inode(&mut self, id: u64) -> io::Result<&mut Inode> {
         match self.nodes.get_mut(&id) {
             Some(Node::File(inode)) => Ok(inode),
             Some(Node::Dir(_)) => Err(ErrorKind::IsADirectory.into()),
             None => Err(ErrorKind::NotFound.into()),
         }
+    }
+
+    pub(super) fn inodes(&mut self) -> impl Iterator<Item = &mut Inode> {
+        self.nodes.values_mut().filter_map(|node| match node {
+            Node::Dir(_) => None,
+            Node::File(inode) => Some(inode),
+        })
+    }
+
+    pub(super) fn set_capacity(&mut self, bytes: u64) {
+        self.capacity = bytes;
+    }
+
+    pub(super) fn set_full(&mut self, full: bool) {
+        self.full = full;
+    }
+
+    /// Bytes by which files may still grow.
+    pub(super) fn room(&self) -> u64 {
+        if self.full {
+            0
+        } else {
+            self.capacity.saturating_sub(self.used)
+        }
+    }
+
+    /// The number of the change that is made now.
+    fn number(&mut self) -> u64 {
+        let number = self.changes;
+        self.changes += 1;
+        number
+    }
+
+    /// Writes all of `bytes`, for which there must be room.
+    pub(super) fn write(&mut self, id: u64, pos: u64, bytes: Bytes, fate: Fate) -> io::Result<()> {
+        let number = self.number();
+        self.resize(id, |inode| inode.write(number, pos, bytes, fate))
+    }
+
+    /// `StorageFull` when the file would grow by more than there is room for.
+    pub(super) fn truncate(&mut self, id: u64, len: u64) -> io::Result<()> {
+        let growth = len.saturating_sub(self.inode(id)?.len());
+        bounded(len)?;
+        if growth > self.room() {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let number = self.number();
+        self.resize(id, |inode| inode.truncate(number, len))
+    }
+
+    /// Does `change` and counts what the file has grown or shrunk by.
+    fn resize<T>(
+        &mut self,
+        id: u64,
+        change: impl FnOnce(&mut Inode) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let inode = self.inode(id)?;
+        let before = inode.len();
+        let result = change(inode);
+        let (after, released) = (inode.len(), inode.released);
+        if !released {
+            self.used = self.used.saturating_sub(before).saturating_add(after);
+        }
+        result
+    }
+
+    /// Makes the first `changes` changes of a file durable. One that is gone has none.
+    pub(super) fn settle(&mut self, id: u64, changes: u64) {
+        if let Ok(inode) = self.inode(id)
+            && let Some(number) = inode.settle(changes)
+        {
+            self.durable_changes = self.durable_changes.max(number + 1);
+        }
+    }
+
+    /// Those changes are lost; gives from where the file is in doubt, if it still is.
+    pub(super) fn lose_sync(&mut self, id: u64, changes: u64, how: SyncFailure) -> Option<u64> {
+        self.resize(id, |inode| Ok(inode.lose_sync(changes, how)))
+            .ok()
+            .flatten()
     }
 
     fn dir(&self, id: u64) -> io::Result<&Dir> {
@@ -66,7 +166,7 @@ impl Platter {
         }
     }
 
-    fn find(&self, path: &Path) -> io::Result<u64> {
+    pub(super) fn find(&self, path: &Path) -> io::Result<u64> {
         let mut at = ROOT;
         for name in names(path)? {
             let next = self.dir(at)?.live.get(&name).copied();
@@ -75,7 +175,7 @@ impl Platter {
         Ok(at)
     }
 
-    pub(crate) fn find_dir(&self, path: &Path) -> io::Result<u64> {
+    pub(super) fn find_dir(&self, path: &Path) -> io::Result<u64> {
         let id = self.find(path)?;
         self.dir(id).map(|_| id)
     }
@@ -93,25 +193,98 @@ impl Platter {
         Ok((at, name))
     }
 
-    fn add(&mut self, node: Node) -> u64 {
+    /// Changes names for processes now, and for good later.
+    fn change(&mut self, change: NameChange) {
+        let mut replaced = Vec::new();
+        for (dir, name, target) in &change {
+            replaced.extend(self.point(Names::Live, *dir, name, *target));
+        }
+        let number = self.number();
+        self.pending.push((number, change));
+        for id in replaced {
+            self.release(id);
+        }
+    }
+
+    /// Lets a name mean something else; gives what it meant.
+    fn point(&mut self, names: Names, dir: u64, name: &str, target: Option<u64>) -> Option<u64> {
+        let Some(Node::Dir(dir)) = self.nodes.get_mut(&dir) else {
+            return None;
+        };
+        let entries = match names {
+            Names::Live => &mut dir.live,
+            Names::Durable => &mut dir.durable,
+        };
+        let before = match target {
+            Some(id) => entries.insert(name.to_owned(), id),
+            None => entries.remove(name),
+        };
+        for (id, more) in [(target, true), (before, false)] {
+            let Some(Ok(inode)) = id.map(|id| self.inode(id)) else {
+                continue;
+            };
+            let links = match names {
+                Names::Live => &mut inode.links,
+                Names::Durable => &mut inode.durable_links,
+            };
+            *links = if more {
+                *links + 1
+            } else {
+                links.saturating_sub(1)
+            };
+        }
+        before
+    }
+
+    /// Gives back the space of a file that nothing leads to any more, and forgets it when no power
+    /// loss can bring it back.
+    fn release(&mut self, id: u64) {
+        let Ok(inode) = self.inode(id) else {
+            return;
+        };
+        if inode.links > 0 || inode.handles > 0 {
+            return;
+        }
+        let len = inode.len();
+        let before = std::mem::replace(&mut inode.released, true);
+        let durable = inode.durable_links > 0;
+        if !before {
+            self.used = self.used.saturating_sub(len);
+        }
+        let mentions = |change: &NameChange| change.iter().any(|entry| entry.2 == Some(id));
+        if !durable && !self.pending.iter().any(|(_, change)| mentions(change)) {
+            self.nodes.remove(&id);
+        }
+    }
+
+    /// One handle more on a file.
+    pub(super) fn hold(&mut self, id: u64) {
+        if let Ok(inode) = self.inode(id) {
+            inode.handles += 1;
+        }
+    }
+
+    /// One handle less.
+    pub(super) fn close(&mut self, id: u64) {
+        if let Ok(inode) = self.inode(id) {
+            inode.handles = inode.handles.saturating_sub(1);
+        }
+        self.release(id);
+    }
+
+    /// Makes a name for what is new, if there is room.
+    fn add(&mut self, dir: u64, name: String, node: Node) -> io::Result<u64> {
+        if self.room() == 0 {
+            return Err(ErrorKind::StorageFull.into());
+        }
         let id = self.next_id;
         self.next_id += 1;
         self.nodes.insert(id, node);
-        id
+        self.change(vec![(dir, name, Some(id))]);
+        Ok(id)
     }
 
-    /// Changes names for processes now, and for good later.
-    fn change(&mut self, change: NameChange) {
-        for (dir, name, target) in &change {
-            if let Some(Node::Dir(dir)) = self.nodes.get_mut(dir) {
-                point(&mut dir.live, name, *target);
-            }
-        }
-        self.pending.push((self.changes, change));
-        self.changes += 1;
-    }
-
-    pub(crate) fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<u64> {
+    pub(super) fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<u64> {
         let (dir, name) = self.parent(path)?;
         let found = self.dir(dir)?.live.get(&name).copied();
         match (found, mode) {
@@ -119,14 +292,12 @@ impl Platter {
             (Some(id), _) => self.inode(id).map(|_| id),
             (None, OpenMode::Read | OpenMode::Existing) => Err(ErrorKind::NotFound.into()),
             (None, OpenMode::Create | OpenMode::CreateNew) => {
-                let id = self.add(Node::File(Inode::default()));
-                self.change(vec![(dir, name, Some(id))]);
-                Ok(id)
+                self.add(dir, name, Node::File(Inode::default()))
             }
         }
     }
 
-    pub(crate) fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+    pub(super) fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         let dir = self.dir(self.find(path)?)?;
         let entries = dir.live.iter().filter_map(|(name, id)| {
             let (is_dir, len) = match self.nodes.get(id)? {
@@ -142,22 +313,18 @@ impl Platter {
         Ok(entries.collect())
     }
 
-    pub(crate) fn create_dir(&mut self, path: &Path) -> io::Result<()> {
+    pub(super) fn create_dir(&mut self, path: &Path) -> io::Result<()> {
         let mut at = ROOT;
         for name in names(path)? {
             at = match self.dir(at)?.live.get(&name) {
                 Some(id) => *id,
-                None => {
-                    let id = self.add(Node::Dir(Dir::default()));
-                    self.change(vec![(at, name, Some(id))]);
-                    id
-                }
+                None => self.add(at, name, Node::Dir(Dir::default()))?,
             };
         }
         self.dir(at).map(|_| ())
     }
 
-    pub(crate) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let id = self.find(from)?;
         let (from_dir, from_name) = self.parent(from)?;
         let (to_dir, to_name) = self.parent(to)?;
@@ -189,7 +356,7 @@ impl Platter {
         Ok(())
     }
 
-    pub(crate) fn remove(&mut self, path: &Path) -> io::Result<()> {
+    pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         let id = self.find(path)?;
         self.inode(id)?;
         let (dir, name) = self.parent(path)?;
@@ -198,7 +365,7 @@ impl Platter {
     }
 
     /// Removes what is within first, each name by itself, as the operating system does.
-    pub(crate) fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
+    pub(super) fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
         let id = self.find(path)?;
         let within: Vec<String> = self.dir(id)?.live.keys().cloned().collect();
         for name in within {
@@ -213,14 +380,14 @@ impl Platter {
         Ok(())
     }
 
-    /// Changes of names called so far.
-    pub(crate) fn changes(&self) -> u64 {
+    /// Changes called so far, of names and of bytes.
+    pub(super) fn changes(&self) -> u64 {
         self.changes
     }
 
     /// Makes durable what changed in directory `id` among the first `changes` of all, and what
     /// those changes stand on: the earlier ones in directories that they touch too.
-    pub(crate) fn settle_dir(&mut self, id: u64, changes: u64) {
+    pub(super) fn settle_dir(&mut self, id: u64, changes: u64) {
         let mut dirs = BTreeSet::from([id]);
         let mut chosen = BTreeSet::new();
         for (number, change) in self.pending.iter().rev() {
@@ -232,23 +399,26 @@ impl Platter {
         self.make_durable(|number| chosen.contains(&number));
     }
 
-    /// Applies the pending changes that `choose` names to the durable directories.
+    /// Applies the pending changes of names that `choose` names to the durable directories.
     fn make_durable(&mut self, mut choose: impl FnMut(u64) -> bool) {
         let pending = std::mem::take(&mut self.pending);
-        for (number, change) in pending {
-            if !choose(number) {
-                self.pending.push((number, change));
-                continue;
+        let (chosen, left) = pending.into_iter().partition(|(number, _)| choose(*number));
+        self.pending = left;
+        let chosen: Vec<(u64, NameChange)> = chosen;
+        let mut touched = Vec::new();
+        for (number, change) in chosen {
+            self.durable_changes = self.durable_changes.max(number + 1);
+            for (dir, name, target) in change {
+                touched.extend(self.point(Names::Durable, dir, &name, target));
+                touched.extend(target);
             }
-            for (dir, name, target) in &change {
-                if let Some(Node::Dir(dir)) = self.nodes.get_mut(dir) {
-                    point(&mut dir.durable, name, *target);
-                }
-            }
+        }
+        for id in touched {
+            self.release(id);
         }
     }
 
-    pub(crate) fn lock(&mut self, id: u64) -> io::Result<()> {
+    pub(super) fn lock(&mut self, id: u64) -> io::Result<()> {
         if self.locked.insert(id) {
             Ok(())
         } else {
@@ -256,40 +426,92 @@ impl Platter {
         }
     }
 
-    pub(crate) fn unlock(&mut self, id: u64) {
+    pub(super) fn unlock(&mut self, id: u64) {
         self.locked.remove(&id);
     }
 
-    /// The process that held the locks has ended.
-    pub(crate) fn let_go(&mut self) {
+    /// The process that held the locks and handles has ended.
+    pub(super) fn let_go(&mut self) {
         self.locked.clear();
+        let mut unnamed = Vec::new();
+        for (id, node) in &mut self.nodes {
+            if let Node::File(inode) = node {
+                inode.handles = 0;
+                if inode.links == 0 {
+                    unnamed.push(*id);
+                }
+            }
+        }
+        for id in unnamed {
+            self.release(id);
+        }
     }
 
-    pub(crate) fn space(&self, path: &Path) -> io::Result<Space> {
+    pub(super) fn space(&self, path: &Path) -> io::Result<Space> {
         self.find(path)?;
-        let used = self.nodes.values().map(|node| match node {
-            Node::Dir(_) => 0,
-            Node::File(inode) => inode.len(),
-        });
         Ok(Space {
-            total_bytes: TOTAL_BYTES,
-            usable_bytes: TOTAL_BYTES.saturating_sub(used.sum()),
+            total_bytes: self.capacity,
+            usable_bytes: self.room(),
         })
     }
 
-    /// Keeps of what is not durable what the draws say: each change of names whole or not at all,
-    /// each change of bytes also in part.
-    pub(crate) fn lose_power(&mut self, rng: &mut Rng) {
-        self.make_durable(|_| rng.below(2) == 0);
+    /// The numbers of changes that are not durable and came after all that are, in order.
+    pub(super) fn pending_after_the_durable(&mut self) -> Vec<u64> {
+        let names = self.pending.iter().map(|(number, _)| *number);
+        let mut numbers: Vec<u64> = names.collect();
+        numbers.extend(self.inodes().flat_map(|inode| inode.pending_numbers()));
+        let durable = self.durable_changes;
+        numbers.retain(|number| *number >= durable);
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Of a power loss: keeps the pending changes of names that `choose` names, forgets the rest.
+    pub(super) fn make_names_durable(&mut self, choose: impl FnMut(u64) -> bool) {
+        self.make_durable(choose);
         self.pending.clear();
+    }
+
+    /// Of a power loss: directories are as they are durable, and what no path leads to is gone.
+    pub(super) fn begin_anew(&mut self) {
         let reachable = self.reachable();
         self.nodes.retain(|id, _| reachable.contains(id));
         for node in self.nodes.values_mut() {
-            match node {
-                Node::Dir(dir) => dir.live.clone_from(&dir.durable),
-                Node::File(inode) => inode.lose_power(rng),
+            if let Node::Dir(dir) = node {
+                dir.live.clone_from(&dir.durable);
             }
         }
+    }
+
+    /// Of a power loss: nothing is open, and what files use is what they are long.
+    pub(super) fn recount(&mut self) {
+        self.locked.clear();
+        self.used = 0;
+        let mut links: BTreeMap<u64, u32> = BTreeMap::new();
+        for node in self.nodes.values() {
+            if let Node::Dir(dir) = node {
+                for id in dir.durable.values() {
+                    *links.entry(*id).or_default() += 1;
+                }
+            }
+        }
+        for (id, node) in &mut self.nodes {
+            if let Node::File(inode) = node {
+                inode.links = links.get(id).copied().unwrap_or(0);
+                inode.durable_links = inode.links;
+                inode.handles = 0;
+                inode.released = false;
+                self.used += inode.len();
+            }
+        }
+    }
+
+    /// Nothing is left but an empty root.
+    pub(super) fn wipe(&mut self) {
+        self.nodes = BTreeMap::from([(ROOT, Node::Dir(Dir::default()))]);
+        self.pending.clear();
+        self.locked.clear();
+        self.used = 0;
     }
 
     /// Nodes that a durable path leads to.
@@ -305,13 +527,47 @@ impl Platter {
         }
         reachable
     }
-}
 
-fn point(entries: &mut BTreeMap<String, u64>, name: &str, target: Option<u64>) {
-    match target {
-        Some(id) => entries.insert(name.to_owned(), id),
-        None => entries.remove(name),
-    };
+    /// All files that such names lead to, sorted by path.
+    pub(super) fn walk(&self, names: Names) -> Vec<(PathBuf, u64)> {
+        let mut files = Vec::new();
+        let mut next = vec![(PathBuf::from("/"), ROOT)];
+        while let Some((path, id)) = next.pop() {
+            match self.nodes.get(&id) {
+                Some(Node::Dir(dir)) => {
+                    let entries = match names {
+                        Names::Live => &dir.live,
+                        Names::Durable => &dir.durable,
+                    };
+                    next.extend(entries.iter().map(|(name, id)| (path.join(name), *id)));
+                }
+                Some(Node::File(_)) => files.push((path, id)),
+                None => {}
+            }
+        }
+        files.sort();
+        files
+    }
+
+    /// The file at `path` by such names.
+    pub(super) fn file_at(&self, names: Names, path: &Path) -> Option<&Inode> {
+        let mut at = ROOT;
+        for name in self::names(path).ok()? {
+            let dir = self.dir(at).ok()?;
+            at = *match names {
+                Names::Live => dir.live.get(&name)?,
+                Names::Durable => dir.durable.get(&name)?,
+            };
+        }
+        self.file(at)
+    }
+
+    pub(super) fn file(&self, id: u64) -> Option<&Inode> {
+        match self.nodes.get(&id)? {
+            Node::Dir(_) => None,
+            Node::File(inode) => Some(inode),
+        }
+    }
 }
 
 fn names(path: &Path) -> io::Result<Vec<String>> {

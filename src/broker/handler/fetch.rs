@@ -128,9 +128,14 @@ impl Fetch<'_> {
             }
             tokio::select! {
                 biased;
-                () = signal.raised() => {}
+                () = signal.raised() => {
+                    tracing::trace!(target: "klamm::probe", name = "fetch-woken");
+                }
                 () = self.broker.drain.started() => return,
-                () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => return,
+                () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => {
+                    tracing::trace!(target: "klamm::probe", name = "fetch-wait-expired");
+                    return;
+                }
             }
         }
     }
@@ -151,7 +156,7 @@ impl Fetch<'_> {
                 return true;
             }
             let most = u64::try_from(source.target.fetch.partition_max_bytes).unwrap_or(0);
-            let visible = view.high_watermark();
+            let visible = visible(view);
             if from < visible {
                 available += reader.bytes_between(from, visible).min(most.max(1));
             }
@@ -190,8 +195,8 @@ impl Fetch<'_> {
             Ok(_) => return failed(data, ErrorCode::NotLeaderOrFollower),
             Err(code) => return failed(data, *code),
         };
-        let visible = view.high_watermark();
-        data.high_watermark = visible.0;
+        let visible = visible(view);
+        data.high_watermark = view.high_watermark().0;
         data.last_stable_offset = view.last_stable_offset().0;
         data.log_start_offset = view.reader().log_start_offset().0;
         if let Some(diverging) = &source.diverging {
@@ -234,6 +239,14 @@ impl Fetch<'_> {
     }
 }
 
+/// Exclusive end of what a fetch may give.
+fn visible(view: &PartitionView) -> Offset {
+    match crate::mutant!("serve-beyond-durable-end") {
+        true => view.reader().log_end_offset(),
+        false => view.high_watermark(),
+    }
+}
+
 fn failed(mut data: PartitionData, code: ErrorCode) -> PartitionData {
     data.error_code = code.code();
     if code != ErrorCode::OffsetOutOfRange {
@@ -246,7 +259,10 @@ fn failed(mut data: PartitionData, code: ErrorCode) -> PartitionData {
 pub(super) fn read_error(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
+        ReadError::Corrupt { .. } => {
+            tracing::trace!(target: "klamm::probe", name = "read-met-corruption");
+            ErrorCode::CorruptMessage
+        }
         _ => ErrorCode::KafkaStorageError,
     }
 }

@@ -82,6 +82,13 @@ async fn find(
     let visible = view.high_watermark();
     let at = |offset: Offset| (Timestamp::NONE, offset, reader.epoch_of(offset));
     let looked_up = match wanted.timestamp {
+        LATEST if crate::mutant!("latest-is-the-log-end") => {
+            return Ok((
+                Timestamp::NONE,
+                reader.log_end_offset(),
+                view.leader_epoch(),
+            ));
+        }
         LATEST => return Ok((Timestamp::NONE, visible, view.leader_epoch())),
         EARLIEST | EARLIEST_LOCAL => return Ok(at(reader.log_start_offset())),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return Ok(NOTHING),

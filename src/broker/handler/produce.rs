@@ -212,7 +212,10 @@ fn fill(
     let outcomes = match outcomes {
         Ok(Ok(outcomes)) => outcomes,
         Ok(Err(_)) => vec![Err(gone()); places.len()],
-        Err(code) => vec![Err(refused(code, "the batch may or may not be stored")); places.len()],
+        Err(code) => {
+            tracing::trace!(target: "klamm::probe", name = "produce-timed-out");
+            vec![Err(refused(code, "the batch may or may not be stored")); places.len()]
+        }
     };
     for ((topic, partition), outcome) in places.iter().zip(outcomes) {
         let slot = &mut response.responses[*topic].partition_responses[*partition];

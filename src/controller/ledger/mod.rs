@@ -113,10 +113,11 @@ impl ControllerLedger {
                 "every producer id was given out",
             )
         })?;
-        let record = MetadataRecord::ProducerIds {
-            next: ProducerId(next),
-            broker,
+        let next = match crate::mutant!("producer-ids-given-again") {
+            true => start,
+            false => ProducerId(next),
         };
+        let record = MetadataRecord::ProducerIds { next, broker };
         let block = ProducerIdBlock {
             start,
             count: PRODUCER_ID_BLOCK,

@@ -151,6 +151,7 @@ impl LocalQuorum {
                 Ok(None)
             }
             (Err(error), None) if error.kind() == ErrorKind::StorageFull => {
+                tracing::trace!(target: "klamm::probe", name = "metadata-disk-full");
                 writing.durable = self.store.cut_back(writing.position, writing.first);
                 writing.refused = Some(error.to_string());
                 self.writing = Some(writing);

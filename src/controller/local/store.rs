@@ -114,6 +114,7 @@ impl MetadataStore {
             let path = directory.join(name(*newest, SNAPSHOT));
             let records = read_snapshot(&*disk, &path, *newest).await?;
             end = *newest;
+            tracing::trace!(target: "klamm::probe", name = "metadata-snapshot-loaded");
             recovered.push_back(Committed::Snapshot { end, records });
         }
         let begin = end;
@@ -176,7 +177,10 @@ impl MetadataStore {
         let batch = format::encode_batch(self.end, records)?;
         let length = batch.len() as u64;
         let written = self.file.write_at(self.position, vec![batch]);
-        let synced = self.file.sync();
+        let synced = match crate::mutant!("metadata-not-synced") {
+            true => Box::pin(std::future::ready(Ok(()))),
+            false => self.file.sync(),
+        };
         self.position += length;
         self.bytes_since_snapshot += length;
         self.end = self
@@ -230,6 +234,7 @@ impl MetadataStore {
         self.position = PAGE_BYTES as u64;
         self.slot = Slot::default();
         make(&*disk, &directory, end, SNAPSHOT, vec![batch]).await?;
+        tracing::trace!(target: "klamm::probe", name = "metadata-snapshot-written");
         self.bytes_since_snapshot = 0;
         self.remove_before(end).await
     }
@@ -297,6 +302,7 @@ impl RecordsFile {
                 }
                 Found::Damage(reason) => {
                     let cut = bytes.len() - position;
+                    tracing::trace!(target: "klamm::probe", name = "metadata-tail-cut");
                     tracing::warn!(
                         ?path,
                         position,

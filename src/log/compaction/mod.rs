@@ -208,6 +208,7 @@ async fn build_map(
         }
         for batch in &batches {
             if map.is_full() {
+                tracing::trace!(target: "klamm::probe", name = "compaction-map-full");
                 return Ok((map, batch.header.base_offset));
             }
             map.add(batch).map_err(|source| failed(batch, source))?;

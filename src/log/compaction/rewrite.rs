@@ -37,11 +37,15 @@ impl Rewrite {
     /// `map` knows every key between `job.first_dirty` and `end`.
     #[must_use]
     pub fn new(job: &CompactionJob, map: OffsetMap, end: Offset) -> Self {
+        let retention = match crate::mutant!("tombstones-dropped-too-early") {
+            true => 0,
+            false => job.delete_retention_ms.max(0),
+        };
         Self {
             map,
             end,
             now: job.now,
-            new_horizon: Timestamp(job.now.0.saturating_add(job.delete_retention_ms.max(0))),
+            new_horizon: Timestamp(job.now.0.saturating_add(retention)),
             producers: job.producers.clone(),
             in_transaction: BTreeSet::new(),
         }
@@ -113,9 +117,15 @@ impl Rewrite {
         let Some(key) = &record.key else {
             return false;
         };
-        let newest = self.map.get(key).is_none_or(|last| record.offset >= last);
+        let newest = self.map.get(key).is_none_or(|last| {
+            record.offset > last
+                || record.offset == last && !crate::mutant!("compaction-drops-latest")
+        });
         let tombstone_due =
             record.value.is_none() && horizon_of(header).is_some_and(|horizon| horizon <= self.now);
+        if newest && tombstone_due {
+            tracing::trace!(target: "klamm::probe", name = "tombstone-dropped");
+        }
         newest && !tombstone_due
     }
 

@@ -1,0 +1,326 @@
+//! How an index is made: sends and polls first, then what they tell, then what follows from it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::log::{Fact, Log, NEVER, rising};
+use super::topic::{Topic, is_of_any_era, topics};
+use super::{Index, Poll, Sent};
+use crate::checker::Options;
+use crate::history::outcome::{self, Class};
+use crate::history::{
+    Answer, Attempt, Call, Ending, History, ListedAt, Note, Operation, Partition, Phase,
+};
+
+/// Facts by log, offset and id, so that each is kept once.
+type Told = HashMap<(usize, i64, u64), Fact>;
+
+/// A log start that somebody was told, or asked for.
+struct Start<'a> {
+    of: &'a Partition,
+    /// Absent: it may have come true in any.
+    era: Option<usize>,
+    time: u64,
+    value: i64,
+    /// Whether a client asked for it.
+    asked: bool,
+}
+
+pub(super) fn index(history: &History, options: Options) -> Index<'_> {
+    let is_final = |note: &&(u64, String, Note)| matches!(note.2, Note::Phase { phase } if phase == Phase::Final);
+    let mut index = Index {
+        history,
+        options,
+        final_from: history.notes.iter().find(is_final).map(|note| note.0),
+        sends: Vec::new(),
+        polls: Vec::new(),
+        logs: Vec::new(),
+        by_id: HashMap::new(),
+        by_place: BTreeMap::new(),
+        topics: topics(history),
+        untold: Topic::default(),
+    };
+    make_logs(&mut index);
+    for operation in &history.operations {
+        add_operation(&mut index, operation);
+    }
+    let mut told = Told::new();
+    tell_acknowledged(&index, &mut told);
+    tell_seen(&index, &mut told);
+    tell_implied(&index, &mut told);
+    for ((log, ..), fact) in told {
+        index.logs[log].facts.push(fact);
+    }
+    index.logs.iter_mut().for_each(arrange);
+    add_floors(&mut index);
+    add_damage(&mut index);
+    index
+}
+
+/// A log for each partition and era that anything names.
+fn make_logs(index: &mut Index<'_>) {
+    let history = index.history;
+    for operation in &history.operations {
+        match (&operation.call, operation.answer()) {
+            (Call::Send { to, .. }, Some(_)) => make_log(index, to, operation),
+            (Call::Read { .. }, Some(Answer::Read { partitions })) => {
+                for fetched in partitions {
+                    make_log(index, &fetched.of, operation);
+                }
+            }
+            (Call::ListOffsets { of, .. } | Call::DeleteRecords { of, .. }, Some(_)) => {
+                make_log(index, of, operation);
+            }
+            _ => {}
+        }
+    }
+    let places = std::mem::take(&mut index.by_place);
+    for (at, ((of, era), _)) in places.into_iter().enumerate() {
+        let compacted = index.topic(&of.topic).compacted;
+        index.logs.push(Log::new(of, era, compacted));
+        index.by_place.insert((of, era), at);
+    }
+}
+
+fn make_log<'a>(index: &mut Index<'a>, of: &'a Partition, operation: &Operation) {
+    let topic = index.topic(&of.topic);
+    if let Some(era) = topic.era(operation.invoked, operation.effect_until()) {
+        index.by_place.insert((of, era), 0);
+    }
+}
+
+fn add_operation<'a>(index: &mut Index<'a>, operation: &'a Operation) {
+    match (&operation.call, operation.answer()) {
+        (Call::Send { .. }, _) => add_send(index, operation),
+        (Call::Read { .. }, Some(Answer::Read { partitions })) => {
+            for fetched in partitions {
+                let log = index.log_of(&fetched.of, operation);
+                if let Some(log) = log {
+                    index.logs[log].polls.push(index.polls.len());
+                }
+                index.polls.push(Poll {
+                    operation,
+                    fetched,
+                    log,
+                });
+            }
+        }
+        _ => {}
+    }
+}
+
+fn add_send<'a>(index: &mut Index<'a>, operation: &'a Operation) {
+    let Call::Send {
+        to,
+        acks,
+        records,
+        stamp,
+    } = &operation.call
+    else {
+        return;
+    };
+    let (appends, late) = attempts(&operation.ending, operation.returned);
+    let mut sent = Sent {
+        operation,
+        to,
+        acks: *acks,
+        records,
+        stamp: *stamp,
+        log: None,
+        base_offset: None,
+        appends,
+        late,
+    };
+    if let Some(Answer::Send { base_offset, .. }) = operation.answer() {
+        sent.log = index.log_of(to, operation);
+        if sent.is_promised(index.options) && *base_offset >= 0 {
+            sent.base_offset = Some(*base_offset);
+        }
+    }
+    for (position, record) in records.iter().enumerate() {
+        let place = (index.sends.len(), position);
+        index.by_id.entry(record.id).or_insert(place);
+    }
+    index.sends.push(sent);
+}
+
+/// How many attempts may have been appended, and whether one may be so later than the end.
+fn attempts(ending: &Ending, returned: u64) -> (u32, bool) {
+    let unknown = |attempts: &[Attempt]| {
+        let unknown = attempts
+            .iter()
+            .filter(|attempt| outcome::of_send(&attempt.error) == Class::Unknown);
+        u32::try_from(unknown.count()).unwrap_or(u32::MAX)
+    };
+    match ending {
+        Ending::Fail(_) => (0, false),
+        Ending::Ok(Answer::Send { attempts, .. }) => {
+            let before = unknown(attempts);
+            (before.saturating_add(1), before > 0)
+        }
+        Ending::Ok(_) => (1, false),
+        // A client that is gone may have tried any number of times.
+        Ending::Unknown(attempts) if returned == NEVER || attempts.is_empty() => (u32::MAX, true),
+        Ending::Unknown(attempts) => (unknown(attempts), true),
+    }
+}
+
+fn tell<'t>(told: &'t mut Told, log: usize, offset: i64, id: u64, by: u64) -> &'t mut Fact {
+    told.entry((log, offset, id)).or_insert(Fact {
+        offset,
+        id,
+        acked: NEVER,
+        seen: NEVER,
+        implied: NEVER,
+        in_final: false,
+        told_by: by,
+    })
+}
+
+fn tell_acknowledged(index: &Index<'_>, told: &mut Told) {
+    for sent in &index.sends {
+        let (Some(log), Some(base)) = (sent.log, sent.base_offset) else {
+            continue;
+        };
+        for (offset, record) in (base..).zip(sent.records) {
+            let fact = tell(told, log, offset, record.id, sent.operation.op);
+            fact.acked = fact.acked.min(sent.operation.returned);
+        }
+    }
+}
+
+fn tell_seen(index: &Index<'_>, told: &mut Told) {
+    for poll in &index.polls {
+        let Some(log) = poll.log else { continue };
+        let in_final = index.is_final(poll.operation);
+        for seen in &poll.fetched.records {
+            let Some(id) = seen.id else { continue };
+            let fact = tell(told, log, seen.offset, id, poll.operation.op);
+            fact.seen = fact.seen.min(poll.operation.returned);
+            fact.in_final |= in_final;
+        }
+    }
+}
+
+/// What was seen of a batch tells where its other records are.
+fn tell_implied(index: &Index<'_>, told: &mut Told) {
+    let mut batches: BTreeMap<(usize, usize, i64), (u64, u64)> = BTreeMap::new();
+    for ((log, ..), fact) in told.iter().filter(|(_, fact)| fact.seen != NEVER) {
+        let Some((send, position)) = index.place_of(fact.id) else {
+            continue;
+        };
+        let back = i64::try_from(position).unwrap_or(i64::MAX);
+        if index.sends[send].records.len() > 1 {
+            let place = (*log, send, fact.offset.saturating_sub(back));
+            let first = batches.entry(place).or_insert((NEVER, u64::MAX));
+            *first = (*first).min((fact.seen, fact.told_by));
+        }
+    }
+    for ((log, send, base), (time, by)) in batches {
+        for (offset, record) in (base..).zip(index.sends[send].records) {
+            let fact = tell(told, log, offset, record.id, by);
+            fact.implied = fact.implied.min(time);
+        }
+    }
+}
+
+/// Brings what a log knows into its orders.
+fn arrange(log: &mut Log<'_>) {
+    log.facts
+        .sort_unstable_by_key(|fact| (fact.offset, fact.id));
+    let told = log.facts.iter().filter(|fact| fact.is_told());
+    let told: Vec<i64> = told.map(|fact| fact.offset).collect();
+    // What is told of an offset goes before what only follows from other offsets.
+    log.facts
+        .retain(|fact| fact.is_told() || told.binary_search(&fact.offset).is_err());
+    log.by_id = (0..log.facts.len()).collect();
+    let facts = &log.facts;
+    log.by_id
+        .sort_unstable_by_key(|at| (facts[*at].id, facts[*at].offset));
+    let ends = facts.iter().map(|fact| (fact.known(), fact.offset));
+    log.ends = rising(ends.collect());
+}
+
+/// Up to where records may be missing because the log's start moved: where somebody asked for it
+/// or the broker deletes by itself. A log start that has no such cause excuses nothing.
+fn add_floors(index: &mut Index<'_>) {
+    let mut marks: Vec<Vec<(u64, i64)>> = vec![Vec::new(); index.logs.len()];
+    for start in starts(index) {
+        let retained = index.is_retained(start.of);
+        if !start.asked && !retained {
+            continue;
+        }
+        let time = if retained { 0 } else { start.time };
+        let eras = start.era.map_or((0, usize::MAX), |era| (era, era));
+        let logs = index
+            .by_place
+            .range((start.of, eras.0)..=(start.of, eras.1));
+        for log in logs.map(|(_, log)| *log) {
+            marks[log].push((time, start.value));
+        }
+    }
+    for (log, marks) in index.logs.iter_mut().zip(marks) {
+        log.floors = rising(marks);
+    }
+}
+
+fn starts<'a>(index: &Index<'a>) -> Vec<Start<'a>> {
+    let mut starts = Vec::new();
+    let mut add = |of: &'a Partition, operation: &Operation, value: i64, asked: bool| {
+        let topic = index.topic(&of.topic);
+        let era = topic.era(operation.invoked, operation.effect_until());
+        let anywhere = asked && is_of_any_era(operation, era);
+        if value > 0 && (era.is_some() || anywhere) {
+            starts.push(Start {
+                of,
+                era: if anywhere { None } else { era },
+                time: operation.invoked,
+                value,
+                asked,
+            });
+        }
+    };
+    for operation in index.history.operations.iter().filter(|one| !one.failed()) {
+        match (&operation.call, operation.answer()) {
+            (Call::DeleteRecords { of, before }, answer) => {
+                // -1 asks for all there is.
+                let before = if *before < 0 { i64::MAX } else { *before };
+                match answer {
+                    Some(Answer::DeleteRecords { log_start_offset }) if before == i64::MAX => {
+                        add(of, operation, *log_start_offset, true);
+                    }
+                    _ => add(of, operation, before, true),
+                }
+            }
+            (
+                Call::Send { to, .. },
+                Some(Answer::Send {
+                    log_start_offset, ..
+                }),
+            ) => add(to, operation, *log_start_offset, false),
+            (
+                Call::ListOffsets {
+                    of,
+                    at: ListedAt::Earliest,
+                },
+                Some(Answer::ListOffsets { offset, .. }),
+            ) => add(of, operation, *offset, false),
+            (Call::Read { .. }, Some(Answer::Read { partitions })) => {
+                for fetched in partitions {
+                    add(&fetched.of, operation, fetched.log_start_offset, false);
+                }
+            }
+            _ => {}
+        }
+    }
+    starts
+}
+
+fn add_damage(index: &mut Index<'_>) {
+    for (time, _, note) in &index.history.notes {
+        let Note::Damaged { of } = note else { continue };
+        let era = index.topic(&of.topic).era(*time, *time);
+        for log in index.logs.iter_mut().filter(|log| log.of == of) {
+            log.damaged |= era.is_none_or(|era| era == log.era);
+        }
+    }
+}

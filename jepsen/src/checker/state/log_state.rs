@@ -1,0 +1,186 @@
+//! R5, R8 and R10: a log's own offsets.
+//!
+//! Of each state that a node notes of a log:
+//!
+//! - R10: `start <= high_watermark <= end` and `recovery_point <= end`;
+//! - R5: from one start of the node to the next, neither the high watermark nor the end falls
+//!   (nothing is truncated without another replica);
+//! - R5: the first state after a start ends where everything is that was acknowledged with acks=all
+//!   before that start, and not below any high watermark noted before: what was visible was
+//!   durable;
+//! - R8: the leader epoch never falls.
+//!
+//! That the start never falls is K6. All within one era of the topic. Silent on damaged partitions;
+//! on topics that may lose what they showed, what crosses a start is not judged.
+
+use std::collections::BTreeMap;
+
+use crate::checker::cleaning::Topics;
+use crate::checker::{Violation, Violations};
+use crate::history::{Answer, Call, History, LogState, Note, NodeEvent, Operation, Partition};
+
+/// What is known of a log of one node in one era.
+#[derive(Debug, Default)]
+struct Known {
+    latest: Option<(u64, LogState)>,
+    /// Before the node's last start: the highest that must still be there.
+    high_watermark: i64,
+    is_fresh: bool,
+    started_at: u64,
+}
+
+/// Ends of acknowledged batches, by return, each with the highest up to it.
+type Acked<'a> = BTreeMap<&'a Partition, Vec<(u64, i64, &'a Operation)>>;
+
+pub(super) fn check(history: &History, violations: &mut Violations) {
+    let topics = Topics::of(history);
+    let acked = acked(history);
+    let mut known: BTreeMap<(&str, &Partition, usize), Known> = BTreeMap::new();
+    let mut starts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (time, node, note) in &history.notes {
+        match note {
+            Note::Node {
+                event: NodeEvent::Start,
+            } => {
+                starts.insert(node, *time);
+            }
+            Note::Log { of, state } => {
+                let Some(era) = topics.era(&of.topic, *time, *time) else {
+                    continue;
+                };
+                if topics.is_damaged(of) {
+                    continue;
+                }
+                let known = known.entry((node, of, era)).or_default();
+                let started_at = starts.get(node.as_str()).copied().unwrap_or(0);
+                known.enter(started_at);
+                let mut found = known.judge(state);
+                if known.is_fresh && !topics.is_loose(&of.topic) {
+                    found.extend(known.forgot(state));
+                    found.extend(lost(state, of, started_at, era, &topics, &acked));
+                }
+                known.keep(*time, *state);
+                for (property, operations, detail) in found {
+                    violations.add(Violation {
+                        property,
+                        time: *time,
+                        partition: Some(of.clone()),
+                        operations,
+                        detail: format!("{node}: {detail}"),
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+type Found = (&'static str, Vec<u64>, String);
+
+impl Known {
+    /// The node started last at this time.
+    fn enter(&mut self, started_at: u64) {
+        if let Some((noted_at, latest)) = self.latest
+            && noted_at < started_at
+        {
+            self.high_watermark = self.high_watermark.max(latest.high_watermark);
+            self.latest = None;
+        }
+        self.is_fresh = self.latest.is_none();
+        self.started_at = started_at;
+    }
+
+    fn judge(&self, state: &LogState) -> Vec<Found> {
+        let mut found = Vec::new();
+        let is_in_order = state.start <= state.high_watermark
+            && state.high_watermark <= state.end
+            && state.recovery_point <= state.end;
+        if !is_in_order {
+            found.push(("R10", Vec::new(), format!("out of order: {state:?}")));
+        }
+        let Some((_, before)) = &self.latest else {
+            return found;
+        };
+        let falls = [
+            ("R5", "high watermark", before.high_watermark, state.high_watermark),
+            ("R5", "end", before.end, state.end),
+            (
+                "R8",
+                "leader epoch",
+                i64::from(before.leader_epoch),
+                i64::from(state.leader_epoch),
+            ),
+        ];
+        for (property, what, from, to) in falls {
+            if to < from {
+                found.push((property, Vec::new(), format!("the {what} fell from {from} to {to}")));
+            }
+        }
+        found
+    }
+
+    /// After a start: what was visible is not there.
+    fn forgot(&self, state: &LogState) -> Option<Found> {
+        let was = self.high_watermark;
+        (state.end < was).then(|| {
+            let end = state.end;
+            let detail = format!("the log ends at {end} after a start; {was} had been visible");
+            ("R5", Vec::new(), detail)
+        })
+    }
+
+    fn keep(&mut self, time: u64, state: LogState) {
+        self.latest = Some((time, state));
+        self.is_fresh = false;
+    }
+}
+
+fn lost(
+    state: &LogState,
+    of: &Partition,
+    started_at: u64,
+    era: usize,
+    topics: &Topics,
+    acked: &Acked,
+) -> Option<Found> {
+    let acked = acked.get(of)?;
+    let before = acked.partition_point(|(returned, ..)| *returned < started_at);
+    let (_, end, op) = acked[..before].last()?;
+    let is_same = topics.era(&of.topic, op.invoked, op.returned) == Some(era);
+    (is_same && state.end < *end).then(|| {
+        let detail = format!(
+            "the log ends at {} after a start; records up to {end} had been acknowledged",
+            state.end
+        );
+        ("R5", vec![op.op], detail)
+    })
+}
+
+fn acked(history: &History) -> Acked<'_> {
+    let mut acked: Acked = BTreeMap::new();
+    for op in &history.operations {
+        if let Call::Send {
+            to,
+            acks: -1,
+            records,
+            ..
+        } = &op.call
+            && let Some(Answer::Send { base_offset, .. }) = op.answer()
+            && *base_offset >= 0
+        {
+            let end = base_offset + i64::try_from(records.len()).unwrap_or(0);
+            acked.entry(to).or_default().push((op.returned, end, op));
+        }
+    }
+    for ends in acked.values_mut() {
+        ends.sort_by_key(|(returned, ..)| *returned);
+        let mut highest: Option<(i64, &Operation)> = None;
+        for (_, end, op) in ends {
+            match highest {
+                Some((most, by)) if most >= *end => (*end, *op) = (most, by),
+                _ => highest = Some((*end, *op)),
+            }
+        }
+    }
+    acked
+}

@@ -1,0 +1,287 @@
+//! What the broker tells of its inside while it runs under simulation.
+//!
+//! Production code emits trace events that nobody listens to in production: `klamm::probe`, by
+//! name, where something rare happens, and `klamm::log_state` when the offsets of a log change.
+//! [`install`] listens on this thread: probes are counted, log states become [`Note::Log`] of the
+//! history, and what the broker logs as a warning or an error goes to the trace. Everything else
+//! is refused at its call site and costs a load.
+//!
+//! The process of a note or of a line of the trace is the simulated node whose task emitted it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use klamm_jepsen::history::{LogState, Note, Partition};
+use madsim::runtime::Handle;
+use madsim::task::NodeId;
+use tracing::field::{Field, Visit};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+
+use crate::record::Recorder;
+use crate::trace::Trace;
+
+const PROBE: &str = "klamm::probe";
+const LOG_STATE: &str = "klamm::log_state";
+
+/// Every name that production code gives to a probe, in order.
+pub const NAMES: &[&str] = &[
+    "append-refused-closing",
+    "append-refused-offline",
+    "clean-start",
+    "commit-refused",
+    "compaction-dropped",
+    "compaction-finished-at-start",
+    "compaction-map-full",
+    "compaction-swapped",
+    "connection-refused",
+    "controller-failed",
+    "coordinator-asked-while-loading",
+    "coordinator-loaded-state",
+    "coordinator-reloaded",
+    "delayed-sync-failed",
+    "delete-records-moved-start",
+    "disk-full-append",
+    "duplicate-answered",
+    "epochs-corrected-at-start",
+    "fall-back-removed-segment",
+    "fetch-session-evicted",
+    "fetch-session-mismatch",
+    "fetch-session-unknown",
+    "fetch-wait-expired",
+    "fetch-woken",
+    "final-slot-rewritten",
+    "group-rebalanced",
+    "idle-connection-closed",
+    "index-rebuilt",
+    "index-rebuilt-at-start",
+    "instance-fenced",
+    "join-answered-again",
+    "leftover-removed",
+    "log-closed-while-appending",
+    "log-fell-back",
+    "log-offline",
+    "log-opened-clean",
+    "log-scanned-at-start",
+    "member-expired",
+    "metadata-disk-full",
+    "metadata-snapshot-loaded",
+    "metadata-snapshot-written",
+    "metadata-tail-cut",
+    "offset-expired",
+    "oversized-request-refused",
+    "partition-offline",
+    "produce-timed-out",
+    "producer-epoch-refused",
+    "producer-expired",
+    "producer-snapshot-beyond-end",
+    "producer-snapshot-skipped",
+    "producer-snapshot-used",
+    "read-met-corruption",
+    "retention-removed-segment",
+    "retention-rolled",
+    "roll-undone",
+    "segment-rolled",
+    "sequence-refused",
+    "start-refused",
+    "static-member-replaced",
+    "static-members-awaited",
+    "stray-log-set-aside",
+    "tombstone-dropped",
+    "torn-tail-cut",
+    "unclean-stop",
+    "unfinished-deletion-finished",
+    "unfinished-log-created",
+    "unfinished-segment-remade",
+];
+
+thread_local! {
+    /// Names of the nodes of this thread's world.
+    static NODES: RefCell<BTreeMap<NodeId, String>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Says what the node `id` is called.
+pub(crate) fn name_node(id: NodeId, name: &str) {
+    NODES.with_borrow_mut(|nodes| nodes.insert(id, name.to_owned()));
+}
+
+/// The node whose task runs now; empty outside of all.
+fn current_node() -> String {
+    if Handle::try_current().is_err() {
+        return String::new();
+    }
+    let id = madsim::plugin::node();
+    NODES.with_borrow(|nodes| nodes.get(&id).cloned().unwrap_or_default())
+}
+
+/// Listens on this thread until it is dropped.
+#[must_use = "listening ends with it"]
+pub struct Probes {
+    counts: Arc<Mutex<BTreeMap<String, u64>>>,
+    _listening: DefaultGuard,
+}
+
+impl Probes {
+    /// How often each probe was met, by name; those never met are left out.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        locked(&self.counts).clone()
+    }
+}
+
+/// Begins to listen on this thread, in place of whoever listened: log states go to `recorder`,
+/// warnings and errors to `trace`. With `show_logs` the broker's lines from info on also go to
+/// standard error.
+pub fn install(recorder: Recorder, trace: Trace, show_logs: bool) -> Probes {
+    let counts = Arc::default();
+    let listener = Listener {
+        counts: Arc::clone(&counts),
+        recorder,
+        trace,
+    };
+    let shown = show_logs.then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .with_target(false)
+            .without_time()
+            .with_filter(filter_fn(|of| {
+                *of.level() <= Level::INFO && is_ours(of.target())
+            }))
+    });
+    let listeners = tracing_subscriber::registry()
+        .with(listener.with_filter(filter_fn(is_heard)))
+        .with(shown);
+    Probes {
+        counts,
+        _listening: tracing::subscriber::set_default(listeners),
+    }
+}
+
+fn is_ours(target: &str) -> bool {
+    target
+        .strip_prefix("klamm")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// Also asked by production code itself, before it makes an event that costs something.
+fn is_heard(of: &Metadata<'_>) -> bool {
+    let target = of.target();
+    !of.is_span()
+        && (target == PROBE
+            || target == LOG_STATE
+            || (*of.level() <= Level::WARN && is_ours(target)))
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Listener {
+    counts: Arc<Mutex<BTreeMap<String, u64>>>,
+    recorder: Recorder,
+    trace: Trace,
+}
+
+impl<S: Subscriber> Layer<S> for Listener {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        match event.metadata().target() {
+            PROBE => {
+                let mut name = Name::default();
+                event.record(&mut name);
+                let mut counts = locked(&self.counts);
+                match counts.get_mut(&name.0) {
+                    Some(count) => *count += 1,
+                    None => {
+                        counts.insert(name.0, 1);
+                    }
+                }
+            }
+            LOG_STATE => {
+                let mut fields = StateFields::default();
+                event.record(&mut fields);
+                self.recorder.note(&current_node(), fields.note());
+            }
+            _ => {
+                let mut line = Line(format!("log {}", event.metadata().level()));
+                event.record(&mut line);
+                self.trace
+                    .event(&current_node(), format_args!("{}", line.0));
+            }
+        }
+    }
+}
+
+/// A probe's name.
+#[derive(Default)]
+struct Name(String);
+
+impl Visit for Name {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "name" {
+            value.clone_into(&mut self.0);
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+#[derive(Default)]
+struct StateFields {
+    topic: String,
+    numbers: BTreeMap<&'static str, i64>,
+}
+
+impl StateFields {
+    fn note(self) -> Note {
+        let number = |name| self.numbers.get(name).copied().unwrap_or(-1);
+        let small = |name| i32::try_from(number(name)).unwrap_or(-1);
+        let state = LogState {
+            start: number("start"),
+            high_watermark: number("high_watermark"),
+            end: number("end"),
+            recovery_point: number("recovery_point"),
+            leader_epoch: small("leader_epoch"),
+        };
+        let of = Partition {
+            partition: small("partition"),
+            topic: self.topic,
+        };
+        Note::Log { of, state }
+    }
+}
+
+impl Visit for StateFields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "topic" {
+            value.clone_into(&mut self.topic);
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.numbers.insert(field.name(), value);
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+/// A log line with its fields, as the trace has it.
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a string cannot fail.
+        let _ = match field.name() {
+            "message" => write!(self.0, " {value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

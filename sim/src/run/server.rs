@@ -1,0 +1,331 @@
+//! The broker under test and who watches over it: as a machine with a supervisor would, it starts
+//! the process again whenever it ends and nothing holds it down.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use klamm::broker::Broker;
+use klamm::config::BrokerConfig;
+use klamm::env::{Env, Task};
+use klamm_jepsen::history::{NodeEvent, Note, Partition};
+use tokio::sync::Notify;
+
+use crate::audit::{self, Finding, Mode};
+use crate::plan::Plan;
+use crate::record::Recorder;
+use crate::world::SimNode;
+
+/// Between the end of a process and its next start.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+/// Longest that a process may take to end in order.
+const STOP_MAX: Duration = Duration::from_secs(60);
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Kill,
+    PowerLoss,
+    Stop,
+}
+
+/// A node that runs the broker. Cloning shares it.
+#[derive(Clone)]
+pub(super) struct Server {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: String,
+    node: SimNode,
+    config: BrokerConfig,
+    recorder: Recorder,
+    /// Of a host that has no faults.
+    observer: Env,
+    /// Of the plan's topics.
+    partitions: Vec<Partition>,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many faults want it down.
+    held: u32,
+    /// Counts processes.
+    life: u64,
+    process: Process,
+    starts: u64,
+    /// Why the last start failed.
+    refusal: Option<String>,
+    findings: Vec<Finding>,
+    /// Damaged files that were told of.
+    damaged: BTreeSet<PathBuf>,
+    supervisor: Option<Task>,
+}
+
+#[derive(Default)]
+enum Process {
+    #[default]
+    None,
+    Starting,
+    Serving(Arc<Broker>),
+    Stopping,
+}
+
+impl Server {
+    /// A node that begins to run at once.
+    pub(super) fn new(node: SimNode, plan: &Plan, recorder: Recorder, observer: Env) -> Self {
+        let settings = plan.broker.clone();
+        let loaded = BrokerConfig::load(None, [], settings);
+        let server = Self {
+            shared: Arc::new(Shared {
+                name: node.name().to_owned(),
+                node,
+                config: loaded.expect("plans have settings that can be used").config,
+                recorder,
+                observer: observer.clone(),
+                partitions: partitions(plan),
+                state: Mutex::default(),
+                changed: Notify::new(),
+            }),
+        };
+        let watching = server.clone();
+        let supervisor = observer.spawn("supervisor", async move { watching.supervise().await });
+        server.state().supervisor = Some(supervisor);
+        server
+    }
+
+    pub(super) fn node(&self) -> &SimNode {
+        &self.shared.node
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        let state = self.shared.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, event: NodeEvent) {
+        let note = Note::Node { event };
+        self.shared.recorder.note(&self.shared.name, note);
+    }
+
+    /// Starts it whenever it is neither running nor held down.
+    async fn supervise(&self) {
+        loop {
+            let due = {
+                let state = self.state();
+                state.held == 0 && matches!(state.process, Process::None)
+            };
+            if due {
+                self.start();
+            }
+            self.shared.changed.notified().await;
+            self.shared.observer.sleep(RESTART_PAUSE).await;
+        }
+    }
+
+    fn start(&self) {
+        let shared = &self.shared;
+        self.look_at_the_disk();
+        let life = {
+            let mut state = self.state();
+            state.life += 1;
+            state.starts += 1;
+            state.process = Process::Starting;
+            state.life
+        };
+        self.note(NodeEvent::Start);
+        let env = shared.node.start();
+        let (server, inner) = (self.clone(), env.clone());
+        let serving = env.spawn("broker", async move { server.serve(inner, life).await });
+        serving.detach();
+    }
+
+    /// The process: serves until it is told to stop or gives up.
+    async fn serve(&self, env: Env, life: u64) {
+        let started = Broker::start(env, self.shared.config.clone(), None).await;
+        let broker = match started {
+            Ok(broker) => broker,
+            Err(error) => {
+                self.note(NodeEvent::Failed(error.to_string()));
+                self.ended(life, Some(error.to_string()));
+                return;
+            }
+        };
+        {
+            let mut state = self.state();
+            if state.life == life && matches!(state.process, Process::Starting) {
+                state.process = Process::Serving(Arc::clone(&broker));
+                state.refusal = None;
+            }
+        }
+        self.note(NodeEvent::Ready);
+        self.shared.changed.notify_waiters();
+        broker.draining().await;
+        broker.stop().await;
+        self.note(NodeEvent::Stop);
+        self.ended(life, None);
+    }
+
+    fn ended(&self, life: u64, refusal: Option<String>) {
+        {
+            let mut state = self.state();
+            if state.life != life {
+                return;
+            }
+            state.process = Process::None;
+            state.refusal = refusal;
+        }
+        // From here on the process is gone: nothing of it may touch the disk while the next starts.
+        self.shared.node.kill();
+        self.shared.changed.notify_one();
+    }
+
+    /// Ends the process if it runs, and keeps it down until [`Server::release`].
+    pub(super) async fn hold(&self, how: End) {
+        self.state().held += 1;
+        match how {
+            End::Stop => self.stop().await,
+            End::Kill | End::PowerLoss => self.cut_short(how),
+        }
+    }
+
+    fn cut_short(&self, how: End) {
+        {
+            let mut state = self.state();
+            state.life += 1;
+            state.process = Process::None;
+        }
+        self.shared.node.resume();
+        if how == End::PowerLoss {
+            self.note(NodeEvent::PowerLoss);
+            self.shared.node.lose_power();
+        } else {
+            self.note(NodeEvent::Kill);
+            self.shared.node.kill();
+        }
+    }
+
+    async fn stop(&self) {
+        let broker = {
+            let mut state = self.state();
+            match std::mem::take(&mut state.process) {
+                Process::Serving(broker) => {
+                    state.process = Process::Stopping;
+                    broker
+                }
+                other => {
+                    state.process = other;
+                    return;
+                }
+            }
+        };
+        let life = self.state().life;
+        // `serve` hears of it and does the rest.
+        let stopping = async {
+            broker.begin_stop();
+            while self.state().life == life && !matches!(self.state().process, Process::None) {
+                self.shared.observer.sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let stopped = self.shared.observer.timeout(STOP_MAX, stopping).await;
+        if stopped.is_err() && self.state().life == life {
+            self.broken("V6", "the broker did not stop within a minute");
+            self.cut_short(End::Kill);
+        }
+    }
+
+    /// Undoes one [`Server::hold`].
+    pub(super) fn release(&self) {
+        {
+            let mut state = self.state();
+            state.held = state.held.saturating_sub(1);
+        }
+        self.shared.changed.notify_one();
+    }
+
+    /// Undoes them all.
+    pub(super) fn release_all(&self) {
+        self.state().held = 0;
+        self.shared.changed.notify_one();
+    }
+
+    pub(super) fn is_serving(&self) -> bool {
+        matches!(self.state().process, Process::Serving(_))
+    }
+
+    /// Why the last start was refused, while it is.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.state().refusal.clone()
+    }
+
+    pub(super) fn starts(&self) -> u64 {
+        self.state().starts
+    }
+
+    /// What was found on the disk so far.
+    pub(super) fn take_findings(&self) -> Vec<Finding> {
+        std::mem::take(&mut self.state().findings)
+    }
+
+    pub(super) fn broken(&self, property: &str, detail: &str) {
+        let note = Note::Broken {
+            property: property.to_owned(),
+            detail: detail.to_owned(),
+        };
+        self.shared.recorder.note(&self.shared.name, note);
+    }
+
+    /// Tells of partitions whose bytes were damaged since the last call. Damage outside of any is
+    /// damage to all.
+    pub(super) fn note_damage(&self) {
+        let paths = self.shared.node.disk().damaged();
+        for path in paths {
+            if !self.state().damaged.insert(path.clone()) {
+                continue;
+            }
+            let of = match partition_of(&path) {
+                Some(of) => vec![of],
+                None => self.shared.partitions.clone(),
+            };
+            for of in of {
+                let note = Note::Damaged { of };
+                self.shared.recorder.note(&self.shared.name, note);
+            }
+        }
+    }
+
+    pub(super) fn add_findings(&self, findings: Vec<Finding>) {
+        self.state().findings.extend(findings);
+    }
+
+    /// What a crash left must be sound before the broker touches it.
+    fn look_at_the_disk(&self) {
+        self.note_damage();
+        let disk = self.shared.node.disk();
+        let findings = audit::audit(&disk.files(), Mode::Crashed, &disk.damaged());
+        self.state().findings.extend(findings);
+    }
+}
+
+fn partitions(plan: &Plan) -> Vec<Partition> {
+    let all = plan.topics.iter().flat_map(|topic| {
+        (0..topic.partitions).map(|partition| Partition {
+            topic: topic.name.clone(),
+            partition,
+        })
+    });
+    all.collect()
+}
+
+/// The partition in whose directory the file is: `.../<topic>-<partition>/<file>`.
+fn partition_of(path: &Path) -> Option<Partition> {
+    let dir = path.parent()?.file_name()?.to_str()?;
+    let (topic, partition) = dir.rsplit_once('-')?;
+    Some(Partition {
+        topic: topic.to_owned(),
+        partition: partition.parse().ok()?,
+    })
+}

@@ -1,0 +1,95 @@
+//! What the history and the disk say about a run.
+
+use std::collections::BTreeMap;
+
+use klamm_jepsen::checker::{self, Violation};
+use klamm_jepsen::history::{Event, History, Note, summary};
+
+use crate::audit::Finding;
+use crate::plan::Plan;
+
+/// Properties that need a broker that serves: a broker that found damage may refuse to.
+const NEEDS_SERVICE: &[&str] = &[
+    "V1", "V2", "V3", "V4", "V6", "V10", "CG5", "CG6", "CG8", "K8",
+];
+/// Operations of a kind that must have worked for a run to prove something.
+const OPERATIONS_MIN: u64 = 10;
+
+pub(super) struct Judged {
+    pub(super) violations: Vec<Violation>,
+    pub(super) operations: BTreeMap<String, u64>,
+    pub(super) vacuous: Option<String>,
+}
+
+pub(super) fn judge(plan: &Plan, events: &[Event], findings: &[Finding]) -> Judged {
+    let history = match History::from_events(events.iter().cloned()) {
+        Ok(history) => history,
+        Err(error) => {
+            let violation = Violation {
+                property: "H1",
+                time: 0,
+                partition: None,
+                operations: Vec::new(),
+                detail: format!("the history contradicts itself: {error}"),
+            };
+            return Judged {
+                violations: vec![violation],
+                operations: BTreeMap::new(),
+                vacuous: None,
+            };
+        }
+    };
+    let damaged = |(_, _, note): &(u64, String, Note)| matches!(note, Note::Damaged { .. });
+    let damaged = history.notes.iter().any(damaged);
+    let mut violations = checker::check(&history);
+    violations.extend(findings.iter().map(|finding| Violation {
+        property: finding.property,
+        time: u64::MAX,
+        partition: finding.partition.clone(),
+        operations: Vec::new(),
+        detail: finding.detail.clone(),
+    }));
+    if damaged {
+        violations.retain(|violation| !NEEDS_SERVICE.contains(&violation.property));
+    }
+    let operations = counted(&history);
+    Judged {
+        vacuous: vacuous(plan, &operations, damaged),
+        violations,
+        operations,
+    }
+}
+
+/// How often each kind of operation ended how: `send ok`.
+fn counted(history: &History) -> BTreeMap<String, u64> {
+    let mut counted = BTreeMap::new();
+    for (kind, counts) in summary(history).operations {
+        for (ending, count) in [
+            ("ok", counts.ok),
+            ("fail", counts.fail),
+            ("info", counts.info),
+        ] {
+            if count > 0 {
+                counted.insert(format!("{kind} {ending}"), count);
+            }
+        }
+    }
+    counted
+}
+
+/// Why a run proves nothing: hardly anything worked.
+fn vacuous(plan: &Plan, operations: &BTreeMap<String, u64>, damaged: bool) -> Option<String> {
+    if plan.clients.is_empty() {
+        return Some("nobody is there".to_owned());
+    }
+    let worked: u64 = operations
+        .iter()
+        .filter(|(kind, _)| kind.ends_with(" ok"))
+        .map(|(_, count)| count)
+        .sum();
+    // Damage may keep the broker down from early on.
+    if worked < OPERATIONS_MIN && !damaged {
+        return Some(format!("only {worked} operations worked"));
+    }
+    None
+}

@@ -1,0 +1,125 @@
+//! How many seeds it takes to find each planted bug.
+
+mod table;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+
+use super::job::Job;
+use super::mutants::{self, Mutant};
+use super::options::MatrixOptions;
+use super::process::Processes;
+use super::progress::Progress;
+use super::{Failed, NOT_FOUND, files, pool, print, scenarios};
+use table::{Row, between_marks, table};
+
+/// Seeds between the first of one round and of the next.
+const ROUND_SEEDS: u64 = 1_000_000;
+
+/// What a search gave.
+#[derive(Debug, Default)]
+struct Found {
+    /// Runs up to the one that found it; none if none did.
+    after: Option<u64>,
+    /// By which of the properties that are expected to.
+    by: Vec<String>,
+    /// What else went wrong on the way, and how often.
+    unexpected: BTreeMap<String, u64>,
+}
+
+/// The rows for those whom the option names.
+fn chosen(asked: &[String]) -> Result<Vec<Mutant>, Failed> {
+    let known = mutants::all()?;
+    if asked.iter().any(|name| name == "all") {
+        return Ok(known);
+    }
+    let find = |name: &String| {
+        let found = known.iter().find(|mutant| mutant.name == *name).copied();
+        found.ok_or_else(|| Failed(format!("there is no mutant `{name}`")))
+    };
+    asked.iter().map(find).collect()
+}
+
+pub(crate) fn matrix(options: &MatrixOptions) -> Result<ExitCode, Failed> {
+    let mutants = chosen(&options.mutants)?;
+    let scenarios = scenarios(&options.scenarios)?;
+    let processes = Processes::new(options.bounds.memory)?;
+    let mut rows: Vec<Row> = mutants.iter().map(|mutant| Row::new(*mutant)).collect();
+    let total = (mutants.len() as u64).saturating_mul(options.rounds);
+    let mut progress = Progress::new(total);
+    let searches =
+        (0..mutants.len()).flat_map(|at| (0..options.rounds).map(move |round| (at, round)));
+    let work = |(at, round): (usize, u64)| {
+        (
+            at,
+            search(&processes, options, &scenarios, mutants[at], round),
+        )
+    };
+    let mut error = None;
+    pool::run(searches, options.bounds.jobs, work, |(at, found)| {
+        match found {
+            Ok(found) => rows[at].add(found),
+            Err(failed) => {
+                error = Some(failed);
+                return ControlFlow::Break(());
+            }
+        }
+        let missed = rows.iter().filter(|row| row.missed() > 0).count();
+        progress.step(&format!("{missed} mutants not always found"));
+        ControlFlow::Continue(())
+    });
+    drop(progress);
+    if let Some(error) = error {
+        return Err(error);
+    }
+    let table = table(&rows, options.max_seeds, options.rounds);
+    print(&table);
+    if let Some(path) = &options.write {
+        let text = between_marks(&files::read(path)?, &table)
+            .map_err(|Failed(why)| Failed(format!("{}: {why}", path.display())))?;
+        files::write(path, &text)?;
+    }
+    let all_found = rows.iter().all(|row| row.missed() == 0);
+    Ok(if all_found {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_FOUND)
+    })
+}
+
+/// Runs seeds with a mutant until one shows a property that is expected to break.
+fn search(
+    processes: &Processes,
+    options: &MatrixOptions,
+    scenarios: &[String],
+    mutant: Mutant,
+    round: u64,
+) -> Result<Found, Failed> {
+    let mut found = Found::default();
+    let in_turn = scenarios.iter().cycle();
+    for (run, scenario) in (0..options.max_seeds).zip(in_turn) {
+        let seed = round * ROUND_SEEDS + run;
+        let mut job = Job::of_seed(scenario, seed, options.bounds.timeout);
+        job.mutant = Some(mutant.name.to_owned());
+        let signatures = processes.run(&job)?.signatures();
+        let (by, others): (Vec<String>, Vec<String>) = signatures
+            .into_iter()
+            .partition(|signature| is_expected(mutant.expected, signature));
+        for other in others {
+            *found.unexpected.entry(other).or_default() += 1;
+        }
+        if !by.is_empty() {
+            found.after = Some(run + 1);
+            found.by = by;
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a signature is among those expected, where `panic` is any panic.
+fn is_expected(expected: &[&str], signature: &str) -> bool {
+    let kind = signature.split(' ').next().unwrap_or(signature);
+    expected.iter().any(|name| *name == kind)
+}

@@ -1,0 +1,155 @@
+//! Plans from seeds: which of everything that could be there is there this time.
+//!
+//! *Swarm* options: a run with every fault and every client at once reaches less than many runs
+//! that each leave most of them out. So a seed first draws which kinds are on, then how strong.
+//!
+//! The fault budget is kept here: what is drawn stays inside what one node promises. Damage to
+//! synced bytes is only drawn where the scenario says that detection is all that is expected.
+
+mod clients;
+mod draw;
+mod faults;
+mod settings;
+
+use crate::plan::Plan;
+use draw::Draw;
+
+/// A family of plans.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub about: &'static str,
+    shape: Shape,
+}
+
+/// What a scenario leans to.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    clients: clients::Mix,
+    faults: &'static [faults::Class],
+    topics: settings::Topics,
+}
+
+/// All scenarios.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "node",
+        about: "everything at once, each part on or off by the seed",
+        shape: Shape {
+            clients: clients::Mix::Everything,
+            faults: faults::ALL,
+            topics: settings::Topics::Any,
+        },
+    },
+    Scenario {
+        name: "power",
+        about: "kills, losses of power at any moment and inside any disk operation",
+        shape: Shape {
+            clients: clients::Mix::Logs,
+            faults: faults::CRASHES,
+            topics: settings::Topics::Any,
+        },
+    },
+    Scenario {
+        name: "net",
+        about: "cuts, stalls, resets, slow and half-open links, old and new protocol versions",
+        shape: Shape {
+            clients: clients::Mix::Everything,
+            faults: faults::NETWORK,
+            topics: settings::Topics::Any,
+        },
+    },
+    Scenario {
+        name: "disk",
+        about: "syncs, writes and reads that fail, full, slow and stalled disks",
+        shape: Shape {
+            clients: clients::Mix::Logs,
+            faults: faults::DISK,
+            topics: settings::Topics::Any,
+        },
+    },
+    Scenario {
+        name: "rot",
+        about: "synced bytes that change: detection only, one node has nothing to repair from",
+        shape: Shape {
+            clients: clients::Mix::Logs,
+            faults: faults::DAMAGE,
+            topics: settings::Topics::Kept,
+        },
+    },
+    Scenario {
+        name: "group",
+        about: "members that join, leave, vanish and freeze, commits, a coordinator that restarts",
+        shape: Shape {
+            clients: clients::Mix::Groups,
+            faults: faults::CRASHES_AND_NETWORK,
+            topics: settings::Topics::Kept,
+        },
+    },
+    Scenario {
+        name: "clean",
+        about: "compaction, retention and DeleteRecords under crashes and clocks that jump",
+        shape: Shape {
+            clients: clients::Mix::Cleaning,
+            faults: faults::CRASHES_AND_CLOCK,
+            topics: settings::Topics::Cleaned,
+        },
+    },
+    Scenario {
+        name: "admin",
+        about: "topics made, changed, deleted and made again under crashes",
+        shape: Shape {
+            clients: clients::Mix::Admin,
+            faults: faults::CRASHES_AND_NETWORK,
+            topics: settings::Topics::Any,
+        },
+    },
+];
+
+/// The plan of `seed`, the same for ever on the same code; `None` when no scenario has this name.
+#[must_use]
+pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
+    let found = SCENARIOS.iter().find(|known| known.name == scenario)?;
+    let mut draw = Draw::new(seed, found.name);
+    let length_ms = draw.between(6_000, 20_000);
+    let mut plan = Plan {
+        scenario: found.name.to_owned(),
+        seed,
+        length_ms,
+        liveness_ms: 60_000,
+        broker: settings::broker(&mut draw.part("broker")),
+        link: settings::link(&mut draw.part("link")),
+        disk: settings::disk(&mut draw.part("disk")),
+        clock: settings::clock(&mut draw.part("clock")),
+        topics: settings::topics(&mut draw.part("topics"), found.shape.topics),
+        clients: Vec::new(),
+        faults: Vec::new(),
+    };
+    plan.clients = clients::draw(&mut draw.part("clients"), found.shape.clients, &plan);
+    plan.faults = faults::draw(&mut draw.part("faults"), found.shape.faults, &plan);
+    Some(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SCENARIOS, plan};
+
+    #[test]
+    fn a_seed_means_one_plan_and_a_plan_survives_its_file() {
+        for scenario in SCENARIOS {
+            for seed in 0..50 {
+                let first = plan(scenario.name, seed).expect("known");
+                assert_eq!(Some(&first), plan(scenario.name, seed).as_ref());
+                let text = toml::to_string(&first).expect("a plan can be written");
+                let read: crate::plan::Plan = toml::from_str(&text).expect("and read");
+                assert_eq!(read, first, "{text}");
+            }
+        }
+        assert_eq!(plan("no such scenario", 1), None);
+    }
+
+    #[test]
+    fn seeds_differ() {
+        assert_ne!(plan("node", 1), plan("node", 2));
+    }
+}
