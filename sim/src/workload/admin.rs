@@ -69,6 +69,9 @@ pub(super) async fn run(mut client: Client) {
                     "TOPIC_ALREADY_EXISTS" => {
                         believed.insert(name.clone(), 1);
                     }
+                    "INVALID_PARTITIONS" => {
+                        believed.insert(name.clone(), count + 1);
+                    }
                     _ => {}
                 }
                 line.wait_a_little().await;
@@ -167,7 +170,7 @@ async fn read(client: &mut Client, line: &mut Line, name: &str, count: i32) -> R
 }
 
 /// Ends an operation by what it was answered with: an error's number, or the name of a failure.
-fn end(line: &Line, op: u64, code: Result<i16, String>, answer: Answer) -> Result<(), String> {
+fn end(line: &mut Line, op: u64, code: Result<i16, String>, answer: Answer) -> Result<(), String> {
     match code.map(error_name) {
         Ok(None) => {
             line.ok(op, answer);

@@ -104,7 +104,7 @@ pub(super) fn static_floor(by: Option<&String>, since: i16) -> i16 {
 }
 
 pub(super) async fn heartbeat(line: &mut Line, by: &Membership) -> Result<(), String> {
-    line.open().await?;
+    line.coordinator(&by.group).await?;
     let op = line.invoke(Call::Heartbeat(by.clone()));
     let request = HeartbeatRequest {
         group_id: by.group.as_str().into(),
@@ -128,7 +128,7 @@ pub(super) async fn heartbeat(line: &mut Line, by: &Membership) -> Result<(), St
 }
 
 pub(super) async fn leave(line: &mut Line, by: &Membership) -> Result<(), String> {
-    line.open().await?;
+    line.coordinator(&by.group).await?;
     let op = line.invoke(Call::Leave(by.clone()));
     let request = LeaveGroupRequest {
         group_id: by.group.as_str().into(),
@@ -164,7 +164,7 @@ pub(super) async fn commit(
     offsets: &[Committed],
 ) -> Result<Vec<(Partition, String)>, String> {
     let floor = static_floor(by.instance.as_ref(), 7);
-    line.open().await?;
+    line.coordinator(&by.group).await?;
     if line.version(ApiKey::OffsetCommit, floor) >= TOPIC_ID_SINCE {
         let topics: Vec<&str> = offsets.iter().map(|c| c.of.topic.as_str()).collect();
         line.learn_ids(&topics).await?;
@@ -245,7 +245,7 @@ pub(super) async fn fetch_committed(
     group: &str,
     of: &[Partition],
 ) -> Result<Vec<Committed>, String> {
-    line.open().await?;
+    line.coordinator(group).await?;
     let version = line.version(ApiKey::OffsetFetch, 0);
     if version >= TOPIC_ID_SINCE {
         let topics: Vec<&str> = by_topic(of).into_keys().collect();
@@ -349,7 +349,7 @@ fn committed(
 
 /// The state of a group, as the protocol spells it.
 pub(super) async fn describe(line: &mut Line, group: &str) -> Result<String, String> {
-    line.open().await?;
+    line.coordinator(group).await?;
     let op = line.invoke(Call::DescribeGroup {
         group: group.to_owned(),
     });
@@ -390,7 +390,7 @@ pub(super) async fn delete_offsets(
     group: &str,
     of: &Partition,
 ) -> Result<(), String> {
-    line.open().await?;
+    line.coordinator(group).await?;
     let op = line.invoke(Call::DeleteOffsets {
         group: group.to_owned(),
         of: vec![of.clone()],
@@ -426,7 +426,7 @@ pub(super) async fn delete_offsets(
 
 /// Deletes a group that has no members.
 pub(super) async fn delete(line: &mut Line, group: &str) -> Result<(), String> {
-    line.open().await?;
+    line.coordinator(group).await?;
     let op = line.invoke(Call::DeleteGroup {
         group: group.to_owned(),
     });

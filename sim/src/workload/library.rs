@@ -88,10 +88,10 @@ pub(super) async fn produce(mut client: Client) {
     let Some(producer) = producer else {
         return;
     };
-    let burst = u64::from(batch_records.max(1)) * u64::from(in_flight.max(1));
+    let burst = u64::from(batch_records.max(in_flight));
     while !client.stop.is_set() {
         let mut under_way = Vec::new();
-        for _ in 0..=client.rng.below(burst) {
+        for _ in 0..=client.rng.below(burst + 1) {
             let to = client.draw_partition(&topic);
             let now = client.env.wall();
             let id = client.recorder.next_id();

@@ -4,13 +4,14 @@
 //! Every failed attempt is followed by a drawn pause before the next connection, so that no driver
 //! spins however it is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use klamm::client::{ClientError, Connection, ConnectionOptions, PendingCall};
 use klamm::env::{Env, Rng};
 use klamm::types::{ErrorCode, Instant, Uuid};
 use klamm::wire::api::ApiRequest;
+use klamm::wire::message::find_coordinator::FindCoordinatorRequest;
 use klamm::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use klamm::wire::{ApiKey, Request, Str};
 use klamm_jepsen::history::{Answer, Attempt, Call, Note};
@@ -42,6 +43,8 @@ pub(super) struct Line {
     /// Versions drawn for this connection, by API key.
     caps: BTreeMap<i16, i16>,
     ids: BTreeMap<String, Uuid>,
+    /// Groups whose coordinator was found over this connection.
+    coordinated: BTreeSet<String>,
     not_before: Instant,
     setup_timeout: Duration,
     call_timeout: Duration,
@@ -71,6 +74,7 @@ impl Line {
             connection: None,
             caps: BTreeMap::new(),
             ids: BTreeMap::new(),
+            coordinated: BTreeSet::new(),
             setup_timeout,
             call_timeout: Duration::from_millis(call_ms),
         }
@@ -102,8 +106,11 @@ impl Line {
     }
 
     /// The operation, which is no send, ended with `error`, which is given back.
-    pub(super) fn refused(&self, op: u64, error: impl Into<String>) -> String {
+    pub(super) fn refused(&mut self, op: u64, error: impl Into<String>) -> String {
         let error = error.into();
+        if error == "NOT_COORDINATOR" {
+            self.coordinated.clear();
+        }
         self.not_ok(op, &[&error]);
         error
     }
@@ -143,6 +150,7 @@ impl Line {
             Ok(connection) => {
                 self.connection = Some(connection);
                 self.caps.clear();
+                self.coordinated.clear();
                 Ok(())
             }
             Err(error) => {
@@ -321,6 +329,32 @@ impl Line {
             }
         }
         Ok(())
+    }
+
+    /// Opens the connection and asks over it who coordinates a group, as clients do first: a broker
+    /// makes its topic of groups only when it is asked.
+    pub(super) async fn coordinator(&mut self, group: &str) -> Result<(), String> {
+        self.open().await?;
+        if self.coordinated.contains(group) {
+            return Ok(());
+        }
+        let request = FindCoordinatorRequest {
+            key: group.into(),
+            coordinator_keys: vec![group.into()],
+            ..Default::default()
+        };
+        let answer = self.call(request, 0).await?;
+        let single = answer
+            .coordinators
+            .first()
+            .map_or(0, |found| found.error_code);
+        match error_name(answer.error_code).or_else(|| error_name(single)) {
+            Some(error) => Err(error),
+            None => {
+                self.coordinated.insert(group.to_owned());
+                Ok(())
+            }
+        }
     }
 
     /// What is known of ids is out of date.

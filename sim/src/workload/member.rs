@@ -172,7 +172,7 @@ impl Member {
 
     /// JoinGroup and SyncGroup.
     async fn join(&mut self) -> Result<(), String> {
-        self.line.open().await?;
+        self.line.coordinator(&self.settings.group).await?;
         let op = self.line.invoke(Call::Join(Join {
             group: self.settings.group.clone(),
             member: self.member_id.clone(),

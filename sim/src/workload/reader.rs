@@ -1,11 +1,16 @@
 //! A reader without a group: all partitions of a topic from their starts, for ever.
 
+use std::time::Duration;
+
 use klamm_jepsen::history::{Fetched, Partition};
 
 use super::fetching::{FetchOptions, Fetching};
 use super::line::Line;
 use super::{Client, offsets};
 use crate::plan::Role;
+
+/// A reader that waits less than this at the broker waits by itself where nothing is new.
+const EMPTY_WAIT_MS: i32 = 10;
 
 pub(super) async fn run(mut client: Client) {
     let Role::Reader {
@@ -51,6 +56,10 @@ pub(super) async fn run(mut client: Client) {
             Ok(fetched) => {
                 if recover(&mut line, &mut fetching, &fetched).await {
                     line.wait_a_little().await;
+                }
+                let is_empty = fetched.iter().all(|part| part.records.is_empty());
+                if is_empty && wait < EMPTY_WAIT_MS {
+                    client.rest(Duration::from_millis(10)).await;
                 }
             }
             Err(_) => line.wait_a_little().await,
