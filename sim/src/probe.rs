@@ -11,16 +11,19 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use klamm_jepsen::history::{LogState, Note, Partition};
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
+use madsim::time::TimeHandle;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use crate::record::Recorder;
@@ -134,24 +137,32 @@ impl Probes {
     }
 }
 
+/// The most verbose level of lines that also go to standard error; none if never set.
+static SHOWN: OnceLock<Level> = OnceLock::new();
+
+/// From the next [`install`] on, what nodes log at `level` and above also goes to standard error.
+pub fn show_logs(level: Level) {
+    // Only the first word counts: a process shows one run.
+    let _ = SHOWN.set(level);
+}
+
 /// Begins to listen on this thread, in place of whoever listened: log states go to `recorder`,
-/// warnings and errors to `trace`. With `show_logs` the broker's lines from info on also go to
-/// standard error.
-pub fn install(recorder: Recorder, trace: Trace, show_logs: bool) -> Probes {
+/// warnings and errors to `trace`.
+pub fn install(recorder: Recorder, trace: Trace) -> Probes {
     let counts = Arc::default();
     let listener = Listener {
         counts: Arc::clone(&counts),
         recorder,
         trace,
     };
-    let shown = show_logs.then(|| {
+    let shown = SHOWN.get().map(|level| {
         tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(false)
-            .with_target(false)
-            .without_time()
+            .with_timer(SimulatedTime)
             .with_filter(filter_fn(|of| {
-                *of.level() <= Level::INFO && is_ours(of.target())
+                // Of the executor only the spans, which name the node.
+                of.is_span() || (*of.level() <= *level && is_ours(of.target()))
             }))
     });
     let listeners = tracing_subscriber::registry()
@@ -160,6 +171,16 @@ pub fn install(recorder: Recorder, trace: Trace, show_logs: bool) -> Probes {
     Probes {
         counts,
         _listening: tracing::subscriber::set_default(listeners),
+    }
+}
+
+/// Nanoseconds since the run began, as in the trace.
+struct SimulatedTime;
+
+impl FormatTime for SimulatedTime {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let time = TimeHandle::try_current().map_or(0, |time| time.elapsed().as_nanos());
+        write!(writer, "{time}")
     }
 }
 

@@ -117,6 +117,7 @@ impl SimWorld {
     pub fn node(&self, name: &str) -> SimNode {
         let mut rng = Rng::derived(self.root, name, 0);
         let node = Handle::current().create_node().name(name).build();
+        crate::probe::name_node(node.id(), name);
         let monotonic = Duration::from_millis(rng.below(3_600_000));
         let wall = 1_767_225_600_000 + i64::try_from(rng.below(2000)).unwrap_or(0);
         SimNode {

@@ -321,7 +321,7 @@ fn what_is_left_while_records_segments_and_topics_are_deleted_is_as_promised() {
     let mut met: BTreeSet<String> = BTreeSet::new();
     for seed in audit_seeds() {
         let run = simulate(seed, |world| async move {
-            let probes = probe::install(Recorder::default(), Trace::default(), false);
+            let probes = probe::install(Recorder::default(), Trace::default());
             let server = world.node("server");
             let mut broker = start(&server).await;
             let client = world.node("client").start();
@@ -688,7 +688,7 @@ fn a_compacted_log_that_is_not_clean_and_a_group_on_two_partitions_are_found() {
 fn log_states_and_probes_of_a_run_are_noted_and_keep_their_bounds() {
     let run = simulate(12, |world| async move {
         let recorder = Recorder::new(Trace::default());
-        let probes = probe::install(recorder.clone(), Trace::default(), false);
+        let probes = probe::install(recorder.clone(), Trace::default());
         scenario(world).await;
         (probes.counts(), recorder.events())
     });

@@ -46,7 +46,7 @@ fn probes_are_counted_states_noted_and_warnings_traced_by_node() {
     let run = simulate(1, |world| async move {
         let trace = Trace::default();
         let recorder = Recorder::default();
-        let probes = install(recorder.clone(), trace.clone(), false);
+        let probes = install(recorder.clone(), trace.clone());
         let node = world.node("one");
         let env = node.start();
         env.spawn("work", async {

@@ -130,7 +130,7 @@ struct Stage {
 async fn scenario(world: SimWorld, plan: Plan) -> Witnessed {
     let plan = Arc::new(plan);
     let recorder = Recorder::new(world.trace());
-    let probes = probe::install(recorder.clone(), world.trace(), false);
+    let probes = probe::install(recorder.clone(), world.trace());
     world.network().set_default(plan.link);
     let node = world.node(SERVER);
     node.disk().set_options(plan.disk);

@@ -1,15 +1,6 @@
 //! One run in this process, shown to people.
 
-use std::fmt;
 use std::process::ExitCode;
-
-use madsim::time::TimeHandle;
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::job::{Job, judge};
 use super::options::{RunOptions, ShowOptions};
@@ -49,7 +40,7 @@ pub(crate) fn show(
         return Ok(None);
     }
     if let Some(level) = options.log {
-        show_logs(level)?;
+        crate::probe::show_logs(level);
     }
     job.mutant.clone_from(&options.mutant);
     job.history.clone_from(&options.history);
@@ -96,30 +87,5 @@ pub(crate) fn speed(simulated: u64, wall: u64) -> f64 {
         0.0
     } else {
         simulated as f64 / wall as f64
-    }
-}
-
-fn show_logs(level: tracing::Level) -> Result<(), Failed> {
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_timer(SimulatedTime);
-    // Of the executor only the spans, which name the node.
-    let shown = Targets::new()
-        .with_default(level)
-        .with_target("madsim", tracing::Level::ERROR);
-    tracing_subscriber::registry()
-        .with(lines.with_filter(shown))
-        .try_init()
-        .map_err(|error| Failed(format!("logs cannot be shown: {error}")))
-}
-
-/// Nanoseconds since the run began, as in the trace.
-struct SimulatedTime;
-
-impl FormatTime for SimulatedTime {
-    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let time = TimeHandle::try_current().map_or(0, |time| time.elapsed().as_nanos());
-        write!(writer, "{time}")
     }
 }
