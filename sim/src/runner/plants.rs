@@ -29,6 +29,10 @@ const PLANTS: &[(&str, &str)] = &[
     ("planted-hang", "a task never lets go"),
     ("planted-memory", "memory without bound"),
     ("planted-vacuous", "nothing happens"),
+    (
+        "planted-nothing",
+        "nothing is wrong: what the others are compared with",
+    ),
 ];
 
 pub(crate) fn is_planted(scenario: &str) -> bool {
