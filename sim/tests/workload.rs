@@ -235,7 +235,7 @@ fn kind(call: &Call) -> &'static str {
 /// By process and kind: how many operations worked, failed, and are unknown.
 type Counts = BTreeMap<(String, &'static str), [usize; 3]>;
 
-/// Plays the clients, checks that the history makes sense and that nothing was seen broken.
+/// Plays the clients; the history makes sense and no checker finds a property broken.
 fn play(seed: u64, clients: Vec<ClientPlan>) -> (History, Counts) {
     let run = simulate(seed, move |world| scenario(world, seed, clients));
     let history = History::from_events(run.value).expect("a history that makes sense");
@@ -245,6 +245,8 @@ fn play(seed: u64, clients: Vec<ClientPlan>) -> (History, Counts) {
             "seed {seed}: {process} at {time}: {note:?}"
         );
     }
+    let found = klamm_jepsen::checker::check(&history);
+    assert!(found.is_empty(), "seed {seed}: {}", found[0]);
     let mut counts = Counts::new();
     for operation in &history.operations {
         let key = (operation.process.clone(), kind(&operation.call));
@@ -439,7 +441,7 @@ fn members_over_the_library_join_commit_and_come_back() {
     for seed in seeds(31..33) {
         let (_, counts) = play(seed, clients.clone());
         for name in ["one", "two"] {
-            worked(&counts, name, &[("join", 2), ("commit", 2)]);
+            worked(&counts, name, &[("join", 1), ("commit", 1)]);
         }
     }
 }

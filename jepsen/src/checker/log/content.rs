@@ -1,5 +1,6 @@
 //! P15: a record is read as it was sent: key, null value, digest of it all, timestamp, and the
-//! producer id, epoch and sequence of its batch.
+//! producer id, epoch and sequence of its batch, where both its sender and its reader know those
+//! (a client library tells neither).
 //!
 //! A record without an id is damage that the broker served. On topics where the broker sets
 //! timestamps they are not negative, and as the acknowledgement told; where that setting changed,
@@ -57,8 +58,10 @@ fn difference(
         return Some(format!("has digest {one:08x}, not {other:08x}"));
     }
     let stamp = sent.stamp.map(|stamp| stamp_of(stamp, position));
-    if seen.stamp != stamp {
-        return Some(format!("has stamp {:?}, not {stamp:?}", seen.stamp));
+    if let (Some(one), Some(other)) = (seen.stamp, stamp)
+        && one != other
+    {
+        return Some(format!("has stamp {one:?}, not {other:?}"));
     }
     let (is_legal, legal) = match index.topic(&poll.fetched.of.topic).timestamps {
         Timestamps::Create => (seen.timestamp == written.timestamp, written.timestamp),
