@@ -10,6 +10,7 @@
 //! Then the checkers judge the history, and a run that proves nothing is said to be vacuous.
 
 mod nemesis;
+mod newcomers;
 mod server;
 mod verdict;
 
@@ -232,6 +233,10 @@ impl Stage {
         disk.heal();
         self.server.node().resume();
         self.server.note_damage();
+        if disk.is_power_out() {
+            // It went at a call, and the fault ended before it took the process along.
+            self.server.hold(End::PowerLoss).await;
+        }
         self.server.release_all();
         if self.errors_of_disk() && self.server.is_serving() {
             self.server.hold(End::Stop).await;
@@ -268,7 +273,7 @@ impl Stage {
     }
 
     /// Everything works again, within the plan's bound.
-    async fn liveness(&self) {
+    async fn liveness(&mut self) {
         let within = Duration::from_millis(self.plan.liveness_ms);
         let deadline = self.observer.now().plus(within);
         while !self.server.is_serving() && self.observer.now() < deadline {
@@ -282,6 +287,8 @@ impl Stage {
             return;
         }
         let left = deadline.since(self.observer.now());
+        self.newcomers(left).await;
+        let left = deadline.since(self.observer.now());
         let mut finals = self.finals(left);
         let topics = finals.topics().await;
         for (of, error) in finals.send_everywhere(&topics).await {
@@ -289,22 +296,21 @@ impl Stage {
             let detail = format!("{topic}-{partition} takes no write: {error}");
             self.server.broken("V2", &detail);
         }
-        for (group, state) in finals.wait_until_stable(&self.groups()).await {
-            self.server
-                .broken("V4", &format!("group {group} stays {state}"));
+        let groups = self.groups_of(|_| true);
+        for (group, state) in finals.wait_until_stable(&groups).await {
+            let detail = format!("group {group} stays {state}");
+            self.server.broken("V4", &detail);
         }
     }
 
-    /// Every group that a client may have used.
-    fn groups(&self) -> Vec<String> {
-        let groups = self
-            .plan
-            .clients
-            .iter()
-            .filter_map(|client| match &client.role {
-                Role::Member { group, .. } | Role::Committer { group, .. } => Some(group.clone()),
-                _ => None,
-            });
+    /// Every group of a client whose role is one of these.
+    fn groups_of(&self, wanted: impl Fn(&Role) -> bool) -> Vec<String> {
+        let clients = self.plan.clients.iter();
+        let groups = clients.filter_map(|client| match &client.role {
+            role if !wanted(role) => None,
+            Role::Member { group, .. } | Role::Committer { group, .. } => Some(group.clone()),
+            _ => None,
+        });
         groups.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -319,7 +325,10 @@ impl Stage {
                 let detail = format!("{topic}-{partition} cannot be read to its end: {error}");
                 self.server.broken("V4", &detail);
             }
-            for (group, error) in finals.fetch_committed_all(&self.groups(), &topics).await {
+            for (group, error) in finals
+                .fetch_committed_all(&self.groups_of(|_| true), &topics)
+                .await
+            {
                 let detail = format!("the offsets of group {group} cannot be fetched: {error}");
                 self.server.broken("V4", &detail);
             }
