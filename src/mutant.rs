@@ -77,6 +77,11 @@ pub const NAMES: &[Described] = &[
         &["R12", "P2", "P3", "V2"],
     ),
     (
+        "tail-rewritten-bare",
+        "Recovery writes the unproven end of a log anew without having it safe elsewhere. Power loss that leaves garbage, while a log recovers.",
+        &["P2", "P3", "R5"],
+    ),
+    (
         "slot-before-sync",
         "B33: a durable slot speaks of a batch that its own sync is yet to cover. Power loss.",
         &["P3", "V2", "R10"],

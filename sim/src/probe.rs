@@ -95,6 +95,7 @@ pub const NAMES: &[&str] = &[
     "static-member-replaced",
     "static-members-awaited",
     "stray-log-set-aside",
+    "tail-rewrite-finished-at-start",
     "tombstone-dropped",
     "torn-tail-cut",
     "unclean-stop",

@@ -24,6 +24,7 @@
 //! | `leader-epoch-checkpoint` | [`epoch_cache`] | built again from the log |
 //! | `log-start-offset` | where the log begins ([`log_start`]) | refused if damaged |
 //! | `cleaner-offset-checkpoint` | where compaction goes on | compaction begins anew |
+//! | `tail-rewrite` | bytes being written anew ([`tail_rewrite`]) | refused if damaged |
 
 mod append;
 pub mod checkpoint;
@@ -49,6 +50,7 @@ mod roll;
 mod scan;
 mod segment;
 mod tail_cache;
+mod tail_rewrite;
 #[cfg(test)]
 mod test_disk;
 #[cfg(test)]

@@ -29,7 +29,7 @@ use super::replay::{Replay, SegmentFile, corrupt};
 use super::roll::{create_segment, remove_if_there};
 use super::scan::{Scan, Scanned};
 use super::segment::{Segment, foreign};
-use super::truncate::rewrite;
+use super::tail_rewrite;
 use crate::env::{DirEntry, Env, File, OpenMode};
 use crate::types::Offset;
 
@@ -96,6 +96,7 @@ impl Log {
         options: OpenOptions,
     ) -> Result<(Self, Recovery), LogError> {
         let disk = &*env.disk;
+        let restored = tail_rewrite::finish(disk, dir).await?;
         let listed = disk.list(dir).await.map_err(LogError::io(dir))?;
         if !options.identity.check(disk, dir).await? {
             if listed.iter().any(holds_data) {
@@ -120,6 +121,10 @@ impl Log {
             options: &options,
             report: Recovery::default(),
         };
+        if restored {
+            let done = "a rewrite of the log's end was finished".to_owned();
+            opening.report.tidied.push(done);
+        }
         let parts = opening.run(listed).await?;
         let report = opening.report;
         Ok((Self::from_parts(env, dir, options, parts), report))
@@ -344,12 +349,11 @@ impl Opening<'_> {
             end_offset: end,
             chain: found.chain,
         };
-        let sealed = async {
-            rewrite(&*file, HEADER_PAGE_BYTES, found.position).await?;
-            file.sync().await?;
-            write_slot(&*file, &id, &slot).await
-        };
-        sealed.await.map_err(LogError::io(&segment.path))?;
+        let (disk, of) = (&*self.env.disk, (segment.base_offset, &*file));
+        let span = (HEADER_PAGE_BYTES, found.position);
+        tail_rewrite::rewrite_safely(disk, self.dir, of, span).await?;
+        let sealed = write_slot(&*file, &id, &slot).await;
+        sealed.map_err(LogError::io(&segment.path))?;
         let name = segment.path.display();
         self.report
             .rebuilt
@@ -454,9 +458,7 @@ impl Opening<'_> {
         let found = found.map_err(LogError::io(&segment.path))?;
         self.report.scanned_bytes += found.position;
         judge(segment, &found, &slot, whole)?;
-        self.settle(segment, file, &found, &slot)
-            .await
-            .map_err(LogError::io(&segment.path))?;
+        self.settle(segment, file, &found, &slot).await?;
         let mut end = Point {
             offset: found.end_offset,
             position: found.position,
@@ -482,14 +484,17 @@ impl Opening<'_> {
         file: &dyn File,
         found: &Scanned,
         slot: &DurableSlot,
-    ) -> std::io::Result<()> {
+    ) -> Result<(), LogError> {
         if slot.position == segment.file_bytes {
             return Ok(());
         }
-        rewrite(file, slot.position, found.position).await?;
+        let (disk, of) = (&*self.env.disk, (segment.base_offset, file));
+        let span = (slot.position, found.position);
+        tail_rewrite::rewrite_safely(disk, self.dir, of, span).await?;
         if let Some(reason) = &found.damage {
             tracing::trace!(target: "klamm::probe", name = "torn-tail-cut");
-            file.truncate(found.position).await?;
+            let truncated = file.truncate(found.position).await;
+            truncated.map_err(LogError::io(&segment.path))?;
             self.report.cut = Some(Cut {
                 path: segment.path.clone(),
                 position: found.position,
@@ -498,7 +503,7 @@ impl Opening<'_> {
                 reason: reason.clone(),
             });
         }
-        file.sync().await
+        file.sync().await.map_err(LogError::io(&segment.path))
     }
 
     /// `None`: to be made again from the log.

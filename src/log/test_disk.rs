@@ -86,6 +86,16 @@ impl Change {
         }
     }
 
+    /// What is left where power went while it was carried out.
+    fn spoilt(&self) -> Change {
+        match self {
+            Self::Truncate(len) => Self::Truncate(*len),
+            Self::Write(pos, bytes) => {
+                Self::Write(*pos, bytes.iter().map(|byte| byte ^ 0xa5).collect())
+            }
+        }
+    }
+
     /// The parts of which each survives or not by itself.
     fn pieces(&self) -> Vec<Change> {
         match self {
@@ -142,7 +152,8 @@ impl TestDisk {
         state.power_off_at = Some(state.operations + count);
     }
 
-    /// Power goes and comes back: what was not made durable stays or goes by `coin`.
+    /// Power goes and comes back: what was not made durable stays, goes or leaves bytes that
+    /// nobody wrote, by `coin`.
     pub fn power_loss(&self, mut coin: impl FnMut() -> bool) {
         let mut state = self.state();
         state.power_off_at = None;
@@ -157,6 +168,8 @@ impl TestDisk {
             for piece in changes.iter().flat_map(Change::pieces) {
                 if coin() {
                     piece.apply(&mut file.durable);
+                } else if coin() && coin() {
+                    piece.spoilt().apply(&mut file.durable);
                 }
             }
             file.current = file.durable.clone();

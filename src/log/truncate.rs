@@ -14,11 +14,9 @@ use super::owner::{Log, Point, Writer, write_slot};
 use super::replay::{Replay, SegmentFile, corrupt};
 use super::scan::{Scan, Scanned};
 use super::segment::{Active, Segment};
+use super::tail_rewrite::rewrite;
 use crate::env::{File, OpenMode};
 use crate::types::Offset;
-
-/// Bytes rewritten at once.
-const PIECE_BYTES: u64 = 1 << 20;
 
 impl Log {
     /// Removes the records at and after `end`, and with them the rest of a batch that `end` lies
@@ -108,7 +106,11 @@ impl Log {
             log_start::save(&*self.env.disk, &self.shared.dir, found.end_offset).await?;
             self.shared.view().log_start_offset = found.end_offset;
         }
-        self.settle(&*file, id, &found)
+        let durable_bytes = match target.base_offset == self.writer.id.base_offset {
+            true => self.writer.durable.position,
+            false => target.file_bytes,
+        };
+        self.settle(&*file, id, &found, durable_bytes)
             .await
             .map_err(LogError::io(&path))?;
         self.adopt(&target, file, found, replay).await
@@ -187,22 +189,23 @@ impl Log {
         Ok((id, slot))
     }
 
-    /// Makes the file end where the scan did: slots first, then the cut, then a rewrite of what
-    /// the slots promise.
+    /// Makes the file end where the scan did. What lies beyond `durable_bytes` was only written
+    /// and is written anew, as slots are to promise it; then slots, then the cut. What is durable
+    /// is left alone: a rewrite would put it at risk.
     async fn settle(
         &mut self,
         file: &dyn File,
         (id, slot): (SegmentId, DurableSlot),
         found: &Scanned,
+        durable_bytes: u64,
     ) -> std::io::Result<()> {
-        let rewrite_from = slot.position.min(found.position);
         let end = Point {
             offset: found.end_offset,
             position: found.position,
             chain: found.chain,
         };
         if !crate::mutant!("failed-sync-retried") {
-            rewrite(file, rewrite_from, end.position).await?;
+            rewrite(file, durable_bytes, end.position).await?;
             // What was only written before is durable before a slot says so.
             file.sync().await?;
         }
@@ -272,22 +275,4 @@ impl Log {
             })
             .collect()
     }
-}
-
-/// Writes `[from, to)` once more with the same bytes. After a failed sync the kernel may hold pages
-/// that it believes are on disk and are not; a page written anew is synced anew.
-pub(super) async fn rewrite(file: &dyn File, mut from: u64, to: u64) -> std::io::Result<()> {
-    while from < to {
-        let len = (to - from).min(PIECE_BYTES);
-        let bytes = file
-            .read_at(from, usize::try_from(len).map_err(std::io::Error::other)?)
-            .await?;
-        if bytes.is_empty() {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        let read = bytes.len() as u64;
-        file.write_at(from, vec![bytes]).await?;
-        from += read;
-    }
-    Ok(())
 }

@@ -102,7 +102,9 @@ impl<W: Copy> Partition<W> {
                 );
                 self.storage_failed = false;
                 self.log_end_offset = end;
-                self.durable_end = end;
+                // A batch whose completion was not taken in before the failure may be in it, and
+                // when it is sent again nothing more is appended that could expose it.
+                self.on_durable(end, effects);
             }
         }
     }
@@ -213,6 +215,26 @@ mod tests {
         );
         step(&mut partition, Event::StorageRecovered { end: Offset(0) });
         assert!(!partition.is_storage_failed());
+    }
+
+    #[test]
+    fn what_a_recovery_kept_is_seen_without_another_append() {
+        let mut partition = Partition::new(Offset(0));
+        let appended = Event::Appended {
+            end: Offset(2),
+            waiter: Some(1),
+        };
+        step(&mut partition, appended);
+        step(&mut partition, Event::StorageFailed);
+        assert_eq!(
+            step(&mut partition, Event::StorageRecovered { end: Offset(2) }),
+            vec![Effect::Expose(Offset(2))]
+        );
+        let repeated = Event::Repeated {
+            end: Offset(2),
+            waiter: Some(2),
+        };
+        assert_eq!(step(&mut partition, repeated), vec![Effect::Acknowledge(2)]);
     }
 
     proptest! {

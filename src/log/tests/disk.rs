@@ -112,7 +112,7 @@ impl State {
 pub enum Survive {
     None,
     All,
-    /// By choice, per sector and name.
+    /// By choice, per sector and name; a sector that does not may be left as garbage.
     Some(Rng),
 }
 
@@ -122,6 +122,13 @@ impl Survive {
             Self::None => false,
             Self::All => true,
             Self::Some(random) => random.below(2) == 0,
+        }
+    }
+
+    fn spoils(&mut self) -> bool {
+        match self {
+            Self::None | Self::All => false,
+            Self::Some(random) => random.below(4) == 0,
         }
     }
 }
@@ -192,12 +199,14 @@ impl MemDisk {
                         while at < bytes.len() {
                             let left = SECTOR - (pos + at as u64) % SECTOR;
                             let end = bytes.len().min(at + left as usize);
-                            if survive.chooses() {
-                                let piece = Change::Write {
-                                    pos: pos + at as u64,
-                                    bytes: bytes.slice(at..end),
-                                };
-                                Inode::apply(&mut content, &piece);
+                            let mut bytes = bytes.slice(at..end);
+                            let survives = survive.chooses();
+                            if survives || survive.spoils() {
+                                if !survives {
+                                    bytes = bytes.iter().map(|byte| byte ^ 0xa5).collect();
+                                }
+                                let pos = pos + at as u64;
+                                Inode::apply(&mut content, &Change::Write { pos, bytes });
                             }
                             at = end;
                         }
