@@ -89,6 +89,16 @@ impl DurableSlot {
         }
     }
 
+    /// This slot with a number not below `sequence`, after which the next slot goes to the same
+    /// place as after the number it has.
+    #[must_use]
+    pub fn numbered_from(mut self, sequence: u64) -> Self {
+        if self.sequence < sequence {
+            self.sequence = sequence + (sequence - self.sequence) % 2;
+        }
+        self
+    }
+
     /// Where this slot goes, and its bytes. They are bound to the segment, so that a slot that
     /// strayed from another file is not believed.
     #[must_use]
@@ -133,6 +143,11 @@ pub fn encode_page(id: &SegmentId, slot: &DurableSlot) -> Bytes {
 
 /// Reads a page. Fails with the reason when it does not begin a segment; the slot is `None` when
 /// neither is valid.
+///
+/// Who reads cannot know whether the newest slot is durable, or the only one that is: power may go
+/// while the next is written, and leave garbage in its place. So the slot given is the newest, with
+/// a number after which the next takes the newest one's place if the other is valid, since then the
+/// other is durable; and else the other's.
 pub fn decode_page(page: &[u8]) -> Result<(SegmentId, Option<DurableSlot>), String> {
     if (page.len() as u64) < HEADER_PAGE_BYTES {
         return Err(format!("{} bytes of a header page", page.len()));
@@ -159,10 +174,17 @@ pub fn decode_page(page: &[u8]) -> Result<(SegmentId, Option<DurableSlot>), Stri
         base_offset: Offset(rest.get_i64()),
         generation: rest.get_u64(),
     };
-    let slot = SLOT_AT
-        .iter()
-        .filter_map(|at| DurableSlot::decode(&page[*at..*at + SLOT_BYTES], &id))
-        .max_by_key(|slot| slot.sequence);
+    let [even, odd] = SLOT_AT.map(|at| DurableSlot::decode(&page[at..at + SLOT_BYTES], &id));
+    let slot = match (even, odd) {
+        (Some(even), Some(odd)) => {
+            let newest = std::cmp::max_by_key(even, odd, |slot| slot.sequence);
+            Some(DurableSlot {
+                sequence: newest.sequence + 1,
+                ..newest
+            })
+        }
+        (one, other) => one.or(other),
+    };
     Ok((id, slot))
 }
 
@@ -194,9 +216,35 @@ mod tests {
         let (at, bytes) = slot(2).encode(&id());
         let at = at as usize;
         page[at..at + SLOT_BYTES].copy_from_slice(&bytes);
-        assert_eq!(decode_page(&page), Ok((id(), Some(slot(2)))));
+        let (_, found) = decode_page(&page).expect("a page");
+        assert_eq!(found.expect("a slot").position, slot(2).position);
         page[at + 20] ^= 1;
         assert_eq!(decode_page(&page), Ok((id(), Some(slot(1)))));
+    }
+
+    #[test]
+    fn the_slot_after_a_page_was_read_spares_the_one_that_is_surely_durable() {
+        let place = |found: &DurableSlot| {
+            let next = DurableSlot {
+                sequence: found.sequence + 1,
+                ..*found
+            };
+            next.encode(&id()).0
+        };
+        let mut page = encode_page(&id(), &slot(7)).to_vec();
+        let (_, alone) = decode_page(&page).expect("a page");
+        let alone = alone.expect("a slot");
+        assert_ne!(place(&alone), slot(7).encode(&id()).0, "the only one");
+        assert_eq!(place(&alone.numbered_from(8)), place(&alone));
+        assert_eq!(place(&alone.numbered_from(9)), place(&alone));
+        assert!(alone.numbered_from(8).sequence >= 8);
+        let (at, bytes) = slot(8).encode(&id());
+        page[at as usize..at as usize + SLOT_BYTES].copy_from_slice(&bytes);
+        let (_, newest) = decode_page(&page).expect("a page");
+        let newest = newest.expect("a slot");
+        assert_eq!(newest.position, slot(8).position);
+        assert_eq!(place(&newest), at, "slot 8 may be in the cache alone");
+        assert!(newest.sequence >= 8);
     }
 
     #[test]

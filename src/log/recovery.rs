@@ -145,7 +145,7 @@ impl Opening<'_> {
         let clean = self.options.clean;
         let believed = crate::mutant!("clean-marker-kept");
         let clean = clean.filter(|clean| believed || clean.file_bytes == all_bytes);
-        let mut files = self.segments(&listed, start).await?;
+        let (mut files, below) = self.segments(&listed, start);
         let Some(last) = files.pop() else {
             let path = self.dir.to_owned();
             let reason = "its segment files are missing".to_owned();
@@ -161,7 +161,9 @@ impl Opening<'_> {
                 self.check_closed(file).await?;
             }
         }
-        let (last, file, slot) = self.open_last(last, files.is_empty()).await?;
+        let alone = files.is_empty() && below.is_empty();
+        let (last, file, slot) = self.open_last(last, alone).await?;
+        self.remove_below(below).await?;
         let last_base = last.0.base_offset;
         let loaded = self.load_epochs().await?;
         let mut replay = Replay::begin(self.env, self.dir, slot.end_offset).await?;
@@ -288,12 +290,12 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// The segment files, ascending; those wholly below the log's start are removed.
-    async fn segments(
-        &mut self,
+    /// The segment files, ascending, and before them those wholly below the log's start.
+    fn segments(
+        &self,
         listed: &[DirEntry],
         start: Option<Offset>,
-    ) -> Result<Vec<SegmentFile>, LogError> {
+    ) -> (Vec<SegmentFile>, Vec<SegmentFile>) {
         let bases: Vec<(Offset, u64)> = listed
             .iter()
             .filter_map(|entry| {
@@ -301,22 +303,35 @@ impl Opening<'_> {
                 Some((base, entry.len))
             })
             .collect();
-        let mut segments = Vec::new();
+        let (mut segments, mut below) = (Vec::new(), Vec::new());
         for (at, (base, file_bytes)) in bases.iter().enumerate() {
             let end = bases.get(at + 1).map(|next| next.0);
             let segment = SegmentFile::new(self.dir, *base, *file_bytes, end);
             if let (Some(end), Some(start)) = (end, start)
                 && end <= start
             {
-                remove_if_there(&*self.env.disk, &segment.path).await?;
-                let index = files::path(self.dir, *base, files::INDEX);
-                remove_if_there(&*self.env.disk, &index).await?;
-                self.report.tidied.push(format!("removed segment {base}"));
+                below.push(segment);
                 continue;
             }
             segments.push(segment);
         }
-        Ok(segments)
+        (segments, below)
+    }
+
+    /// Removes segments that the log's start has passed. Only once the last segment is whole: if
+    /// its creation did not finish, nothing but the one before it shows so.
+    async fn remove_below(&mut self, below: Vec<SegmentFile>) -> Result<(), LogError> {
+        for SegmentFile {
+            path, base_offset, ..
+        } in below
+        {
+            remove_if_there(&*self.env.disk, &path).await?;
+            let index = files::path(self.dir, base_offset, files::INDEX);
+            remove_if_there(&*self.env.disk, &index).await?;
+            let removed = format!("removed segment {base_offset}");
+            self.report.tidied.push(removed);
+        }
+        Ok(())
     }
 
     /// After an unclean end: whether a closed segment is whole, and joins the next one.

@@ -184,7 +184,7 @@ impl Log {
         }
         let mut slot = slot.unwrap_or(DurableSlot::empty(target.base_offset));
         if target.base_offset == self.writer.id.base_offset {
-            slot.sequence = slot.sequence.max(self.writer.slot.sequence);
+            slot = slot.numbered_from(self.writer.slot.sequence);
         }
         Ok((id, slot))
     }

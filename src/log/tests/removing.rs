@@ -1,6 +1,7 @@
 //! Retention, DeleteRecords, truncation.
 
 use super::*;
+use crate::env::OpenMode;
 use crate::log::ReadError;
 
 #[test]
@@ -249,5 +250,30 @@ fn a_disk_that_is_full_at_any_step_of_a_roll_spoils_nothing_for_later() {
             assert_eq!(recovery.cut, None);
             assert_eq!(contents(&log), before);
         }
+    }
+}
+
+#[test]
+fn a_segment_whose_creation_did_not_finish_is_remade_although_all_before_it_is_deleted() {
+    let bench = Bench::new();
+    let mut log = bench.create();
+    fill(&mut log, 5);
+    let end = log.log_end_offset();
+    run(log.delete_records_before(end)).unwrap();
+    drop(log);
+    // A roll whose new file has got its name and nothing else.
+    let next = bench.segment(end.0);
+    drop(run(bench.disk.env().disk.open(&next, OpenMode::Create)).unwrap());
+    for calls in 0..40 {
+        let bench = Bench {
+            disk: bench.disk.copy(),
+            ..Bench::new()
+        };
+        bench.disk.stop_after(calls);
+        let _ = bench.try_open(None);
+        bench.disk.lose_power(disk::Survive::All);
+        let (mut log, _) = bench.open(None);
+        assert_eq!(log.log_start_offset(), end);
+        assert_eq!(put(&mut log, &batch(&["on"], 9000)), end);
     }
 }

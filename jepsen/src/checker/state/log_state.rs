@@ -3,8 +3,10 @@
 //! Of each state that a node notes of a log:
 //!
 //! - R10: `start <= high_watermark <= end` and `recovery_point <= end`;
-//! - R5: from one start of the node to the next, neither the high watermark nor the end falls
-//!   (nothing is truncated without another replica);
+//! - R5: from one start of the node to the next, neither the high watermark nor the recovery point
+//!   falls, and by R10 the end stays above both: nothing visible or durable is truncated without
+//!   another replica. What lies beyond may go: after a failed write or sync a log falls back to
+//!   what is durable. So it is not seen when a log cuts off, without need, what is neither;
 //! - R5: the first state after a start ends where everything is that was acknowledged with acks=all
 //!   before that start, and not below any high watermark noted before: what was visible was
 //!   durable;
@@ -109,7 +111,12 @@ impl Known {
                 before.high_watermark,
                 state.high_watermark,
             ),
-            ("R5", "end", before.end, state.end),
+            (
+                "R5",
+                "recovery point",
+                before.recovery_point,
+                state.recovery_point,
+            ),
             (
                 "R8",
                 "leader epoch",

@@ -18,6 +18,18 @@ fn log(story: &mut Story, start: i64, high_watermark: i64, end: i64) {
     story.note("server", Note::Log { of, state });
 }
 
+fn log_synced(story: &mut Story, high_watermark: i64, recovery_point: i64, end: i64) {
+    let state = LogState {
+        start: 0,
+        high_watermark,
+        end,
+        recovery_point,
+        leader_epoch: 3,
+    };
+    let of = partition(0);
+    story.note("server", Note::Log { of, state });
+}
+
 fn fault(story: &mut Story, kind: &str) {
     let note = Note::Fault {
         kind: kind.to_owned(),
@@ -65,11 +77,24 @@ fn a_high_watermark_may_fall_with_a_start_only() {
 }
 
 #[test]
-fn an_end_that_falls_between_starts_breaks_r5() {
+fn what_was_neither_durable_nor_visible_may_be_cut_off_between_starts() {
+    let cut_to = |high_watermark, recovery_point, end| {
+        let mut story = Story::new();
+        log_synced(&mut story, 3, 4, 6);
+        log_synced(&mut story, high_watermark, recovery_point, end);
+        story.broken(check)
+    };
+    assert_eq!(cut_to(3, 4, 4), NONE);
+    assert_eq!(cut_to(3, 3, 3), ["R5"], "it was durable");
+    assert_eq!(cut_to(2, 4, 4), ["R5"], "it was visible");
+}
+
+#[test]
+fn a_log_that_is_cut_below_what_was_visible_or_durable_breaks_r10_at_least() {
     let mut story = Story::new();
-    log(&mut story, 0, 3, 5);
-    log(&mut story, 0, 3, 4);
-    assert_eq!(story.broken(check), ["R5"]);
+    log_synced(&mut story, 3, 4, 6);
+    log_synced(&mut story, 3, 4, 3);
+    assert_eq!(story.broken(check), ["R10"]);
 }
 
 #[test]
