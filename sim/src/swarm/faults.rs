@@ -117,6 +117,10 @@ const KINDS: &[FileKind] = &[
     FileKind::Checkpoint,
 ];
 
+/// At most this far a clock is put off. A record that is more than an hour ahead of the broker is
+/// refused (`message.timestamp.after.max.ms`), and rightly: nothing could be written any more.
+const CLOCK_OFF_MAX_MS: i64 = 1_800_000;
+
 /// At most this many faults of all kinds.
 const FAULTS_MAX: u64 = 12;
 
@@ -142,7 +146,21 @@ pub(super) fn draw(draw: &mut Draw, classes: &[Class], plan: &Plan) -> Vec<Timed
         })
         .collect();
     faults.sort_by_key(|fault| fault.at_ms);
+    bound_steps(&mut faults);
     faults
+}
+
+/// Turns steps of the clock round that would add up to more than it may be off.
+fn bound_steps(faults: &mut [TimedFault]) {
+    let mut off_ms: i64 = 0;
+    for timed in faults {
+        if let Fault::StepClock { by_ms, .. } = &mut timed.fault {
+            if (off_ms + *by_ms).abs() > CLOCK_OFF_MAX_MS {
+                *by_ms = -*by_ms;
+            }
+            off_ms += *by_ms;
+        }
+    }
 }
 
 fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Fault {
@@ -209,7 +227,7 @@ fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Fault {
         C::LoseWrite => Fault::LoseWrite { node, kind },
         C::StepClock => Fault::StepClock {
             node,
-            by_ms: draw.one_of(&[-3_600_000, -5000, 5000, 3_600_000]),
+            by_ms: draw.one_of(&[-CLOCK_OFF_MAX_MS, -5000, 5000, CLOCK_OFF_MAX_MS]),
         },
         C::DriftClock => Fault::DriftClock {
             node,
@@ -240,5 +258,26 @@ fn link(draw: &mut Draw, plan: &Plan) -> Target {
             from: other,
             to: SERVER.to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_of_a_clock_do_not_add_up_to_more_than_it_may_be_off() {
+        let step = |by_ms| TimedFault {
+            at_ms: 0,
+            fault: Fault::StepClock {
+                node: SERVER.to_owned(),
+                by_ms,
+            },
+        };
+        let max = CLOCK_OFF_MAX_MS;
+        let mut faults = [max, max, -5000, -max, -max, 5000].map(step);
+        bound_steps(&mut faults);
+        let steps = [max, -max, -5000, max, -max, 5000].map(step);
+        assert_eq!(faults, steps);
     }
 }
