@@ -170,10 +170,20 @@ async fn scenario(world: SimWorld, plan: Plan) -> Witnessed {
     Witnessed {
         findings: stage.server.take_findings(),
         faults: stage.faults(),
-        probes: probes.counts(),
+        probes: every_probe(&probes),
         simulated: stage.observer.now().since(begun),
         events: stage.recorder.events(),
     }
+}
+
+/// Counts of all probes: those never met with 0, so that a sweep tells of them.
+fn every_probe(probes: &probe::Probes) -> BTreeMap<String, u64> {
+    let mut counts: BTreeMap<String, u64> = probe::NAMES
+        .iter()
+        .map(|name| ((*name).to_owned(), 0))
+        .collect();
+    counts.extend(probes.counts());
+    counts
 }
 
 fn phase(phase: Phase) -> Note {
