@@ -138,12 +138,12 @@ async fn scenario(world: SimWorld) -> Disks {
     consume(&client).await;
     client.sleep(Duration::from_millis(1500)).await;
     server.lose_power();
-    let crashed = server.files();
+    let crashed = server.disk().files();
     let broker = start(&server).await;
     sent.extend(produce(&client, 1).await);
     client.sleep(Duration::from_millis(1500)).await;
     broker.stop().await;
-    (crashed, server.files(), sent)
+    (crashed, server.disk().files(), sent)
 }
 
 /// The disk after the scenario, once for all tests.
@@ -259,11 +259,11 @@ fn what_a_broker_leaves_after_power_losses_is_as_promised() {
                     .sleep(Duration::from_millis(300 + 211 * u64::from(life)))
                     .await;
                 server.lose_power();
-                left.push(server.files());
+                left.push(server.disk().files());
                 broker = start(&server).await;
             }
             broker.stop().await;
-            (left, server.files())
+            (left, server.disk().files())
         });
         let (left, stopped) = run.value;
         let findings = audit(&stopped, Mode::Stopped, &[]);
@@ -345,11 +345,11 @@ fn what_is_left_while_records_segments_and_topics_are_deleted_is_as_promised() {
                     0 => Mode::Stopped,
                     _ => Mode::Crashed,
                 };
-                left.push((mode, server.files()));
+                left.push((mode, server.disk().files()));
                 broker = start(&server).await;
             }
             broker.stop().await;
-            left.push((Mode::Stopped, server.files()));
+            left.push((Mode::Stopped, server.disk().files()));
             (left, probes.counts())
         });
         let (left, counts) = run.value;

@@ -79,15 +79,7 @@ pub(super) async fn start(
     let mut tasks = Vec::new();
     let partitions = Partitions::new(start_shards(&env, &config, &mut tasks));
     let drain = Arc::new(Drain::default());
-    let failed = drain.clone();
-    tasks.push(env.spawn("controller", async move {
-        if let Err(error) = task.run().await {
-            tracing::trace!(target: "klamm::probe", name = "controller-failed");
-            // What the metadata says can no longer be trusted, and so neither can this broker.
-            tracing::error!(%error, "the controller failed: the broker stops");
-            failed.start();
-        }
-    }));
+    tasks.push(env.spawn("controller", control(task, drain.clone())));
     register(
         &env,
         &config,
@@ -130,6 +122,16 @@ pub(super) async fn start(
     *broker.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     announce(&broker, began);
     Ok(broker)
+}
+
+/// Runs the controller; where it fails, the broker stops.
+async fn control(task: crate::controller::ControllerTask, drain: Arc<Drain>) {
+    if let Err(error) = task.run().await {
+        tracing::trace!(target: "klamm::probe", name = "controller-failed");
+        // What the metadata says can no longer be trusted, and so neither can this broker.
+        tracing::error!(%error, "the controller failed: the broker stops");
+        drain.start();
+    }
 }
 
 async fn listen(env: &Env, config: &BrokerConfig) -> Result<Vec<Box<dyn Listener>>, StartError> {

@@ -203,6 +203,9 @@ impl Log {
             view.changes += 1;
         }
         self.shared.forget(sources);
+        // What is in memory is what was appended. Read on, it would give back what is gone, and the
+        // next round would write it anew as part of what is clean.
+        self.shared.tail.forget_before(group.end);
         let of = IndexOf {
             generation: checked.generation,
             file_bytes: checked.found.position,

@@ -113,8 +113,13 @@ impl Log {
                 && self.config.retention_ms.is_some_and(|limit| age > limit);
             let too_many = self.config.retention_bytes.is_some() && excess >= segment.bytes;
             let before_start = segment.end_offset <= start;
-            let empty = segment.bytes == 0;
-            if !(old || too_many || before_start || empty) {
+            if segment.bytes == 0 && !before_start {
+                // Compaction emptied it. It goes with the next one that is due, and not before: a
+                // consumer that stands in it would be told that its position is gone, and may then
+                // leave out what follows.
+                continue;
+            }
+            if !(old || too_many || before_start) {
                 break;
             }
             excess = excess.saturating_sub(segment.bytes);

@@ -1,7 +1,8 @@
 //! The newest batches of all logs, in memory: the same `Bytes` that were appended.
 //!
 //! One budget in bytes is shared by all logs of a broker; whatever was appended first, in any log,
-//! goes first. Each log's part is contiguous and ends at the log's end.
+//! goes first. Each log's part is contiguous and ends at the log's end. It holds what the files
+//! hold: batches that a truncation or a compaction changed there are forgotten here.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,6 +13,9 @@ use crate::types::Offset;
 
 /// What an entry costs beside its bytes: the header's allocation and two queue places.
 const ENTRY_OVERHEAD_BYTES: usize = 160;
+
+/// As many places of forgotten batches are not worth a sweep.
+const STALE_PLACES_MIN: usize = 1024;
 
 /// The cache of a broker. Share it in an `Arc`.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ struct Queue {
     order: VecDeque<(u64, Weak<LogTail>)>,
     next_number: u64,
     used: usize,
+    /// Places in `order` whose batch is gone already.
+    stale: usize,
 }
 
 /// One log's part of the cache.
@@ -76,6 +82,11 @@ impl TailHold {
             return;
         }
         self.cache.truncate(&self.tail, end);
+    }
+
+    /// Forgets batches that begin before `offset`: their file was rewritten.
+    pub fn forget_before(&self, offset: Offset) {
+        self.cache.forget_before(&self.tail, offset);
     }
 }
 
@@ -149,8 +160,10 @@ impl TailCache {
             let Some((number, owner)) = queue.order.pop_front() else {
                 break;
             };
-            let freed = owner.upgrade().map_or(0, |owner| owner.pop(number));
-            queue.used = queue.used.saturating_sub(freed);
+            match owner.upgrade().and_then(|owner| owner.pop(number)) {
+                Some(freed) => queue.used = queue.used.saturating_sub(freed),
+                None => queue.stale = queue.stale.saturating_sub(1),
+            }
         }
     }
 
@@ -162,12 +175,39 @@ impl TailCache {
             && last.end_offset > end
         {
             queue.used = queue.used.saturating_sub(last.cost());
+            queue.stale += 1;
             batches.pop_back();
         }
-        // Places of what was forgotten stay in the queue until their turn comes; a log that
-        // truncates again and again must not make it grow.
-        if batches.is_empty() && queue.order.len() > 1024 {
-            queue.order.retain(|(_, owner)| owner.strong_count() > 0);
+        drop(batches);
+        queue.sweep();
+    }
+
+    /// Forgets batches that begin before `offset`.
+    fn forget_before(&self, tail: &LogTail, offset: Offset) {
+        let mut queue = self.lock();
+        let mut batches = tail.lock();
+        while let Some(first) = batches.front()
+            && first.base_offset < offset
+        {
+            queue.used = queue.used.saturating_sub(first.cost());
+            queue.stale += 1;
+            batches.pop_front();
+        }
+        drop(batches);
+        queue.sweep();
+    }
+}
+
+impl Queue {
+    /// Places of what was forgotten stay until their turn comes, or until they are most of all: a
+    /// log that forgets again and again must not make the queue grow.
+    fn sweep(&mut self) {
+        if self.stale > STALE_PLACES_MIN && self.stale > self.order.len() / 2 {
+            self.order.retain(|(number, owner)| {
+                let owner = owner.upgrade();
+                owner.is_some_and(|owner| owner.holds(*number))
+            });
+            self.stale = 0;
         }
     }
 }
@@ -177,15 +217,18 @@ impl LogTail {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes the oldest batch if it is `number`; the bytes that frees.
-    fn pop(&self, number: u64) -> usize {
+    /// Removes the oldest batch if it is `number`; what that frees.
+    fn pop(&self, number: u64) -> Option<usize> {
         let mut batches = self.lock();
-        match batches.front() {
-            Some(first) if first.number == number => {
-                batches.pop_front().map_or(0, |batch| batch.cost())
-            }
-            _ => 0,
-        }
+        batches.front().filter(|first| first.number == number)?;
+        batches.pop_front().map(|batch| batch.cost())
+    }
+
+    fn holds(&self, number: u64) -> bool {
+        let batches = self.lock();
+        batches
+            .binary_search_by_key(&number, |batch| batch.number)
+            .is_ok()
     }
 
     /// The batches from the one that holds `from` on, up to `up_to` and `max_bytes` (the first one
@@ -270,6 +313,23 @@ mod tests {
         assert_eq!(log.bytes_between(Offset(0), Offset(9)), Some(1000));
         cache.truncate(&log, Offset(i64::MIN));
         assert_eq!(cache.used_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_the_rest_readable_and_no_places_behind() {
+        let cache = TailCache::new(1 << 20);
+        let log = Arc::<LogTail>::default();
+        for offset in 0..10_000 {
+            cache.push(&log, Offset(offset), Offset(offset + 1), batch(100));
+            cache.forget_before(&log, Offset(offset - 4));
+        }
+        assert_eq!(cache.used_bytes(), 5 * (100 + ENTRY_OVERHEAD_BYTES));
+        assert!(
+            log.gather(Offset(9994), Offset(10_000), 9999, true)
+                .is_none()
+        );
+        assert_eq!(log.bytes_between(Offset(9995), Offset(10_000)), Some(500));
+        assert!(cache.lock().order.len() < 3 * STALE_PLACES_MIN);
     }
 
     #[test]

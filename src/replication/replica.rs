@@ -135,12 +135,8 @@ impl Replica {
                 let end = last_offset.next();
                 self.machine
                     .step(Event::Repeated { end, waiter }, &mut self.effects);
-                let base_offset = match crate::mutant!("duplicate-answered-with-offset-zero") {
-                    true => Offset::ZERO,
-                    false => base_offset,
-                };
                 let placed = Placed {
-                    base_offset,
+                    base_offset: told_again(base_offset),
                     log_append_time,
                     log_start_offset,
                 };
@@ -298,5 +294,13 @@ impl Replica {
     /// The effects since the last call, in order.
     pub(super) fn take_effects(&mut self) -> Vec<Effect<Waiter>> {
         std::mem::take(&mut self.effects)
+    }
+}
+
+/// The offset that a duplicate is answered with: its own.
+fn told_again(base_offset: Offset) -> Offset {
+    match crate::mutant!("duplicate-answered-with-offset-zero") {
+        true => Offset::ZERO,
+        false => base_offset,
     }
 }

@@ -229,6 +229,7 @@ pub(super) fn send(record: Written) -> Call {
         acks: -1,
         records: vec![record],
         stamp: None,
+        library: None,
     }
 }
 
@@ -258,6 +259,7 @@ pub(super) fn read(from: i64) -> Call {
     Call::Read {
         from: vec![crate::history::Position { of, offset: from }],
         committed: false,
+        library: false,
     }
 }
 

@@ -5,6 +5,18 @@ use std::collections::BTreeMap;
 
 use super::Partition;
 
+/// How often a client library may have sent a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Library {
+    /// Once.
+    Once,
+    /// Any number of times, and the broker can tell that it is the same.
+    Idempotent,
+    /// Any number of times.
+    Repeats,
+}
+
 /// What a client asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "f", rename_all = "kebab-case")]
@@ -15,15 +27,22 @@ pub enum Call {
         /// -1 for all.
         acks: i16,
         records: Vec<Written>,
-        /// Absent for a producer without idempotence.
+        /// Absent for a producer without idempotence, and for a library.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stamp: Option<Stamp>,
+        /// Set if a client library sent it: the stamp and the attempts are not known, and a log
+        /// append time is told only where it is not the record's own timestamp.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        library: Option<Library>,
     },
     /// One fetch. The positions asked for are in the answer too: it is judged by those.
     Read {
         from: Vec<Position>,
         /// Whether only records of committed transactions may come.
         committed: bool,
+        /// Of a client library: the stamps of the records are not known.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        library: bool,
     },
     /// The consumer now reads these partitions from these positions, whatever it read before.
     Assign {
@@ -123,7 +142,7 @@ pub enum Answer {
     Send {
         /// -1 where the broker said that it has the batch already and not where.
         base_offset: i64,
-        /// -1 unless the topic says LogAppendTime.
+        /// -1 unless the topic says LogAppendTime and the answer told it.
         log_append_time: i64,
         /// -1 where the version has none.
         log_start_offset: i64,

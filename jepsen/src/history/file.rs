@@ -58,6 +58,7 @@ mod tests {
             acks: -1,
             records: vec![record],
             stamp: None,
+            library: None,
         };
         let answer = Answer::Send {
             base_offset: 3,

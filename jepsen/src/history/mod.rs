@@ -22,8 +22,8 @@ mod summary;
 use serde::{Deserialize, Serialize};
 
 pub use call::{
-    Answer, Attempt, Call, Committed, Fetched, Join, ListedAt, Membership, Position, Seen, Stamp,
-    Wanted, Written,
+    Answer, Attempt, Call, Committed, Fetched, Join, Library, ListedAt, Membership, Position, Seen,
+    Stamp, Wanted, Written,
 };
 pub use note::{LogState, NodeEvent, Note, Phase};
 pub use operation::{Ending, History, Operation};

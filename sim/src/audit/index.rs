@@ -121,41 +121,8 @@ fn judge(index: &Index, segment: &Segment) -> Vec<(&'static str, String)> {
             format!("it says end {said} and gaps {gaps}, not {end} and {has_gaps}"),
         );
     }
-    if !index
-        .offsets
-        .windows(2)
-        .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1)
-    {
-        add("R12", "its offsets or positions do not grow".to_owned());
-    }
-    for (relative, position) in &index.offsets {
-        let place = places.get(&i64::from(*relative));
-        if place.is_none_or(|place| place.position != u64::from(*position)) {
-            add(
-                "R12",
-                format!("no batch of offset +{relative} begins at byte {position}"),
-            );
-        }
-    }
-    if !index
-        .times
-        .windows(2)
-        .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1)
-    {
-        add(
-            "K10",
-            "its timestamps or their offsets do not grow".to_owned(),
-        );
-    }
-    for (timestamp, relative) in &index.times {
-        let place = places.get(&i64::from(*relative));
-        if place.is_none_or(|place| place.largest != *timestamp) {
-            add(
-                "K10",
-                format!("{timestamp} is not the largest timestamp up to +{relative}"),
-            );
-        }
-    }
+    check_offsets(index, &places, &mut add);
+    check_times(index, &places, &mut add);
     let first = segment.walk.batches.first();
     if let Some(first) = first {
         let told = (
@@ -176,4 +143,50 @@ fn judge(index: &Index, segment: &Segment) -> Vec<(&'static str, String)> {
         }
     }
     wrong
+}
+
+type Places = BTreeMap<i64, Place>;
+
+/// What says that a property is broken, and how.
+type Add<'a> = dyn FnMut(&'static str, String) + 'a;
+
+fn check_offsets(index: &Index, places: &Places, add: &mut Add<'_>) {
+    if !index
+        .offsets
+        .windows(2)
+        .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1)
+    {
+        add("R12", "its offsets or positions do not grow".to_owned());
+    }
+    for (relative, position) in &index.offsets {
+        let place = places.get(&i64::from(*relative));
+        if place.is_none_or(|place| place.position != u64::from(*position)) {
+            add(
+                "R12",
+                format!("no batch of offset +{relative} begins at byte {position}"),
+            );
+        }
+    }
+}
+
+fn check_times(index: &Index, places: &Places, add: &mut Add<'_>) {
+    if !index
+        .times
+        .windows(2)
+        .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1)
+    {
+        add(
+            "K10",
+            "its timestamps or their offsets do not grow".to_owned(),
+        );
+    }
+    for (timestamp, relative) in &index.times {
+        let place = places.get(&i64::from(*relative));
+        if place.is_none_or(|place| place.largest != *timestamp) {
+            add(
+                "K10",
+                format!("{timestamp} is not the largest timestamp up to +{relative}"),
+            );
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! One partition's directory: its segments joined to a log, and what lies beside them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -426,16 +426,19 @@ fn compaction(
     if mode == Mode::Crashed {
         return;
     }
-    let mut seen = BTreeSet::new();
+    let mut seen = BTreeMap::new();
     for batch in log.batches().filter(|batch| batch.base() >= log.start) {
         let records = batch.batch.records().into_iter().flatten().flatten();
         for record in records.filter(|record| record.offset.0 < clean) {
             if let Some(key) = record
                 .key
                 .filter(|_| !batch.header().attributes.is_control())
-                && !seen.insert(key.clone())
+                && let Some(before) = seen.insert(key.clone(), record.offset)
             {
-                let detail = format!("key {key:?} is there twice below {clean}, the clean point");
+                let detail = format!(
+                    "key {key:?} is there at {before} and {}, below {clean}, the clean point",
+                    record.offset
+                );
                 findings.add("K1", of, detail);
             }
         }

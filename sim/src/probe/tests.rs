@@ -1,3 +1,5 @@
+//! What a counted probe shows, and what it leaves out.
+
 #![allow(clippy::disallowed_methods, reason = "it reads the sources")]
 
 use std::collections::BTreeSet;

@@ -5,7 +5,8 @@
 //! 3. **Liveness**: faults end and what is broken is healed; from here on everything must work
 //!    within bounds: clients end, every partition takes a write, groups settle.
 //! 4. **Final**: everything is read from start to end.
-//! 5. An idle stretch in which nothing may spin, a stop in order, and an audit of the disk.
+//! 5. An idle stretch in which nothing may spin, a stop in order, an audit of the disk, and a
+//!    comparison of the disk with what clients were told.
 //!
 //! Then the checkers judge the history, and a run that proves nothing is said to be vacuous.
 
@@ -13,6 +14,7 @@ mod nemesis;
 mod newcomers;
 mod server;
 mod verdict;
+mod white_box;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -168,10 +170,20 @@ async fn scenario(world: SimWorld, plan: Plan) -> Witnessed {
     Witnessed {
         findings: stage.server.take_findings(),
         faults: stage.faults(),
-        probes: probes.counts(),
+        probes: every_probe(&probes),
         simulated: stage.observer.now().since(begun),
         events: stage.recorder.events(),
     }
+}
+
+/// Counts of all probes: those never met with 0, so that a sweep tells of them.
+fn every_probe(probes: &probe::Probes) -> BTreeMap<String, u64> {
+    let mut counts: BTreeMap<String, u64> = probe::NAMES
+        .iter()
+        .map(|name| ((*name).to_owned(), 0))
+        .collect();
+    counts.extend(probes.counts());
+    counts
 }
 
 fn phase(phase: Phase) -> Note {
@@ -337,8 +349,12 @@ impl Stage {
         }
         let disk = self.server.node().disk();
         let (files, damaged) = (disk.files(), disk.damaged());
-        let findings = audit::audit(&files, Mode::Stopped, &damaged);
-        self.server.add_findings(findings);
+        self.server
+            .add_findings(audit::audit(&files, Mode::Stopped, &damaged));
+        if damaged.is_empty() {
+            let told = white_box::compare(&self.recorder.events(), &files);
+            self.server.add_findings(told);
+        }
     }
 
     /// V8: a broker nobody talks to does next to nothing.

@@ -245,6 +245,7 @@ fn call(number: u64) -> Call {
             timestamp: 0,
         }],
         stamp: None,
+        library: None,
     }
 }
 

@@ -102,7 +102,16 @@ fn search(
         let seed = round * ROUND_SEEDS + run;
         let mut job = Job::of_seed(scenario, seed, options.bounds.timeout);
         job.mutant = Some(mutant.name.to_owned());
-        let signatures = processes.run(&job)?.signatures();
+        let mut signatures = processes.run(&job)?.signatures();
+        if signatures
+            .iter()
+            .any(|found| is_expected(mutant.expected, found))
+        {
+            // What the same run breaks without the bug says nothing of the bug.
+            job.mutant = None;
+            let without = processes.run(&job)?.signatures();
+            signatures.retain(|signature| !without.contains(signature));
+        }
         let (by, others): (Vec<String>, Vec<String>) = signatures
             .into_iter()
             .partition(|signature| is_expected(mutant.expected, signature));

@@ -111,6 +111,7 @@ impl Fetching {
         let op = line.invoke(Call::Read {
             from: self.positions(),
             committed: self.options.committed,
+            library: false,
         });
         match line.call(request, self.floor).await {
             Err(error) => Err(line.refused(op, error)),

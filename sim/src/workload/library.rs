@@ -7,8 +7,8 @@ use std::time::Duration;
 use klamm::client::{
     ClientConfig, Consumer, ConsumerRecord, Delivery, Outcome, Producer, ProducerRecord,
 };
-use klamm::types::{Offset, TopicPartition};
-use klamm_jepsen::history::{Answer, Call, Fetched, Partition, Position};
+use klamm::types::{Offset, Timestamp, TopicPartition};
+use klamm_jepsen::history::{Answer, Call, Fetched, Library, Partition, Position};
 
 use super::content::{Content, seen};
 use super::line::{Line, NOT_SENT, TIMEOUT, attempt};
@@ -88,6 +88,11 @@ pub(super) async fn produce(mut client: Client) {
     let Some(producer) = producer else {
         return;
     };
+    let library = match (is_idempotent, retries) {
+        (true, _) => Library::Idempotent,
+        (false, true) => Library::Repeats,
+        (false, false) => Library::Once,
+    };
     let burst = u64::from(batch_records.max(in_flight));
     while !client.stop.is_set() {
         let mut under_way = Vec::new();
@@ -96,13 +101,20 @@ pub(super) async fn produce(mut client: Client) {
             let now = client.env.wall();
             let id = client.recorder.next_id();
             let content = content(&shape, &mut client.rng, id, now);
-            under_way.extend(send(&client, &producer, to, acks, content).await);
+            under_way.extend(send(&client, &producer, to, acks, library, content).await);
         }
-        for (op, delivery) in under_way {
-            settle(&client, op, acks, delivery).await;
+        for sending in under_way {
+            settle(&client, acks, sending).await;
         }
         client.pause(pause_ms.max(1)).await;
     }
+}
+
+/// A record that the library has.
+struct Sending {
+    op: u64,
+    timestamp: Timestamp,
+    delivery: Delivery,
 }
 
 /// Hands a record to the library; `None` if it was not taken.
@@ -111,15 +123,17 @@ async fn send(
     producer: &Producer,
     to: Partition,
     acks: i16,
+    library: Library,
     content: Content,
-) -> Option<(u64, Delivery)> {
+) -> Option<Sending> {
+    let timestamp = content.timestamp;
     let record = ProducerRecord {
         topic: Arc::from(to.topic.as_str()),
         partition: Some(to.partition),
         key: content.key.clone().map(Into::into),
         value: content.value.clone(),
         headers: content.headers(),
-        timestamp: Some(content.timestamp),
+        timestamp: Some(timestamp),
     };
     let (recorder, process) = (&client.recorder, &client.plan.name);
     let call = Call::Send {
@@ -127,10 +141,15 @@ async fn send(
         acks,
         records: vec![content.written()],
         stamp: None,
+        library: Some(library),
     };
     let op = recorder.invoke(process, call);
     match producer.send(record).await {
-        Ok(delivery) => Some((op, delivery)),
+        Ok(delivery) => Some(Sending {
+            op,
+            timestamp,
+            delivery,
+        }),
         Err(_) => {
             recorder.not_ok(process, op, true, vec![attempt(NOT_SENT)]);
             None
@@ -138,14 +157,22 @@ async fn send(
     }
 }
 
-async fn settle(client: &Client, op: u64, acks: i16, delivery: Delivery) {
+async fn settle(client: &Client, acks: i16, sending: Sending) {
+    let Sending {
+        op,
+        timestamp,
+        delivery,
+    } = sending;
     let (recorder, process) = (&client.recorder, &client.plan.name);
     match delivery.await {
         Ok(_) if acks == 0 => recorder.not_ok(process, op, true, Vec::new()),
         Ok(metadata) => {
             let answer = Answer::Send {
                 base_offset: metadata.offset.map_or(-1, |offset| offset.0),
-                log_append_time: -1,
+                log_append_time: match metadata.timestamp {
+                    time if time == timestamp => -1,
+                    other => other.0,
+                },
                 log_start_offset: -1,
                 attempts: Vec::new(),
             };
@@ -238,6 +265,7 @@ async fn poll(client: &Client, consumer: &mut Consumer, committed: bool) -> Resu
         Call::Read {
             from: from.clone(),
             committed,
+            library: true,
         },
     );
     match consumer.poll(Duration::from_millis(500)).await {

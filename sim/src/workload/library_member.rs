@@ -232,6 +232,7 @@ impl Life {
         let call = Call::Read {
             from: self.positions(),
             committed: false,
+            library: true,
         };
         let op = recorder.invoke(process, call);
         recorder.ok(process, op, Answer::Read { partitions });

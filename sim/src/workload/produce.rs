@@ -106,6 +106,7 @@ impl Parcel {
             acks: self.acks,
             records: self.written.clone(),
             stamp: self.stamp,
+            library: None,
         }
     }
 

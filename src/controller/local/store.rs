@@ -56,6 +56,8 @@ pub(super) struct MetadataStore {
 struct Files {
     records: Vec<Offset>,
     snapshots: Vec<Offset>,
+    /// Names of those that a crash left before they were whole.
+    unfinished: Vec<String>,
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> LocalQuorumError {
@@ -239,7 +241,8 @@ impl MetadataStore {
         self.remove_before(end).await
     }
 
-    /// Removes the files that a snapshot at `begin` replaces. A crash leaves some for later.
+    /// Removes the files that a snapshot at `begin` replaces, and those that were never finished. A
+    /// crash leaves some for later.
     async fn remove_before(&self, begin: Offset) -> Result<(), LocalQuorumError> {
         let files = Files::list(&*self.disk, &self.directory).await?;
         let records = files.records.iter().map(|first| (first, RECORDS));
@@ -249,6 +252,10 @@ impl MetadataStore {
             .filter(|(offset, _)| **offset < begin)
         {
             let path = self.directory.join(name(*offset, ending));
+            self.disk.remove(&path).await.map_err(failed(&path))?;
+        }
+        for name in &files.unfinished {
+            let path = self.directory.join(name);
             self.disk.remove(&path).await.map_err(failed(&path))?;
         }
         Ok(())
@@ -391,6 +398,7 @@ impl Files {
             match entry.name.rsplit_once('.') {
                 Some((stem, RECORDS)) => files.records.extend(offset(stem)),
                 Some((stem, SNAPSHOT)) => files.snapshots.extend(offset(stem)),
+                _ if entry.name.ends_with(UNFINISHED) => files.unfinished.push(entry.name),
                 _ => {}
             }
         }

@@ -111,6 +111,8 @@ fn a_process_killed_at_any_step_keeps_what_it_acknowledged() {
             let (acknowledged, _) = history(&disk, Some(stop)).await;
             disk.stop_after(None);
             let (mut quorum, mut image) = replayed(&disk, 120).await.unwrap();
+            let unfinished = |name: &String| name.ends_with(".new");
+            assert!(!disk.names().iter().any(unfinished), "stopped at {stop}");
             let end = usize::try_from(image.end().0).unwrap();
             assert!(
                 end == acknowledged || end == acknowledged + 1,

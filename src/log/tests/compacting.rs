@@ -8,7 +8,10 @@ use crate::log::compaction;
 
 /// A log of keys `k0` to `k4`, written over and over.
 fn keyed_bench() -> (Bench, Log) {
-    let mut bench = Bench::new();
+    keyed_bench_in(Bench::new())
+}
+
+fn keyed_bench_in(mut bench: Bench) -> (Bench, Log) {
     bench.config.segment_bytes = 900;
     bench.config.cleanup.compact = true;
     bench.config.cleanup.delete = false;
@@ -90,6 +93,38 @@ fn compaction_keeps_the_last_of_every_key_and_frees_the_rest() {
     let mut after = state(&log);
     after.remove(&Vec::new());
     assert_eq!(after, before);
+}
+
+/// The offsets of all records that a reader is given.
+fn offsets(log: &Log) -> Vec<i64> {
+    let batches = read_all(&log.reader(), log.log_start_offset(), 400);
+    let records = batches.iter().flat_map(|batch| batch.records().unwrap());
+    records.map(|record| record.unwrap().offset.0).collect()
+}
+
+#[test]
+fn what_compaction_removed_does_not_come_back_out_of_memory() {
+    let mut bench = Bench::new();
+    bench.tail_cache = TailCache::new(1 << 20);
+    let (_bench, mut log) = keyed_bench_in(bench);
+    assert!(compact(&mut log).unwrap() > 0);
+    let once = offsets(&log);
+    assert!(once.len() < 40, "{once:?}");
+    // A second round whose dirty part has none of the keys of the first.
+    for at in 0..20 {
+        let mut builder = BatchBuilder::new(Offset::ZERO, Compression::None, None);
+        let value = [b'v'; 100];
+        builder.push(Timestamp(2000 + at), Some(b"other"), Some(&value), &[]);
+        put(&mut log, &builder.build());
+    }
+    let end = log.log_end_offset();
+    assert!(compact(&mut log).unwrap() > 0);
+    let twice = offsets(&log);
+    let back = twice
+        .iter()
+        .find(|offset| !once.contains(offset) && **offset < 80);
+    assert_eq!(back, None);
+    assert_eq!(log.log_end_offset(), end);
 }
 
 #[test]

@@ -282,6 +282,7 @@ fn out_of_range(story: &mut Story, from: i64) {
             offset: from,
         }],
         committed: false,
+        library: false,
     };
     let fetched = Fetched {
         of,

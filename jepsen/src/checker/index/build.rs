@@ -8,7 +8,7 @@ use super::{Index, Poll, Sent};
 use crate::checker::Options;
 use crate::history::outcome::{self, Class};
 use crate::history::{
-    Answer, Attempt, Call, Ending, History, ListedAt, Note, Operation, Partition, Phase,
+    Answer, Attempt, Call, Ending, History, Library, ListedAt, Note, Operation, Partition, Phase,
 };
 
 /// A log start that somebody was told, or asked for.
@@ -114,17 +114,23 @@ fn add_send<'a>(index: &mut Index<'a>, operation: &'a Operation) {
         acks,
         records,
         stamp,
+        library,
     } = &operation.call
     else {
         return;
     };
-    let (appends, late) = attempts(&operation.ending, operation.returned);
+    let (appends, late) = match library {
+        // It tells no attempts.
+        Some(Library::Idempotent | Library::Repeats) if !operation.failed() => (u32::MAX, true),
+        _ => attempts(&operation.ending, operation.returned),
+    };
     let mut sent = Sent {
         operation,
         to,
         acks: *acks,
         records,
         stamp: *stamp,
+        library: *library,
         log: None,
         base_offset: None,
         appends,

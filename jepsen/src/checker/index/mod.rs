@@ -19,7 +19,7 @@ pub use order::{Observation, regressions};
 pub use topic::{Timestamps, Topic};
 
 use super::Options;
-use crate::history::{Fetched, History, Operation, Partition, Stamp, Written};
+use crate::history::{Fetched, History, Library, Operation, Partition, Stamp, Written};
 
 /// A send, whatever came of it.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Sent<'a> {
     pub acks: i16,
     pub records: &'a [Written],
     pub stamp: Option<Stamp>,
+    /// Set if a client library sent it; the stamp is not known then.
+    pub library: Option<Library>,
     /// The log it is in, if it was acknowledged and overlaps no deletion of its topic.
     pub log: Option<usize>,
     /// The offset it was acknowledged at, if that is a claim.
@@ -51,7 +53,7 @@ impl Sent<'_> {
     /// producer apart.
     #[must_use]
     pub fn copies(&self) -> u32 {
-        if self.stamp.is_some() {
+        if self.stamp.is_some() || self.library == Some(Library::Idempotent) {
             self.appends.min(1)
         } else {
             self.appends

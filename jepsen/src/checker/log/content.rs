@@ -1,13 +1,13 @@
 //! P15: a record is read as it was sent: key, null value, digest of it all, timestamp, and the
-//! producer id, epoch and sequence of its batch, where both its sender and its reader know those
-//! (a client library tells neither).
+//! producer id, epoch and sequence of its batch, or without them, where neither its sender nor its
+//! reader is a client library, which tells none.
 //!
 //! A record without an id is damage that the broker served. On topics where the broker sets
 //! timestamps they are not negative, and as the acknowledgement told; where that setting changed,
 //! any timestamp is legal. Silent about records that nobody sent, which are P5's.
 
 use crate::checker::{Index, Poll, Sent, Timestamps, Violation, Violations};
-use crate::history::{Answer, Seen, Stamp};
+use crate::history::{Answer, Call, Operation, Seen, Stamp};
 
 pub fn check(index: &Index<'_>, found: &mut Violations) {
     for poll in &index.polls {
@@ -58,10 +58,9 @@ fn difference(
         return Some(format!("has digest {one:08x}, not {other:08x}"));
     }
     let stamp = sent.stamp.map(|stamp| stamp_of(stamp, position));
-    if let (Some(one), Some(other)) = (seen.stamp, stamp)
-        && one != other
-    {
-        return Some(format!("has stamp {one:?}, not {other:?}"));
+    let is_known = sent.library.is_none() && !is_of_library(poll.operation);
+    if is_known && seen.stamp != stamp {
+        return Some(format!("has stamp {:?}, not {stamp:?}", seen.stamp));
     }
     let (is_legal, legal) = match index.topic(&poll.fetched.of.topic).timestamps {
         Timestamps::Create => (seen.timestamp == written.timestamp, written.timestamp),
@@ -73,6 +72,10 @@ fn difference(
         Timestamps::Unsure => (true, 0),
     };
     (!is_legal).then(|| format!("has timestamp {}, not {legal}", seen.timestamp))
+}
+
+fn is_of_library(read: &Operation) -> bool {
+    matches!(read.call, Call::Read { library: true, .. })
 }
 
 /// Sequences go from the highest `i32` on to 0 (KIP-98).
@@ -95,5 +98,9 @@ fn told_time(sent: &Sent<'_>, position: usize, poll: &Poll<'_>, seen: &Seen) -> 
     };
     let offset = sent.base_offset?.checked_add_unsigned(position as u64)?;
     let is_this = offset == seen.offset && sent.log.is_some() && sent.log == poll.log;
-    (is_this && *log_append_time >= 0).then_some(*log_append_time)
+    let told = match (*log_append_time, sent.library) {
+        (-1, Some(_)) => sent.records[position].timestamp,
+        (told, _) => told,
+    };
+    (is_this && told >= 0).then_some(told)
 }

@@ -1,11 +1,13 @@
 //! Each property by a history that breaks it and by one that almost does.
 
 use super::tell::{
-    Tell, appended, batch, fetched, of, reading, retried, seen, stamp, stamped, t0, timestamp,
-    written,
+    Tell, appended, batch, by_library, fetched, of, reading, retried, seen, stamp, stamped, t0,
+    timestamp, written,
 };
 use crate::checker::{Index, Options, metrics};
-use crate::history::{Answer, Call, ListedAt, LogState, NodeEvent, Note, Written, summary};
+use crate::history::{
+    Answer, Call, Library, ListedAt, LogState, NodeEvent, Note, Stamp, Written, summary,
+};
 
 const LOG_APPEND: &[(&str, &str)] = &[("message.timestamp.type", "LogAppendTime")];
 
@@ -523,6 +525,66 @@ fn content_that_differs_breaks_p15() {
 }
 
 #[test]
+fn stamps_are_compared_where_no_library_hides_them() {
+    let told = |call: Call, seen_stamp: Option<Stamp>, library: bool| {
+        let mut tell = Tell::new();
+        tell.call("a", call, appended(0));
+        let mut answer = fetched(0, &[(0, 1)]);
+        answer.records[0].stamp = seen_stamp;
+        let mut read = reading();
+        if let Call::Read { library: flag, .. } = &mut read {
+            *flag = library;
+        }
+        let partitions = vec![answer];
+        tell.call("c", read, Answer::Read { partitions });
+        tell
+    };
+    told(stamped(&[1], 0), Some(stamp(0)), false).is_legal();
+    told(stamped(&[1], 0), None, false).breaks(&["P15"]);
+    told(stamped(&[1], 0), None, true).is_legal();
+    told(batch(&[1]), Some(stamp(0)), false).breaks(&["P15"]);
+    let idempotent = || by_library(&[1], Library::Idempotent);
+    told(idempotent(), Some(stamp(0)), false).is_legal();
+    told(idempotent(), None, true).is_legal();
+}
+
+#[test]
+fn a_library_may_repeat_what_the_broker_cannot_know_again() {
+    let twice = |library| {
+        let mut tell = Tell::new();
+        tell.call("a", by_library(&[1], library), appended(0));
+        tell.read("c", 0, &[(0, 1), (1, 1)]);
+        tell
+    };
+    twice(Library::Repeats).is_legal();
+    twice(Library::Once).breaks(&["P4"]);
+    twice(Library::Idempotent).breaks(&["P4"]);
+}
+
+#[test]
+fn a_library_tells_a_log_append_time_that_is_not_the_own_timestamp() {
+    let told = |log_append_time, seen| {
+        let mut tell = Tell::new();
+        tell.create(LOG_APPEND);
+        let answer = Answer::Send {
+            base_offset: 0,
+            log_append_time,
+            log_start_offset: -1,
+            attempts: Vec::new(),
+        };
+        tell.call("a", by_library(&[1], Library::Idempotent), answer);
+        let mut answer = fetched(0, &[(0, 1)]);
+        answer.records[0].timestamp = seen;
+        tell.answer("c", answer);
+        tell
+    };
+    told(77, 77).is_legal();
+    told(77, 78).breaks(&["P15"]);
+    told(-1, timestamp(1)).is_legal();
+    told(-1, 77).breaks(&["P15"]);
+}
+
+#[test]
 fn sequences_go_on_from_the_highest_to_zero() {
     let mut tell = Tell::new();
     tell.call("a", stamped(&[1, 2], i32::MAX), appended(0));
@@ -651,6 +713,7 @@ fn tombstones_and_keys_are_compared_too() {
         acks: -1,
         records: vec![record],
         stamp: None,
+        library: None,
     };
     let mut tell = Tell::new();
     tell.call("a", call, appended(0));

@@ -206,6 +206,7 @@ impl Model {
             acks: if self.draws.one_in(3) { 1 } else { -1 },
             records: ids.iter().map(|id| written(*id)).collect(),
             stamp,
+            library: None,
         };
         let op = self.tell.invoke(producer, call);
         self.requests.push(Request {

@@ -2,8 +2,8 @@
 
 use crate::checker::{Options, Violation, check, check_with};
 use crate::history::{
-    Answer, Attempt, Call, Event, Fetched, History, ListedAt, Note, Partition, Phase, Position,
-    Seen, Stamp, Wanted, What, Written,
+    Answer, Attempt, Call, Event, Fetched, History, Library, ListedAt, Note, Partition, Phase,
+    Position, Seen, Stamp, Wanted, What, Written,
 };
 
 /// A history while it is told. Every event is a step later than the one before.
@@ -77,6 +77,7 @@ pub fn batch(ids: &[u64]) -> Call {
         acks: -1,
         records: ids.iter().map(|id| written(*id)).collect(),
         stamp: None,
+        library: None,
     }
 }
 
@@ -86,6 +87,18 @@ pub fn stamped(ids: &[u64], sequence: i32) -> Call {
         acks: -1,
         records: ids.iter().map(|id| written(*id)).collect(),
         stamp: Some(stamp(sequence)),
+        library: None,
+    }
+}
+
+/// As [`batch`], by a client library.
+pub fn by_library(ids: &[u64], library: Library) -> Call {
+    Call::Send {
+        to: t0(),
+        acks: -1,
+        records: ids.iter().map(|id| written(*id)).collect(),
+        stamp: None,
+        library: Some(library),
     }
 }
 
@@ -125,6 +138,7 @@ pub fn reading() -> Call {
     Call::Read {
         from: Vec::new(),
         committed: false,
+        library: false,
     }
 }
 

@@ -1,3 +1,5 @@
+//! Plans as text: what is read back, and what is refused.
+
 use super::{Entry, Schedule};
 use crate::plan::{ClientPlan, Plan, TimedFault};
 use crate::runner::job::Origin;

@@ -1,3 +1,5 @@
+//! Searches over runs that are made up.
+
 use super::{Search, Tried};
 use crate::plan::{Fault, Plan, Role, TimedFault};
 use crate::runner::ledger;

@@ -1,0 +1,100 @@
+//! What clients were told at the end, against what lies on the disk after the stop.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use klamm_jepsen::history::{Answer, Call, Event, Partition, What};
+
+use crate::audit::{Finding, committed_offsets, log_contents};
+use crate::workload::finals::PROCESS;
+
+/// The header that carries a record's id: 8 bytes, big end first.
+const ID_HEADER: &str = "id";
+
+/// R14 and CG7: the records that the final reads returned lie on the disk as they were returned,
+/// unless cleaning took them since, and the committed offsets that were answered are those of the
+/// group log.
+pub(super) fn compare(events: &[Event], files: &[(PathBuf, Bytes)]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut stored: BTreeMap<Partition, BTreeMap<i64, Option<u64>>> = BTreeMap::new();
+    let committed = committed_offsets(files);
+    let mut groups: BTreeMap<u64, &str> = BTreeMap::new();
+    for event in events.iter().filter(|event| event.process == PROCESS) {
+        match &event.what {
+            What::Invoke {
+                op,
+                call: Call::FetchCommitted { group, .. },
+            } => {
+                groups.insert(*op, group);
+            }
+            What::Ok {
+                answer: Answer::Read { partitions },
+                ..
+            } => {
+                for fetched in partitions {
+                    let on_disk = stored
+                        .entry(fetched.of.clone())
+                        .or_insert_with(|| ids(files, &fetched.of));
+                    let seen = fetched.records.iter().map(|seen| (seen.offset, seen.id));
+                    findings.extend(differing(&fetched.of, on_disk, seen));
+                }
+            }
+            What::Ok {
+                op,
+                answer: Answer::FetchCommitted { offsets },
+            } => {
+                let Some(group) = groups.get(op) else {
+                    continue;
+                };
+                for told in offsets {
+                    let kept = committed.get(&((*group).to_owned(), told.of.clone()));
+                    let kept = kept.map_or((-1, ""), |at| (at.offset, at.metadata.as_str()));
+                    if kept != (told.offset, told.metadata.as_str()) {
+                        let (offset, metadata) = (told.offset, &told.metadata);
+                        findings.push(Finding {
+                            property: "CG7",
+                            partition: Some(told.of.clone()),
+                            detail: format!(
+                                "group {group} was told {offset} `{metadata}`, its log says \
+                                 {kept:?}"
+                            ),
+                        });
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    findings
+}
+
+/// Ids of a partition's records by offset; none where a record has no id that can be read.
+fn ids(files: &[(PathBuf, Bytes)], of: &Partition) -> BTreeMap<i64, Option<u64>> {
+    let stored = log_contents(files, &of.topic, of.partition).into_iter();
+    let id = |bytes: &Bytes| {
+        <[u8; 8]>::try_from(bytes.as_ref())
+            .map(u64::from_be_bytes)
+            .ok()
+    };
+    stored
+        .map(|stored| (stored.offset, stored.header(ID_HEADER).and_then(id)))
+        .collect()
+}
+
+fn differing(
+    of: &Partition,
+    on_disk: &BTreeMap<i64, Option<u64>>,
+    seen: impl Iterator<Item = (i64, Option<u64>)>,
+) -> Vec<Finding> {
+    let finding = |offset: i64, seen: Option<u64>, kept: Option<u64>| Finding {
+        property: "R14",
+        partition: Some(of.clone()),
+        detail: format!("offset {offset} was read as record {seen:?} and is stored as {kept:?}"),
+    };
+    seen.filter_map(|(offset, seen)| {
+        let kept = *on_disk.get(&offset)?;
+        (kept != seen).then(|| finding(offset, seen, kept))
+    })
+    .collect()
+}
