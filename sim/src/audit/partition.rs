@@ -79,11 +79,19 @@ pub(super) fn check(
     let any_segment_damaged = files.values().any(|(name, _)| is_damaged(name));
     let topic_id = identity(directory, mode, &files, allowance, findings)?;
     let start = log_start(directory, allowance, findings)?;
+    let is_alone = files.len() == 1;
     if mode == Mode::Crashed {
         drop_those_before(&mut files, start);
     }
     let mut reading = Findings::default();
-    let log = join(directory, mode, &files, topic_id, start, &mut reading);
+    let log = join(
+        directory,
+        mode,
+        (&files, is_alone),
+        topic_id,
+        start,
+        &mut reading,
+    );
     let checked = |end| Checked {
         topic_id,
         end,
@@ -220,7 +228,7 @@ fn log_start(
 fn join(
     directory: &Directory<'_>,
     mode: Mode,
-    files: &SegmentFiles<'_>,
+    (files, is_alone): (&SegmentFiles<'_>, bool),
     topic_id: [u8; 16],
     start: i64,
     findings: &mut Findings,
@@ -242,7 +250,7 @@ fn join(
         let page = match segment::page(content) {
             Ok(page) => page,
             // It was being made: it has its name because the one before it ends there.
-            Err(_) if unfinished(mode, content, is_last, &log) => break,
+            Err(_) if unfinished(mode, content, is_last && !is_alone) => break,
             Err(reason) => {
                 findings.add("R12", Some(of), format!("{name}: {reason}"));
                 continue;
@@ -262,7 +270,7 @@ fn join(
             is_closed: !is_last,
         };
         let next = files.range(base + 1..).next().map(|(next, _)| *next);
-        if unfinished(mode, content, is_last, &log) && segment.page.slot.is_none() {
+        if unfinished(mode, content, is_last && !is_alone) && segment.page.slot.is_none() {
             break;
         }
         for (property, reason) in judge(&segment, mode, next) {
@@ -275,9 +283,10 @@ fn join(
     Some(log)
 }
 
-fn unfinished(mode: Mode, content: &Bytes, is_last: bool, before: &Log) -> bool {
-    let is_alone = before.segments.is_empty();
-    mode == Mode::Crashed && is_last && !is_alone && content.len() <= PAGE_BYTES
+/// Whether the next start makes a segment anew. `follows`: it is the last, and not the only one
+/// that a start finds, be those before it below the log's start.
+fn unfinished(mode: Mode, content: &Bytes, follows: bool) -> bool {
+    mode == Mode::Crashed && follows && content.len() <= PAGE_BYTES
 }
 
 /// What is wrong with one segment; `next` is the base offset of the one after it.
