@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use klamm::env::{Env, Rng};
+use klamm::env::{Clock as _, Env, Rng};
+use klamm::types::Timestamp;
 use madsim::runtime::{Handle, NodeHandle, Runtime};
 
 use crate::clock::SimClock;
@@ -309,6 +310,12 @@ impl SimNode {
     #[must_use]
     pub fn disk(&self) -> DiskControl {
         DiskControl::new(Arc::clone(&self.disk))
+    }
+
+    /// What the node's wall clock shows now.
+    #[must_use]
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
     }
 
     /// Moves the node's wall clock by that many milliseconds at once.

@@ -66,6 +66,7 @@ async fn compact(broker: &Broker, hosted: &Hosted) {
         Ok(compacted) => Box::new(compacted),
         Err(error) => {
             tracing::error!(%partition, %error, "compaction failed; tried again later");
+            io.discard().await;
             return;
         }
     };
@@ -77,7 +78,12 @@ async fn compact(broker: &Broker, hosted: &Hosted) {
             reply,
         })
         .await;
-    if installed.await == Ok(true) {
+    let Ok(installed) = installed.await else {
+        // The shard ended; what it left is for the next start.
+        return;
+    };
+    io.discard().await;
+    if installed {
         tracing::debug!(%partition, "compacted");
     }
 }

@@ -21,6 +21,7 @@ use super::index::IndexOf;
 use super::owner::{Log, write_slot};
 use super::reader::LogReader;
 use super::replay::corrupt;
+use super::roll::remove_if_there;
 use super::scan::{Scan, Scanned, chained};
 use super::segment::{Segment, SegmentTimes};
 use crate::env::{BoxFuture, File, OpenMode};
@@ -34,6 +35,8 @@ const READ_BYTES: usize = 4 << 20;
 pub struct SegmentCompaction {
     reader: LogReader,
     output: Option<Output>,
+    /// Files of all outputs that were begun and kept.
+    written: Vec<PathBuf>,
 }
 
 struct Output {
@@ -107,6 +110,7 @@ impl Log {
         SegmentCompaction {
             reader: self.reader(),
             output: None,
+            written: Vec::new(),
         }
     }
 
@@ -267,6 +271,19 @@ impl Log {
 }
 
 impl SegmentCompaction {
+    /// Removes the outputs that were not put in place: those of a round that was given up, or whose
+    /// sources changed. The next round may never write to their names, and a disk that is full
+    /// would stay so until the next start. To be called when nobody puts them in place any more.
+    pub async fn discard(mut self) {
+        for path in std::mem::take(&mut self.written) {
+            // What stays all the same is removed at the next start.
+            let removed = remove_if_there(&*self.reader.shared.disk, &path).await;
+            if let Err(error) = removed {
+                tracing::debug!(%error, "an output of compaction stays for now");
+            }
+        }
+    }
+
     async fn read_batches(&self, from: Offset, up_to: Offset) -> io::Result<Vec<RecordBatch>> {
         let from = from.max(self.reader.log_start_offset());
         if from >= up_to {
@@ -292,6 +309,7 @@ impl SegmentCompaction {
         let generation = opened.map_err(io::Error::other)?.generation + 1;
         let id = SegmentId::new(&shared.identity, base, generation);
         let path = files::suffixed(&shared.path(base), files::CLEANED);
+        self.written.push(path.clone());
         let file = shared.disk.open(&path, OpenMode::Create).await?;
         file.truncate(0).await?;
         let page = encode_page(&id, &DurableSlot::empty(base));
@@ -321,6 +339,7 @@ impl SegmentCompaction {
     async fn finish_output(&mut self, keep: bool) -> io::Result<()> {
         let output = self.output.take().ok_or_else(not_begun)?;
         if !keep {
+            self.written.retain(|path| *path != output.path);
             return self.reader.shared.disk.remove(&output.path).await;
         }
         output.file.sync().await?;

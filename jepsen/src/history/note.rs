@@ -12,6 +12,10 @@ pub enum Note {
     Phase { phase: Phase },
     /// Of the node that is the event's process.
     Node { event: NodeEvent },
+    /// What the wall clock of the node that is the event's process shows, in milliseconds. Emitted
+    /// when the node starts, and whenever its clock was stepped or its rate changed; between two of
+    /// them it runs at a rate that is off by a twentieth at most.
+    Clock { wall_ms: i64 },
     /// What the nemesis did, for people.
     Fault { kind: String, detail: String },
     /// Synced bytes of this partition were damaged on purpose: of what it held the broker may

@@ -77,8 +77,14 @@ impl Nemesis {
             | Fault::Slow { .. }
             | Fault::Refuse { .. }
             | Fault::Swizzle { .. } => self.on_network(fault).await,
-            Fault::StepClock { by_ms, .. } => self.server.node().step_wall(by_ms),
-            Fault::DriftClock { ppm, .. } => self.server.node().set_drift(ppm),
+            Fault::StepClock { by_ms, .. } => {
+                self.server.node().step_wall(by_ms);
+                self.server.note_clock();
+            }
+            Fault::DriftClock { ppm, .. } => {
+                self.server.node().set_drift(ppm);
+                self.server.note_clock();
+            }
             on_disk => self.on_disk(on_disk).await,
         }
     }

@@ -111,6 +111,13 @@ impl Server {
         self.shared.recorder.note(&self.shared.name, note);
     }
 
+    /// Tells what the node's wall clock shows.
+    pub(super) fn note_clock(&self) {
+        let wall_ms = self.shared.node.wall().0;
+        let note = Note::Clock { wall_ms };
+        self.shared.recorder.note(&self.shared.name, note);
+    }
+
     /// Starts it whenever it is neither running nor held down.
     async fn supervise(&self) {
         loop {
@@ -137,6 +144,7 @@ impl Server {
             state.life
         };
         self.note(NodeEvent::Start);
+        self.note_clock();
         let env = shared.node.start();
         let (server, inner) = (self.clone(), env.clone());
         let serving = env.spawn("broker", async move { server.serve(inner, life).await });

@@ -182,3 +182,39 @@ fn a_round_whose_sources_left_is_not_put_in_place() {
     assert_eq!(installed, 0);
     assert_eq!(state(&log), before);
 }
+
+#[test]
+fn a_round_that_is_given_up_leaves_no_files() {
+    let (bench, log) = keyed_bench();
+    let before = bench.disk.names();
+    let job = run(log.compaction_plan(Timestamp(10_000), log.durable_end(), 1 << 20)).unwrap();
+    let job = job.expect("a round is due");
+    let mut io = log.compaction_io();
+    run_polling(compaction::run(&job, &mut io)).unwrap();
+    assert_ne!(bench.disk.names(), before);
+    run(io.discard());
+    assert_eq!(bench.disk.names(), before);
+}
+
+#[test]
+fn a_segment_that_compaction_emptied_stays_until_the_next_one_is_due() {
+    let (bench, mut log) = keyed_bench();
+    drop(log);
+    let mut config = bench.config.clone();
+    config.cleanup.delete = true;
+    config.retention_ms = Some(100_000);
+    let bench = Bench { config, ..bench };
+    log = bench.open(None).0;
+    assert!(compact(&mut log).unwrap() > 0);
+    let end = log.durable_end();
+    assert!(offsets(&log)[0] > 0, "the first segment is empty");
+    run(log.apply_retention(Timestamp(50_000), end)).unwrap();
+    assert_eq!(log.log_start_offset(), Offset(0));
+    let read = run(log.reader().read(Offset(0), end, 1, true)).unwrap();
+    assert!(
+        !read.is_empty(),
+        "a reader that stands below is served what follows"
+    );
+    run(log.apply_retention(Timestamp(200_000), end)).unwrap();
+    assert_eq!(log.log_start_offset(), end);
+}

@@ -12,7 +12,7 @@
 //! what was read.
 //!
 //! Silent on records without keys, on damaged partitions, on topics that may lose what they showed,
-//! and about tombstones where a clock was stepped.
+//! and about tombstones where the broker's clock is not known (see [`super::clock`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 

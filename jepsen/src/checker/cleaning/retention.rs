@@ -4,9 +4,10 @@
 //! unless somebody may have asked by then to delete the records up to beyond it, or retention may
 //! have taken it. Retention takes nothing from a topic that is only compacted, and nothing by time
 //! that is younger than `retention.ms`: a segment is as old as its youngest record. Its age is at
-//! most the broker's clock (see [`super::clock`]) less the record's own timestamp.
+//! most the latest that the broker's clock showed until then (see [`super::clock`]) less the
+//! record's own timestamp.
 //!
-//! Silent about time where a clock was stepped, where `retention.bytes` was ever set (sizes are not
+//! Silent about time where the broker's clock is not known, where `retention.bytes` was ever set (sizes are not
 //! in the history), and on topics that are compacted and expire too; the smallest `retention.ms`
 //! that was ever set counts, a week if none was, and nothing is said of topics without one if the
 //! broker has a retention of its own.

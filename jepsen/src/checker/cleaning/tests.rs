@@ -211,6 +211,59 @@ fn a_stepped_clock_makes_ages_unknown() {
 }
 
 #[test]
+fn a_clock_that_was_noted_tells_ages_in_spite_of_steps() {
+    // The record's own time is 0 s; the log's start is told 2 s later.
+    let told = |noted: &[(u64, i64)]| {
+        let mut story = topic(&[("retention.ms", "5000")]);
+        put(&mut story, 0, "a");
+        let mut waited = 0;
+        for (second, wall_ms) in noted {
+            story.wait(second - waited);
+            waited = *second;
+            story.note("server", Note::Clock { wall_ms: *wall_ms });
+        }
+        story.wait(2 - waited);
+        earliest(&mut story, 1);
+        story.broken(check)
+    };
+    assert_eq!(told(&[(0, 0)]), ["K5"]);
+    assert_eq!(told(&[(0, 2500)]), ["K5"]);
+    assert_eq!(told(&[(0, 4000)]), NONE, "ahead of whoever sent it");
+    assert_eq!(told(&[(0, 0), (1, 6000)]), NONE, "stepped past its time");
+    assert_eq!(told(&[(0, 6000), (1, 0)]), NONE, "back after it went");
+    assert_eq!(told(&[(0, 0), (1, -9000)]), ["K5"]);
+}
+
+#[test]
+fn a_tombstone_is_as_old_as_the_clock_may_have_risen() {
+    let config = [
+        ("cleanup.policy", "compact"),
+        ("delete.retention.ms", "5000"),
+    ];
+    let told = |from: i64, to: i64| {
+        let mut story = topic(&config);
+        story.note("server", Note::Clock { wall_ms: 0 });
+        put(&mut story, 0, "a");
+        story.done(send(written(1, "a", true, 0)), sent(1));
+        put(&mut story, 2, "b");
+        for wall_ms in [from, to] {
+            story.wait(1);
+            story.note("server", Note::Clock { wall_ms });
+        }
+        final_reads(&mut story, 3, vec![record(2, "b")]);
+        story.broken(check)
+    };
+    assert_eq!(told(1000, 2000), ["K3"]);
+    assert_eq!(
+        told(1000, -90_000),
+        ["K3"],
+        "a step back makes nothing older"
+    );
+    assert_eq!(told(-9000, 1000), NONE);
+    assert_eq!(told(1000, 9000), NONE);
+}
+
+#[test]
 fn a_log_start_that_falls_breaks_k6() {
     let mut story = topic(&[("retention.ms", "0")]);
     let slow = story.invoke(delete_records(5));
