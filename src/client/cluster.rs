@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::backoff::Backoff;
 use super::config::ClientConfig;
@@ -50,7 +50,7 @@ struct Inner {
     random: Mutex<Rng>,
 }
 
-/// Place for one connection. `turn` lets one caller dial while the others wait for it.
+/// Place for one connection. `turn` lets one task dial while the others wait for it.
 struct Slot {
     turn: Semaphore,
     state: Mutex<SlotState>,
@@ -246,37 +246,27 @@ impl Cluster {
         if let Some(connection) = slot.open() {
             return Ok(connection);
         }
-        let _turn = slot.turn.acquire().await.map_err(|_| ClientError::Closed)?;
-        if let Some(connection) = slot.open() {
-            return Ok(connection);
-        }
-        let retry_at = lock(&slot.state).retry_at;
-        if retry_at > self.inner.env.now() {
-            self.inner.env.sleep_until(retry_at).await;
-        }
-        let options = self.connection_options(lane);
-        let opened = Connection::open(&self.inner.env, address, &options).await;
-        let backoff = Backoff {
-            first: self.inner.config.reconnect_backoff,
-            longest: self.inner.config.reconnect_backoff_max,
+        // A task of its own: a caller that is not polled for a while, as what a consumer has under
+        // way between two calls, must not keep others from a connection.
+        let (dialed, answer) = oneshot::channel();
+        let dial = Dial {
+            env: self.inner.env.clone(),
+            address: address.to_owned(),
+            options: self.connection_options(lane),
+            backoff: Backoff {
+                first: self.inner.config.reconnect_backoff,
+                longest: self.inner.config.reconnect_backoff_max,
+            },
+            random: self.random(),
         };
-        let random = self.random();
-        let mut state = lock(&slot.state);
-        match opened {
-            Ok(connection) => {
-                *state = SlotState {
-                    connection: Some(connection.clone()),
-                    ..Default::default()
-                };
-                Ok(connection)
+        let dialing = async move {
+            if let Some(result) = dial.carry_out(&slot, &dialed).await {
+                // Nobody may want it any more: the next caller finds it in its place.
+                drop(dialed.send(result));
             }
-            Err(error) => {
-                state.failures = state.failures.saturating_add(1);
-                let pause = backoff.pause(state.failures, random);
-                state.retry_at = self.inner.env.now().plus(pause);
-                Err(error)
-            }
-        }
+        };
+        self.inner.env.spawn("client-dial", dialing).detach();
+        answer.await.map_err(|_| ClientError::Closed)?
     }
 
     fn connection_options(&self, lane: Lane) -> ConnectionOptions {
@@ -455,6 +445,55 @@ impl Cluster {
         if outdated && let Err(error) = self.refresh(&Topics::None).await {
             tracing::debug!(%error, "the cluster cannot be asked for its brokers");
         }
+    }
+}
+
+/// One attempt to connect.
+struct Dial {
+    env: Env,
+    address: String,
+    options: ConnectionOptions,
+    backoff: Backoff,
+    random: u64,
+}
+
+impl Dial {
+    /// Gives the connection in `slot`, a new one where there is none. `None` if its turn came when
+    /// nobody waited for it any more.
+    async fn carry_out(
+        self,
+        slot: &Slot,
+        waiting: &oneshot::Sender<Result<Connection, ClientError>>,
+    ) -> Option<Result<Connection, ClientError>> {
+        let Ok(_turn) = slot.turn.acquire().await else {
+            return Some(Err(ClientError::Closed));
+        };
+        if let Some(connection) = slot.open() {
+            return Some(Ok(connection));
+        }
+        if waiting.is_closed() {
+            return None;
+        }
+        let retry_at = lock(&slot.state).retry_at;
+        if retry_at > self.env.now() {
+            self.env.sleep_until(retry_at).await;
+        }
+        let opened = Connection::open(&self.env, &self.address, &self.options).await;
+        let mut state = lock(&slot.state);
+        match &opened {
+            Ok(connection) => {
+                *state = SlotState {
+                    connection: Some(connection.clone()),
+                    ..Default::default()
+                };
+            }
+            Err(_) => {
+                state.failures = state.failures.saturating_add(1);
+                let pause = self.backoff.pause(state.failures, self.random);
+                state.retry_at = self.env.now().plus(pause);
+            }
+        }
+        Some(opened)
     }
 }
 
