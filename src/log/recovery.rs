@@ -163,6 +163,12 @@ impl Opening<'_> {
         }
         let alone = files.is_empty() && below.is_empty();
         let (last, file, slot) = self.open_last(last, alone).await?;
+        if !below.is_empty() || (!alone && last.0.file_bytes <= HEADER_PAGE_BYTES) {
+            // A kill may have left the last segment, or the log's start, in the cache alone.
+            file.sync().await.map_err(LogError::io(&last.0.path))?;
+            let synced = disk.sync_dir(self.dir).await;
+            synced.map_err(LogError::io(self.dir))?;
+        }
         self.remove_below(below).await?;
         let last_base = last.0.base_offset;
         let loaded = self.load_epochs().await?;
@@ -318,8 +324,8 @@ impl Opening<'_> {
         (segments, below)
     }
 
-    /// Removes segments that the log's start has passed. Only once the last segment is whole: if
-    /// its creation did not finish, nothing but the one before it shows so.
+    /// Removes segments that the log's start has passed. Only once the last segment and the start
+    /// are durable: if its creation did not finish, nothing but the one before it shows so.
     async fn remove_below(&mut self, below: Vec<SegmentFile>) -> Result<(), LogError> {
         for SegmentFile {
             path, base_offset, ..
