@@ -137,13 +137,13 @@ impl Opening<'_> {
         let interval = self.options.config.index_interval_bytes;
         let start = log_start::load(disk, self.dir).await?;
         let listed = self.tidy(listed).await?;
-        let segments = listed.iter();
-        let all_bytes: u64 = segments
+        let all_bytes: u64 = listed
+            .iter()
             .filter(|entry| files::base_offset_in(&entry.name, files::LOG).is_some())
             .map(|entry| entry.len)
             .sum();
-        let clean = self.options.clean;
         let believed = crate::mutant!("clean-marker-kept");
+        let clean = self.options.clean;
         let clean = clean.filter(|clean| believed || clean.file_bytes == all_bytes);
         let (mut files, below) = self.segments(&listed, start);
         let Some(last) = files.pop() else {
@@ -163,13 +163,7 @@ impl Opening<'_> {
         }
         let alone = files.is_empty() && below.is_empty();
         let (last, file, slot) = self.open_last(last, alone).await?;
-        if !below.is_empty() || (!alone && last.0.file_bytes <= HEADER_PAGE_BYTES) {
-            // A kill may have left the last segment, or the log's start, in the cache alone.
-            file.sync().await.map_err(LogError::io(&last.0.path))?;
-            let synced = disk.sync_dir(self.dir).await;
-            synced.map_err(LogError::io(self.dir))?;
-        }
-        self.remove_below(below).await?;
+        self.remove_below(below, alone, (&last.0, &*file)).await?;
         let last_base = last.0.base_offset;
         let loaded = self.load_epochs().await?;
         let mut replay = Replay::begin(self.env, self.dir, slot.end_offset).await?;
@@ -326,7 +320,19 @@ impl Opening<'_> {
 
     /// Removes segments that the log's start has passed. Only once the last segment and the start
     /// are durable: if its creation did not finish, nothing but the one before it shows so.
-    async fn remove_below(&mut self, below: Vec<SegmentFile>) -> Result<(), LogError> {
+    async fn remove_below(
+        &mut self,
+        below: Vec<SegmentFile>,
+        alone: bool,
+        (last, file): (&SegmentFile, &dyn File),
+    ) -> Result<(), LogError> {
+        if below.is_empty() && (alone || last.file_bytes > HEADER_PAGE_BYTES) {
+            return Ok(());
+        }
+        // A kill may have left either in the cache alone.
+        file.sync().await.map_err(LogError::io(&last.path))?;
+        let synced = self.env.disk.sync_dir(self.dir).await;
+        synced.map_err(LogError::io(self.dir))?;
         for SegmentFile {
             path, base_offset, ..
         } in below
