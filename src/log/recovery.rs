@@ -122,8 +122,7 @@ impl Log {
             report: Recovery::default(),
         };
         if restored {
-            let done = "a rewrite of the log's end was finished".to_owned();
-            opening.report.tidied.push(done);
+            opening.report.tidied.push("finished a rewrite".to_owned());
         }
         let parts = opening.run(listed).await?;
         let report = opening.report;
@@ -164,7 +163,6 @@ impl Opening<'_> {
         let alone = files.is_empty() && below.is_empty();
         let (last, file, slot) = self.open_last(last, alone).await?;
         self.remove_below(below, alone, (&last.0, &*file)).await?;
-        let last_base = last.0.base_offset;
         let loaded = self.load_epochs().await?;
         let mut replay = Replay::begin(self.env, self.dir, slot.end_offset).await?;
         replay.wants_epochs = loaded.is_none();
@@ -187,7 +185,7 @@ impl Opening<'_> {
             producers.restart_at(end);
         }
         let sealed = files.iter().map(|file| {
-            let end = file.end.unwrap_or(last_base);
+            let end = file.end.unwrap_or(last.0.base_offset);
             Segment::new(file.base_offset, end, file.file_bytes)
         });
         Ok(Parts {
