@@ -122,8 +122,7 @@ impl Log {
             report: Recovery::default(),
         };
         if restored {
-            let done = "a rewrite of the log's end was finished".to_owned();
-            opening.report.tidied.push(done);
+            opening.report.tidied.push("finished a rewrite".to_owned());
         }
         let parts = opening.run(listed).await?;
         let report = opening.report;
@@ -137,13 +136,13 @@ impl Opening<'_> {
         let interval = self.options.config.index_interval_bytes;
         let start = log_start::load(disk, self.dir).await?;
         let listed = self.tidy(listed).await?;
-        let segments = listed.iter();
-        let all_bytes: u64 = segments
+        let all_bytes: u64 = listed
+            .iter()
             .filter(|entry| files::base_offset_in(&entry.name, files::LOG).is_some())
             .map(|entry| entry.len)
             .sum();
-        let clean = self.options.clean;
         let believed = crate::mutant!("clean-marker-kept");
+        let clean = self.options.clean;
         let clean = clean.filter(|clean| believed || clean.file_bytes == all_bytes);
         let (mut files, below) = self.segments(&listed, start);
         let Some(last) = files.pop() else {
@@ -163,8 +162,7 @@ impl Opening<'_> {
         }
         let alone = files.is_empty() && below.is_empty();
         let (last, file, slot) = self.open_last(last, alone).await?;
-        self.remove_below(below).await?;
-        let last_base = last.0.base_offset;
+        self.remove_below(below, alone, (&last.0, &*file)).await?;
         let loaded = self.load_epochs().await?;
         let mut replay = Replay::begin(self.env, self.dir, slot.end_offset).await?;
         replay.wants_epochs = loaded.is_none();
@@ -187,7 +185,7 @@ impl Opening<'_> {
             producers.restart_at(end);
         }
         let sealed = files.iter().map(|file| {
-            let end = file.end.unwrap_or(last_base);
+            let end = file.end.unwrap_or(last.0.base_offset);
             Segment::new(file.base_offset, end, file.file_bytes)
         });
         Ok(Parts {
@@ -318,9 +316,21 @@ impl Opening<'_> {
         (segments, below)
     }
 
-    /// Removes segments that the log's start has passed. Only once the last segment is whole: if
-    /// its creation did not finish, nothing but the one before it shows so.
-    async fn remove_below(&mut self, below: Vec<SegmentFile>) -> Result<(), LogError> {
+    /// Removes segments that the log's start has passed. Only once the last segment and the start
+    /// are durable: if its creation did not finish, nothing but the one before it shows so.
+    async fn remove_below(
+        &mut self,
+        below: Vec<SegmentFile>,
+        alone: bool,
+        (last, file): (&SegmentFile, &dyn File),
+    ) -> Result<(), LogError> {
+        if below.is_empty() && (alone || last.file_bytes > HEADER_PAGE_BYTES) {
+            return Ok(());
+        }
+        // A kill may have left either in the cache alone.
+        file.sync().await.map_err(LogError::io(&last.path))?;
+        let synced = self.env.disk.sync_dir(self.dir).await;
+        synced.map_err(LogError::io(self.dir))?;
         for SegmentFile {
             path, base_offset, ..
         } in below
