@@ -20,7 +20,7 @@
 //! | P15 | batches are as they were written |
 //! | K1 | below the clean point every key is there once |
 //! | K4 | the active segment was never compacted |
-//! | K8 | nothing unfinished is left behind |
+//! | K8 | nothing unfinished is left behind, except by a compaction that a stop cut short |
 //! | K9 | offsets relative to a segment fit 31 bits |
 //! | K10 | timestamps of the index are those of the batches, and grow |
 //! | M6 | the metadata log is whole |

@@ -159,7 +159,14 @@ fn leftovers(directory: &Directory<'_>, allowance: &Allowance, findings: &mut Fi
         "log-start-offset",
         "cleaner-offset-checkpoint",
     ];
-    const NUMBERED: [&str; 4] = [".log", ".index", ".snapshot", ".log.deleted"];
+    // A stop cuts a round of compaction short; what it was writing goes at the next start.
+    const NUMBERED: [&str; 5] = [
+        ".log",
+        ".index",
+        ".snapshot",
+        ".log.deleted",
+        ".log.cleaned",
+    ];
     for name in directory.files.keys() {
         let is_numbered = NUMBERED
             .iter()
