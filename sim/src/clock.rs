@@ -38,6 +38,7 @@ struct State {
     base: Duration,
     monotonic: u64,
     wall_nanos: i128,
+    steps_ms: i64,
     /// Parts per million by which the clocks run fast.
     ppm: i64,
     /// Who waits for which moment of the monotonic clock.
@@ -58,6 +59,7 @@ impl SimClock {
                 monotonic: Instant(0).plus(monotonic).0,
                 wall_nanos: i128::from(wall_millis) * NANOS_IN_MILLI,
                 ppm: 0,
+                steps_ms: 0,
                 waiting: BTreeMap::new(),
                 next: 0,
                 alarm,
@@ -74,7 +76,14 @@ impl SimClock {
 
     /// Moves the wall clock by that many milliseconds at once.
     pub(crate) fn step_wall(&self, by_ms: i64) {
-        self.state().wall_nanos += i128::from(by_ms) * NANOS_IN_MILLI;
+        let mut state = self.state();
+        state.wall_nanos += i128::from(by_ms) * NANOS_IN_MILLI;
+        state.steps_ms += by_ms;
+    }
+
+    /// The sum of all steps of the wall clock.
+    pub(crate) fn steps_ms(&self) -> i64 {
+        self.state().steps_ms
     }
 
     /// Both clocks run fast by `ppm` parts per million from now on; slow when negative.

@@ -325,6 +325,14 @@ impl SimNode {
         self.clock.step_wall(by_ms);
     }
 
+    /// Takes back every step of the node's wall clock.
+    pub fn set_wall_right(&self) {
+        let by_ms = self.clock.steps_ms();
+        if by_ms != 0 {
+            self.step_wall(-by_ms);
+        }
+    }
+
     /// Lets both clocks of the node run fast by `ppm` parts per million of the world's time from
     /// now on; slow when negative. At most by half.
     pub fn set_drift(&self, ppm: i32) {

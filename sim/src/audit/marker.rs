@@ -8,9 +8,12 @@ use bytes::Bytes;
 
 use super::bytes_reader::BytesReader;
 use super::partition::Checked;
-use super::{Allowance, Findings, checkpoint};
+use super::{Allowance, Findings, checkpoint, partition_of};
 
 const NAME: &str = ".klamm_cleanshutdown";
+
+/// Without these no log can be judged.
+const IDENTIFYING: [&str; 2] = ["partition.metadata", "log-start-offset"];
 
 /// After an orderly stop every data directory has a marker, and it says how the logs in it ended.
 pub(super) fn check(
@@ -32,12 +35,16 @@ pub(super) fn check(
             continue;
         }
         let Some((_, content)) = content else {
+            if of_partition(dir, allowance) {
+                // A log that went offline is not closed well, and no directory gets a marker.
+                continue;
+            }
             let detail = format!("{} is missing after an orderly stop", marker.display());
             findings.add("R15", None, detail);
             continue;
         };
         match checkpoint::body(content).and_then(|body| decode(BytesReader(body))) {
-            Ok(ends) => compare(dir, &ends, logs, findings),
+            Ok(ends) => compare(dir, &ends, logs, allowance, findings),
             Err(reason) => {
                 findings.add("R15", None, format!("{}: {reason}", marker.display()));
             }
@@ -62,9 +69,31 @@ fn decode(mut from: BytesReader) -> Result<Ends, String> {
     read.ok_or_else(|| "it cannot be read".to_owned())
 }
 
-fn compare(dir: &Path, ends: &Ends, logs: &BTreeMap<PathBuf, Checked>, findings: &mut Findings) {
+/// Whether a file of any partition's directory in `dir` was damaged.
+fn of_partition(dir: &Path, allowance: &Allowance) -> bool {
+    allowance.damaged.iter().any(|path| {
+        let partition = path.parent().filter(|log| log.parent() == Some(dir));
+        partition.is_some_and(|log| partition_of(log).is_some())
+    })
+}
+
+fn compare(
+    dir: &Path,
+    ends: &Ends,
+    logs: &BTreeMap<PathBuf, Checked>,
+    allowance: &Allowance,
+    findings: &mut Findings,
+) {
     for (name, told) in ends {
-        let Some(log) = logs.get(&dir.join(name)) else {
+        let path = dir.join(name);
+        let Some(log) = logs.get(&path) else {
+            if IDENTIFYING
+                .iter()
+                .any(|name| allowance.is_damaged(&path.join(name)))
+            {
+                // It is there, and cannot be judged.
+                continue;
+            }
             findings.add(
                 "R15",
                 None,

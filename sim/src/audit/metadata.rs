@@ -97,6 +97,13 @@ fn replay(within: &BTreeMap<&str, (&Path, &Bytes)>, mode: Mode) -> Result<Topics
     }
 }
 
+/// Up to where a records file that begins at `first` says it is durable. `None` if its page is
+/// damaged.
+pub(super) fn durable_to(content: &Bytes, first: i64) -> Option<u64> {
+    let slot = page(content, first).ok()?;
+    Some(slot.unwrap_or(PAGE_BYTES as u64))
+}
+
 /// The position in the newest slot of a file that begins at `first`.
 fn page(content: &Bytes, first: i64) -> Result<Option<u64>, String> {
     let page = content.get(..PAGE_BYTES).ok_or("its page is cut off")?;

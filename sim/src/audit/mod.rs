@@ -133,6 +133,35 @@ pub fn audit_with(files: &[(PathBuf, Bytes)], mode: Mode, allowance: &Allowance)
     findings.0
 }
 
+/// The damaged files of which a start may take a part for a torn write, and where that begins: the
+/// last file of a log, from its newest durable slot on. No node can tell on its own that bytes
+/// there were durable once.
+#[must_use]
+pub fn torn_from(files: &[(PathBuf, Bytes)], damaged: &[PathBuf]) -> Vec<(PathBuf, u64)> {
+    let mut last: BTreeMap<&Path, (i64, &PathBuf, &Bytes)> = BTreeMap::new();
+    for (path, content) in files {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let base = name.and_then(|name| {
+            let base = number_in(name, ".log");
+            base.or_else(|| number_in(name, ".records"))
+        });
+        if let (Some(base), Some(dir)) = (base, path.parent()) {
+            let known = last.entry(dir).or_insert((base, path, content));
+            if known.0 < base {
+                *known = (base, path, content);
+            }
+        }
+    }
+    let torn = last.into_iter().filter_map(|(dir, (base, path, content))| {
+        let from = match dir.ends_with(METADATA_DIR) {
+            true => metadata::durable_to(content, base)?,
+            false => segment::page(content).ok()?.slot?.position,
+        };
+        damaged.contains(path).then(|| (path.clone(), from))
+    });
+    torn.collect()
+}
+
 /// The directory of a partition.
 #[derive(Debug)]
 struct Directory<'a> {

@@ -187,6 +187,10 @@ fn identity(
     findings: &mut Findings,
 ) -> Option<[u8; 16]> {
     const NAME: &str = "partition.metadata";
+    if allowance.is_damaged(&directory.path.join(NAME)) {
+        // It may look like another's.
+        return None;
+    }
     let found = directory.files.get(NAME).and_then(|text| {
         let text = std::str::from_utf8(text).ok()?;
         let id = text
@@ -197,8 +201,7 @@ fn identity(
     let holds_data = files
         .values()
         .any(|(_, content)| content.len() > PAGE_BYTES);
-    let excused =
-        allowance.is_damaged(&directory.path.join(NAME)) || (mode == Mode::Crashed && !holds_data);
+    let excused = mode == Mode::Crashed && !holds_data;
     if found.is_none() && !excused {
         let detail = format!("{NAME} is missing or not the identity of a partition");
         findings.add("R12", Some(&directory.of), detail);

@@ -157,6 +157,20 @@ impl DiskControl {
         }
     }
 
+    /// Restores the damaged bytes from `position` on of the file at `path`.
+    pub fn repair_from(&self, path: &Path, position: u64) {
+        let what = format_args!("{} repaired from {position} on", path.display());
+        self.device.event(what);
+        let mut state = self.device.state();
+        let files = state.platter.walk(Names::Live);
+        let found = files.into_iter().find(|(name, _)| name == path);
+        if let Some((_, id)) = found
+            && let Ok(inode) = state.platter.inode(id)
+        {
+            inode.repair_from(usize::try_from(position).unwrap_or(usize::MAX));
+        }
+    }
+
     /// Lets the power go at the `operations`-th change from now (1, and also 0, is the next one):
     /// a write, truncate, sync, rename, creation, removal, or sync of a directory. That call is
     /// made, so that the loss of power may keep it, a part of it, or nothing, and gets no answer;

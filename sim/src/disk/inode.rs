@@ -284,6 +284,30 @@ impl Inode {
         pristine.is_some_and(|pristine| *pristine != self.seen)
     }
 
+    /// Makes the bytes from `pos` on as if the device had always done what it said.
+    pub(super) fn repair_from(&mut self, pos: usize) {
+        let Some(pristine) = self.pristine.as_deref() else {
+            return;
+        };
+        let images = [
+            (&mut self.seen.live, &pristine.live),
+            (&mut self.seen.durable, &pristine.durable),
+        ];
+        for (image, right) in images {
+            if image.len() >= pos {
+                image.truncate(pos);
+                image.extend_from_slice(right.get(pos..).unwrap_or_default());
+            }
+        }
+        for pending in &mut self.pending {
+            if pending.change.pos() >= pos {
+                pending.fate = Fate::Written;
+            }
+        }
+        let from = self.differs_from.unwrap_or(pos).min(pos);
+        self.differs_from = Some(from);
+    }
+
     /// Makes it as if the device had always done what it said.
     pub(super) fn repair(&mut self) {
         let Some(pristine) = self.pristine.take() else {

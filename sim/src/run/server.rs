@@ -313,6 +313,10 @@ impl Server {
     fn look_at_the_disk(&self) {
         self.note_damage();
         let disk = self.shared.node.disk();
+        // What was damaged where a torn write may be is outside of what one node can notice.
+        for (path, from) in audit::torn_from(&disk.files(), &disk.damaged()) {
+            disk.repair_from(&path, from);
+        }
         let findings = audit::audit(&disk.files(), Mode::Crashed, &disk.damaged());
         self.state().findings.extend(findings);
     }

@@ -37,7 +37,7 @@ pub(super) fn broker(draw: &mut Draw) -> BTreeMap<String, String> {
     let backoff = draw.between(100, 1500).to_string();
     set("log.cleaner.backoff.ms", backoff);
     if draw.chance(50) {
-        let bytes = draw.one_of(&[1 << 20, 4 << 20]).to_string();
+        let bytes = draw.one_of(&[2048, 1 << 20]).to_string();
         set("log.cleaner.dedupe.buffer.size", bytes);
     }
     if draw.chance(60) {
@@ -56,8 +56,12 @@ pub(super) fn broker(draw: &mut Draw) -> BTreeMap<String, String> {
         set("fetch.max.bytes", draw.one_of(&[1024, 8192]).to_string());
     }
     if draw.chance(20) {
-        let bytes = draw.between(1, 4) * 65_536;
+        let bytes = draw.one_of(&[12_288_u64, 65_536]);
         set("socket.request.max.bytes", bytes.to_string());
+    }
+    if draw.chance(20) {
+        let idle = draw.between(1500, 6000).to_string();
+        set("connections.max.idle.ms", idle);
     }
     settings
 }
