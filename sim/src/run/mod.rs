@@ -355,17 +355,12 @@ impl Stage {
         }
         let disk = self.server.node().disk();
         let (files, damaged) = (disk.files(), disk.damaged());
-<<<<<<< HEAD
         self.server
-            .add_findings(audit::audit(&files, Mode::Stopped, &damaged));
-        if damaged.is_empty() {
+            .add_findings(audit::audit(&files, mode, &damaged));
+        if damaged.is_empty() && mode == Mode::Stopped {
             let told = white_box::compare(&self.recorder.events(), &files);
             self.server.add_findings(told);
         }
-=======
-        let findings = audit::audit(&files, mode, &damaged);
-        self.server.add_findings(findings);
->>>>>>> runs
     }
 
     /// V8: a broker nobody talks to does next to nothing.
