@@ -26,7 +26,7 @@ use klamm_jepsen::checker::Violation;
 use klamm_jepsen::history::{Event, Note, Phase};
 
 use crate::audit::{self, Finding, Mode};
-use crate::plan::{Plan, Role};
+use crate::plan::{DiskOptions, LinkOptions, Plan, Role};
 use crate::probe;
 use crate::record::Recorder;
 use crate::trace::Trace;
@@ -186,6 +186,16 @@ fn every_probe(probes: &probe::Probes) -> BTreeMap<String, u64> {
     counts
 }
 
+/// The same disk, as fast as one usually is.
+fn usual(disk: DiskOptions) -> DiskOptions {
+    let usual = DiskOptions::default();
+    DiskOptions {
+        latency_max_ms: usual.latency_max_ms,
+        sync_max_ms: usual.sync_max_ms,
+        ..disk
+    }
+}
+
 fn phase(phase: Phase) -> Note {
     Note::Phase { phase }
 }
@@ -237,12 +247,16 @@ impl Stage {
         self.clients_end(clients).await;
     }
 
-    /// Ends every fault. A log that went offline for an error of its disk comes back with the
-    /// process, as its operator would see to.
+    /// Ends every fault, and makes links and disk as good as others: the bounds that follow are of
+    /// time, and what piled up on a slow plan would not end within them. A log that went offline
+    /// for an error of its disk comes back with the process, as its operator would see to.
     async fn heal(&self) {
-        self.world.network().heal_all();
+        let network = self.world.network();
+        network.heal_all();
+        network.set_default(LinkOptions::default());
         let disk = self.server.node().disk();
         disk.heal();
+        disk.set_options(usual(self.plan.disk));
         self.server.node().resume();
         self.server.node().set_wall_right();
         self.server.note_damage();
@@ -251,9 +265,15 @@ impl Stage {
             self.server.hold(End::PowerLoss).await;
         }
         self.server.release_all();
-        if self.errors_of_disk() && self.server.is_serving() {
-            self.server.hold(End::Stop).await;
-            self.server.release();
+        if self.errors_of_disk() {
+            if self.server.is_serving() {
+                self.server.hold(End::Stop).await;
+                self.server.release();
+            } else if self.server.is_starting() {
+                // What it has met already would stay offline with it.
+                self.server.hold(End::Kill).await;
+                self.server.release();
+            }
         }
     }
 

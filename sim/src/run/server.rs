@@ -264,6 +264,10 @@ impl Server {
         matches!(self.state().process, Process::Serving(_))
     }
 
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.state().process, Process::Starting)
+    }
+
     /// Why the last start was refused, while it is.
     pub(super) fn refusal(&self) -> Option<String> {
         self.state().refusal.clone()
