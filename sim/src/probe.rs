@@ -76,6 +76,7 @@ pub const NAMES: &[&str] = &[
     "metadata-snapshot-loaded",
     "metadata-snapshot-written",
     "metadata-tail-cut",
+    "metadata-tail-made-anew",
     "offset-expired",
     "oversized-request-refused",
     "partition-offline",

@@ -137,14 +137,15 @@ impl MetadataStore {
                 ));
             }
             let is_last = index + 1 == chain.len();
-            let read = RecordsFile::read(&*disk, &path, *first, is_last).await?;
+            let mut read = RecordsFile::read(&*disk, &path, *first, is_last).await?;
             end = read.end;
             bytes += read.position - PAGE_BYTES as u64;
-            recovered.extend(read.batches);
-            open = Some((read.file, read.position, read.slot));
+            recovered.extend(std::mem::take(&mut read.batches));
+            open = Some((*first, read));
         }
-        let (file, position, slot) = open
+        let (first, read) = open
             .ok_or_else(|| damaged(&directory.join(name(begin, RECORDS)), "the file is missing"))?;
+        let (file, position, slot) = read.proven(&*disk, &directory, first).await?;
         let mut store = Self {
             disk,
             directory,
@@ -269,6 +270,8 @@ pub(super) type Recovered = VecDeque<Committed>;
 struct RecordsFile {
     file: Arc<dyn File>,
     batches: Vec<Committed>,
+    /// Its batches as they are in the file.
+    content: Bytes,
     position: u64,
     slot: Slot,
     end: Offset,
@@ -317,7 +320,6 @@ impl RecordsFile {
                         reason,
                         "an unfinished write is cut off"
                     );
-                    file.truncate(position as u64).await.map_err(failed(path))?;
                     break;
                 }
             }
@@ -325,10 +327,34 @@ impl RecordsFile {
         Ok(Self {
             file,
             batches,
+            content: bytes.slice(PAGE_BYTES..position),
             position: position as u64,
             slot,
             end,
         })
+    }
+
+    /// The file to append to, where, and its newest slot.
+    ///
+    /// What lies beyond the slot may be in the cache alone: if a sync of it failed in the process
+    /// before, the kernel takes its pages for written, and no later sync proves anything. Nor may
+    /// it be written once more in place, since it may be durable and answered, and a power loss in
+    /// the midst would spoil it. So the file is made anew beside the old one, and replaces it.
+    async fn proven(
+        self,
+        disk: &dyn Disk,
+        directory: &Path,
+        first: Offset,
+    ) -> Result<(Arc<dyn File>, u64, Slot), LocalQuorumError> {
+        let length = self.file.len().await;
+        let length = length.map_err(failed(&directory.join(name(first, RECORDS))))?;
+        let proven = self.slot.position.max(PAGE_BYTES as u64);
+        if length == proven && self.position == proven {
+            return Ok((self.file, self.position, self.slot));
+        }
+        tracing::trace!(target: "klamm::probe", name = "metadata-tail-made-anew");
+        let file = make(disk, directory, first, RECORDS, vec![self.content]).await?;
+        Ok((file, self.position, Slot::default()))
     }
 }
 
