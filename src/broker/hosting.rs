@@ -269,15 +269,14 @@ impl Hosting {
                     .await;
             }
         }
-        let disk = &self.broker.env.disk;
-        for hosted in topic.partitions.values() {
-            let gone = suffixed(&hosted.dir, &format!(".{id}{DELETED_SUFFIX}"));
-            let removed = match disk.rename(&hosted.dir, &gone).await {
-                Ok(()) => disk.remove_dir(&gone).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = removed {
-                tracing::error!(dir = %hosted.dir.display(), %error, "log not removed");
+        for dir in &self.broker.log_dirs {
+            let hosted = topic.partitions.values();
+            let doomed = hosted.filter(|hosted| hosted.dir.parent() == Some(&dir.path));
+            let doomed: Vec<&Path> = doomed.map(|hosted| hosted.dir.as_path()).collect();
+            if let Err(error) = remove_logs(&self.broker.env, &dir.path, &doomed, id).await {
+                // The next start removes what has its new name.
+                let dir = dir.path.display();
+                tracing::error!(%dir, topic = name, %error, "logs not removed");
             }
         }
         // What could not be opened may be damaged, or another topic's: it is kept, out of the way.
@@ -412,9 +411,35 @@ async fn set_aside(broker: &Broker, path: &Path) {
     }
 }
 
+/// Removes the directories of a deleted topic's partitions in the data directory `dir`. Their new
+/// names are durable before any file goes: a power loss must not bring back a part of a log under
+/// the name of a partition.
+async fn remove_logs(env: &Env, dir: &Path, doomed: &[&Path], id: TopicId) -> std::io::Result<()> {
+    if doomed.is_empty() {
+        return Ok(());
+    }
+    let mut renamed = Vec::new();
+    let mut failed = None;
+    for path in doomed {
+        let gone = suffixed(path, &format!(".{id}{DELETED_SUFFIX}"));
+        match env.disk.rename(path, &gone).await {
+            Ok(()) => renamed.push(gone),
+            Err(error) => failed = Some(error),
+        }
+    }
+    env.disk.sync_dir(dir).await?;
+    for gone in renamed {
+        if let Err(error) = env.disk.remove_dir(&gone).await {
+            failed = Some(error);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
 /// The partitions' directories in a data directory, by name. What a deletion left is removed.
 async fn existing(env: &Env, dir: &LogDir) -> std::io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
+    let mut is_synced = false;
     for entry in env.disk.list(&dir.path).await? {
         let path = dir.path.join(&entry.name);
         if !entry.is_dir || entry.name.starts_with("__cluster_metadata") {
@@ -422,6 +447,11 @@ async fn existing(env: &Env, dir: &LogDir) -> std::io::Result<Vec<(String, PathB
         }
         if entry.name.ends_with(DELETED_SUFFIX) {
             tracing::trace!(target: "klamm::probe", name = "unfinished-deletion-finished");
+            if !is_synced {
+                // A process that was killed may have left the new name unsynced.
+                env.disk.sync_dir(&dir.path).await?;
+                is_synced = true;
+            }
             env.disk.remove_dir(&path).await?;
         } else if entry
             .name

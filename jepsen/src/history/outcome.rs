@@ -1,8 +1,9 @@
 //! What an error says about whether the operation happened.
 //!
 //! A broker may report an error after it appended: a leader that lost its place while the batch
-//! was on its way to the others answers NOT_LEADER_OR_FOLLOWER, and the batch may stay. Only an
-//! error that is found before anything changes proves that nothing changed.
+//! was on its way to the others answers NOT_LEADER_OR_FOLLOWER, and the batch may stay. A
+//! coordinator makes NOT_COORDINATOR of such an error of its own log, also of one of the disk. Only
+//! an error that is found before anything changes proves that nothing changed.
 
 /// How sure an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +49,6 @@ const REFUSED: &[&str] = &[
     "FENCED_INSTANCE_ID",
     "REBALANCE_IN_PROGRESS",
     "INVALID_GROUP_ID",
-    "NOT_COORDINATOR",
     "COORDINATOR_LOAD_IN_PROGRESS",
     "GROUP_AUTHORIZATION_FAILED",
     "GROUP_ID_NOT_FOUND",
@@ -112,5 +112,7 @@ mod tests {
         assert_eq!(of_send("OUT_OF_ORDER_SEQUENCE_NUMBER"), Class::Fail);
         assert_eq!(of_other("ILLEGAL_GENERATION"), Class::Fail);
         assert_eq!(of_other("REQUEST_TIMED_OUT"), Class::Unknown);
+        assert_eq!(of_other("NOT_COORDINATOR"), Class::Unknown);
+        assert_eq!(of_other("COORDINATOR_NOT_AVAILABLE"), Class::Unknown);
     }
 }

@@ -259,6 +259,7 @@ impl Stage {
         disk.set_options(usual(self.plan.disk));
         self.server.node().resume();
         self.server.node().set_wall_right();
+        self.server.note_clock();
         self.server.note_damage();
         if disk.is_power_out() {
             // It went at a call, and the fault ended before it took the process along.
