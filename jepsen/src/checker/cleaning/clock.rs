@@ -1,14 +1,14 @@
 //! What the history lets one say of the broker's wall clock.
 //!
-//! Where a run noted what the clock showed ([`Note::Clock`]), it is known at every time since, steps
-//! and changes of its rate included: between two notes it runs at its own rate, which differs from
-//! true time by a twentieth at most.
+//! Where a run noted what the clock showed ([`Note::Clock`]), it is known at every time since,
+//! steps and changes of its rate included: between two notes it runs at its own rate, which differs
+//! from true time by a twentieth at most.
 //!
-//! Without such notes, records carry their clients' wall clocks, and LogAppendTime the broker's. The
-//! largest distance between such a time and the time of its send bounds the wall clock at any time,
-//! as long as some records carry the time at which they were sent, the broker's clock is less than
-//! half a second ahead of all of them, and clocks only drift. A fault that steps or drifts a clock
-//! then takes all certainty away.
+//! Without such notes, records carry their clients' wall clocks, and LogAppendTime the broker's.
+//! The largest distance between such a time and the time of its send bounds the wall clock at any
+//! time, as long as some records carry the time at which they were sent, the broker's clock is less
+//! than half a second ahead of all of them, and clocks only drift. A fault that steps or drifts a
+//! clock then takes all certainty away.
 
 use std::collections::BTreeMap;
 

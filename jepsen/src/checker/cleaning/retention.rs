@@ -7,10 +7,10 @@
 //! most the latest that the broker's clock showed until then (see [`super::clock`]) less the
 //! record's own timestamp.
 //!
-//! Silent about time where the broker's clock is not known, where `retention.bytes` was ever set (sizes are not
-//! in the history), and on topics that are compacted and expire too; the smallest `retention.ms`
-//! that was ever set counts, a week if none was, and nothing is said of topics without one if the
-//! broker has a retention of its own.
+//! Silent about time where the broker's clock is not known, where `retention.bytes` was ever set
+//! (sizes are not in the history), and on topics that are compacted and expire too; the smallest
+//! `retention.ms` that was ever set counts, a week if none was, and nothing is said of topics
+//! without one if the broker has a retention of its own.
 
 use std::collections::BTreeMap;
 
