@@ -59,7 +59,7 @@ pub const NAMES: &[Described] = &[
     (
         "cut-at-first-bad-crc",
         "B70: recovery cuts the log at a bad CRC although a sync had covered it. Bit rot, restart.",
-        &["P2", "P3"],
+        &["P1", "P2", "P3"],
     ),
     (
         "torn-tail-kept",
@@ -120,7 +120,7 @@ pub const NAMES: &[Described] = &[
     (
         "remember-only-last-batch",
         "B73: of a producer's last five batches only the newest is known again. Lost answers with several batches in flight.",
-        &["P4", "V2", "R16"],
+        &["P4", "V2", "R11", "R16"],
     ),
     (
         "producer-state-before-append",
@@ -130,7 +130,7 @@ pub const NAMES: &[Described] = &[
     (
         "sequence-gap-accepted",
         "B80: a batch is appended although those before it are missing. One of several batches in flight refused.",
-        &["P10", "P4", "V2", "R11"],
+        &["P10", "P4", "V2", "R11", "R16"],
     ),
     (
         "producer-ids-given-again",

@@ -348,6 +348,12 @@ impl Sender {
             }
             (Sent::Repeat { base_offset }, Ok(stored)) => {
                 self.compare(base_offset, &stored, "a repeated batch");
+                if stored.error == Some(ErrorCode::OutOfOrderSequenceNumber) {
+                    // At most four batches were sent since: it is among the last five, or its
+                    // producer is unknown and may begin anywhere.
+                    let text = format!("the batch at {base_offset} came again and was refused");
+                    self.line.broken("R11", text);
+                }
             }
             (Sent::Repeat { .. }, Err(_)) => self.lost(&[]),
         }

@@ -4,8 +4,8 @@
 //!   that was invoked in that phase. These are the partitions of the topics that the process of the
 //!   history's first operation, which sets the stage, made before that phase and nobody may have
 //!   deleted; damaged ones excepted. Silent if that phase never ended.
-//! - V10: every operation invoked in that phase or after has an end, and none invoked in the final
-//!   phase ends for want of an answer.
+//! - V10: every operation invoked in that phase or after has an end, unless its client was gone
+//!   before one came, and none invoked in the final phase ends for want of an answer.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,9 @@ pub(super) fn check(history: &History, violations: &mut Violations) {
     {
         let is_final = ends.is_some_and(|ends| op.invoked >= ends);
         if op.returned == u64::MAX {
-            add(violations, op, "it was never answered");
+            if !went_after(history, op) {
+                add(violations, op, "it was never answered");
+            }
         } else if is_final && ran_out(op) {
             add(
                 violations,
@@ -44,6 +46,14 @@ pub(super) fn check(history: &History, violations: &mut Violations) {
             );
         }
     }
+}
+
+/// Whether the client of `op` was gone at some time after it asked.
+fn went_after(history: &History, op: &Operation) -> bool {
+    let mut notes = history.notes.iter();
+    notes.any(|(time, process, note)| {
+        matches!(note, Note::Gone) && *process == op.process && *time >= op.invoked
+    })
 }
 
 fn ran_out(op: &Operation) -> bool {

@@ -215,6 +215,17 @@ fn an_operation_without_end_breaks_v10() {
 }
 
 #[test]
+fn a_client_that_is_gone_waits_for_no_answer() {
+    let mut story = Story::new();
+    story.phase(Phase::Liveness);
+    story.invoke_as("somebody", send(written(1, "a", false, 0)));
+    story.note("somebody else", Note::Gone);
+    assert_eq!(story.broken(check), ["V10"]);
+    story.note("somebody", Note::Gone);
+    assert_eq!(story.broken(check), NONE);
+}
+
+#[test]
 fn a_final_operation_that_times_out_breaks_v10() {
     let mut story = Story::new();
     let record = written(1, "a", false, 0);
