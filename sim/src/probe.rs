@@ -60,6 +60,7 @@ pub const NAMES: &[&str] = &[
     "fetch-woken",
     "final-slot-rewritten",
     "group-rebalanced",
+    "hosted-register-damaged",
     "idle-connection-closed",
     "index-rebuilt",
     "index-rebuilt-at-start",

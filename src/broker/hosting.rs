@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt as _};
 
 use super::clean_shutdown::Ends;
 use super::group_log::GroupLog;
-use super::hosted_register::HostedRegister;
+use super::hosted_register::{Entry, HostedRegister};
 use super::log_dir::LogDir;
 use super::partitions::Hosted;
 use super::{Broker, topics};
@@ -19,7 +19,7 @@ use crate::controller::{
 };
 use crate::env::Env;
 use crate::log::{CleanEnd, Log, LogError, LogIdentity, OpenOptions};
-use crate::types::{TopicId, TopicPartition};
+use crate::types::{BrokerId, TopicId, TopicPartition};
 
 /// Logs that are opened at once.
 const OPENING_MAX: usize = 16;
@@ -55,18 +55,15 @@ impl Hosting {
         ends: Ends,
     ) -> std::io::Result<Self> {
         let env = &broker.env;
-        let known = |(topic, partition): (TopicId, i32)| {
-            image
-                .topic_by_id(topic)
-                .is_some_and(|topic| topic.partition(partition).is_some())
-        };
-        let register = HostedRegister::open(env, &broker.log_dirs[0].path, known).await?;
         let mut found = BTreeMap::new();
         for dir in &broker.log_dirs {
             for (name, path) in existing(env, dir).await? {
                 found.insert(name, path);
             }
         }
+        let known = hosted_entries(image, broker.config.node_id);
+        let any_log = !found.is_empty();
+        let register = HostedRegister::open(env, &broker.log_dirs[0].path, &known, any_log).await?;
         Ok(Self {
             broker,
             register,
@@ -292,6 +289,19 @@ impl Hosting {
     }
 }
 
+/// The partitions that the metadata gives to this broker.
+fn hosted_entries(image: &ClusterImage, mine: BrokerId) -> BTreeSet<Entry> {
+    let mut entries = BTreeSet::new();
+    for topic in image.topics() {
+        for (partition, state) in (0..).zip(&topic.partitions) {
+            if state.replicas.contains(&mine) {
+                entries.insert((topic.id, partition));
+            }
+        }
+    }
+    entries
+}
+
 fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push(suffix);
@@ -362,8 +372,9 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
     hosted.ok_or(HostError::Stopping)
 }
 
-/// Opens a log that was found. One of another topic is that of an earlier topic of this name, which
-/// was deleted when the broker ended, unless a log of this very topic was there before.
+/// Opens a log that was found. One that names another topic is that of an earlier topic of this
+/// name, which was deleted when the broker ended, unless a log of this very topic was there before.
+/// One that names nothing readable is damaged: it is never put aside for an empty log.
 async fn reopen(
     broker: &Broker,
     dir: &Path,
@@ -378,7 +389,7 @@ async fn reopen(
             }
             Ok(log)
         }
-        Err(LogError::Foreign { .. }) if !registered => {
+        Err(LogError::AnotherTopic { .. }) if !registered => {
             set_aside(broker, dir).await;
             Log::create(&broker.env, dir, options).await
         }

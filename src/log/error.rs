@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint::CheckpointError;
 use super::producer_state::ProducerError;
-use crate::types::{ErrorCode, Offset};
+use crate::types::{ErrorCode, Offset, TopicId};
 
 /// Bytes that were once durable and are no longer what was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +37,13 @@ pub enum LogError {
         "{}: {reason}. Point log.dirs at the right directory, or move this one away", path.display()
     )]
     Foreign { path: PathBuf, reason: String },
+    /// The directory names another topic by its id: one of an earlier topic of this name, usually.
+    #[error("{}: it belongs to topic id {found}, not to {expected}", path.display())]
+    AnotherTopic {
+        path: PathBuf,
+        found: TopicId,
+        expected: TopicId,
+    },
     /// The log already exists, with data.
     #[error("{} already holds a log", path.display())]
     Exists { path: PathBuf },

@@ -55,12 +55,10 @@ impl LogIdentity {
             return Ok(true);
         }
         match stored_id(&bytes) {
-            Some(id) => Err(LogError::Foreign {
+            Some(found) => Err(LogError::AnotherTopic {
                 path,
-                reason: format!(
-                    "the directory belongs to topic id {id}, {} has id {}",
-                    self.topic_partition, self.topic_id
-                ),
+                found,
+                expected: self.topic_id,
             }),
             // A file cut short or of zeros is what a power loss leaves of one being written.
             None if bytes.len() < self.text().len() || bytes.iter().all(|byte| *byte == 0) => {

@@ -199,7 +199,7 @@ fn another_topics_directory_is_refused() {
     let mut options = bench.options(None);
     options.identity.topic_id = TopicId::from_random([6; 16]);
     let refused = run(Log::open(&bench.disk.env(), &bench.dir, options.clone()));
-    assert!(matches!(refused, Err(LogError::Foreign { .. })));
+    assert!(matches!(refused, Err(LogError::AnotherTopic { .. })));
     let refused = run(Log::create(&bench.disk.env(), &bench.dir, options));
     assert!(matches!(refused, Err(LogError::Exists { .. })));
     bench.disk.remove_now(&bench.path("partition.metadata"));
