@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::cluster::{QuorumConfig, ReplicationConfig};
 use super::defaults::{BrokerDefaults, ConfigError, ConfigErrors, Given, Source};
 use super::describe::sounds_secret;
 use super::environment::from_environment;
@@ -40,6 +41,8 @@ pub struct BrokerConfig {
     pub cleaner: CleanerConfig,
     pub group: GroupConfig,
     pub offsets: OffsetsConfig,
+    pub quorum: QuorumConfig,
+    pub replication: ReplicationConfig,
     defaults: BrokerDefaults,
 }
 
@@ -396,6 +399,8 @@ impl Typed<'_> {
             },
             group: self.group(),
             offsets: self.offsets(),
+            quorum: self.quorum(),
+            replication: self.replication(),
             defaults: self.defaults.clone(),
         }
     }
@@ -457,6 +462,45 @@ impl Typed<'_> {
             retention_check_interval_ms: self.number("offsets.retention.check.interval.ms"),
             metadata_max_bytes: self.number("offset.metadata.max.bytes"),
         }
+    }
+
+    fn quorum(&self) -> QuorumConfig {
+        QuorumConfig {
+            is_broker: true,
+            is_controller: true,
+            voters: Vec::new(),
+            bootstrap_servers: Vec::new(),
+            listeners: Vec::new(),
+            inter_broker_listener: self.text("inter.broker.listener.name").unwrap_or_default(),
+            election_timeout: self.millis("controller.quorum.election.timeout.ms"),
+            fetch_timeout: self.millis("controller.quorum.fetch.timeout.ms"),
+            request_timeout: self.millis("controller.quorum.request.timeout.ms"),
+        }
+    }
+
+    fn replication(&self) -> ReplicationConfig {
+        ReplicationConfig {
+            lag_time_max: self.millis("replica.lag.time.max.ms"),
+            fetch_max_bytes: self.number("replica.fetch.max.bytes"),
+            fetch_response_max_bytes: self.number("replica.fetch.response.max.bytes"),
+            fetch_min_bytes: self.number("replica.fetch.min.bytes"),
+            fetch_wait_max: self.millis("replica.fetch.wait.max.ms"),
+            fetch_backoff: self.millis("replica.fetch.backoff.ms"),
+            socket_timeout: self.millis("replica.socket.timeout.ms"),
+            session_timeout: self.millis("broker.session.timeout.ms"),
+            heartbeat_interval: self.millis("broker.heartbeat.interval.ms"),
+            registration_timeout: self.millis("initial.broker.registration.timeout.ms"),
+            auto_leader_rebalance: self.boolean("auto.leader.rebalance.enable"),
+            leader_imbalance_check_interval: std::time::Duration::from_secs(
+                self.number("leader.imbalance.check.interval.seconds"),
+            ),
+            leader_imbalance_per_broker_percentage: self
+                .number("leader.imbalance.per.broker.percentage"),
+        }
+    }
+
+    fn millis(&self, name: &str) -> std::time::Duration {
+        std::time::Duration::from_millis(self.number(name))
     }
 
     fn node_id(&self) -> BrokerId {

@@ -9,7 +9,9 @@ use super::setting::{
 };
 
 /// Where a value shown to a client came from; the number is DescribeConfigs'.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize,
+)]
 #[repr(i8)]
 pub enum ConfigSource {
     Unknown = 0,
@@ -39,7 +41,7 @@ impl From<&Source> for ConfigSource {
 }
 
 /// One setting of a topic or broker, for DescribeConfigs.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ConfigEntry {
     pub name: String,
     /// `None` when unset, or when it is sensitive.
@@ -51,11 +53,12 @@ pub struct ConfigEntry {
     pub config_type: i8,
     /// Every value that was given, the one in force first.
     pub synonyms: Vec<ConfigSynonym>,
+    #[serde(skip)]
     pub documentation: Option<&'static str>,
 }
 
 /// A value that was given under some name.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ConfigSynonym {
     pub name: String,
     pub value: Option<String>,

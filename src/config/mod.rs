@@ -10,6 +10,7 @@
 //! value is reported at once, each with its name, its origin and the fix.
 
 mod broker;
+mod cluster;
 mod defaults;
 mod describe;
 mod environment;
@@ -27,6 +28,7 @@ pub use broker::{
     AdminListener, BrokerConfig, CleanerConfig, ConfigWarning, GroupConfig, Loaded, LogFormat,
     NetworkConfig, OffsetsConfig, TopicDefaults,
 };
+pub use cluster::{QuorumConfig, ReplicationConfig, Voter};
 pub use defaults::{BrokerDefaults, ConfigError, ConfigErrors, Given, Source};
 pub use describe::{
     ConfigEntry, ConfigSource, ConfigSynonym, Explanation, describe_broker, describe_topic,

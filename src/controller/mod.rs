@@ -20,6 +20,7 @@ mod election;
 mod image;
 mod ledger;
 mod local;
+mod peers;
 mod placement;
 mod quorum;
 mod record;
@@ -35,14 +36,17 @@ pub use election::{Election, elect};
 pub use image::{ClusterImage, ReplayError, TopicImage};
 pub use ledger::ControllerLedger;
 pub use local::{LocalQuorum, LocalQuorumError};
+pub use peers::{Peer, PeerError, PeerService, Peers};
 pub use quorum::{Committed, ProposeError, Quorum};
 pub use record::{
     BrokerEndpoint, BrokerRecord, Cause, ConfigResource, MetadataRecord, PartitionRecord,
     PartitionState, RecordError, ResourceType,
 };
 pub use request::{
-    AlterConfigs, AlterOperation, ConfigChange, CreatePartitions, CreateTopics, CreatedTopic,
-    DeleteTopics, DeletedTopic, IncrementalAlterConfigs, MorePartitions, NewSetting, NewTopic,
-    ProducerIdBlock, Refusal, RegisterBroker, Reply, Request, TopicSelector,
+    AlterConfigs, AlterOperation, AlterPartition, AlterReassignments, BrokerHeartbeat,
+    ConfigChange, CreatePartitions, CreateTopics, CreatedTopic, DeleteTopics, DeletedTopic,
+    ElectLeaders, ElectionKind, HeartbeatReply, IncrementalAlterConfigs, IsrChange, IsrChanged,
+    MorePartitions, NewSetting, NewTopic, PartitionResult, ProducerIdBlock, Refusal,
+    RegisterBroker, Reply, Request, TopicSelector,
 };
 pub use topic_name::{INTERNAL_TOPICS, is_internal_topic, validate_topic_name};

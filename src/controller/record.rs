@@ -7,6 +7,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::types::{BrokerEpoch, BrokerId, LeaderEpoch, ProducerId, TopicId, Uuid};
 use crate::wire::{DecodeError, EncodeError, Reader, Str, Version, Wire, Writer};
@@ -43,7 +44,7 @@ pub enum MetadataRecord {
 }
 
 /// A broker of the cluster.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BrokerRecord {
     pub id: BrokerId,
     /// Larger than that of every earlier registration in the cluster.
@@ -57,7 +58,7 @@ pub struct BrokerRecord {
 }
 
 /// Where a broker is reached.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BrokerEndpoint {
     pub listener: String,
     /// Empty: whatever address the client dialled.
@@ -69,7 +70,7 @@ pub struct BrokerEndpoint {
 }
 
 /// A partition and its state.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PartitionRecord {
     pub topic_id: TopicId,
     pub partition: i32,
@@ -77,7 +78,7 @@ pub struct PartitionRecord {
 }
 
 /// Who holds a partition and who leads it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PartitionState {
     /// The first is the preferred leader.
     pub replicas: Vec<BrokerId>,
@@ -99,7 +100,7 @@ pub struct PartitionState {
 }
 
 /// Why a partition has the state it has.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Cause {
     TopicCreated = 0,
@@ -132,7 +133,7 @@ impl Cause {
 }
 
 /// Something that has settings.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct ConfigResource {
     pub resource_type: ResourceType,
     /// A topic's name, a broker's id, or for all brokers the empty text.
@@ -175,7 +176,7 @@ impl fmt::Display for ConfigResource {
 }
 
 /// Kinds of things that have settings; the number is DescribeConfigs'.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[repr(i8)]
 pub enum ResourceType {
     Topic = 2,

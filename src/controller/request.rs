@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::record::{BrokerEndpoint, ConfigResource};
+use serde::{Deserialize, Serialize};
+
+use super::record::{BrokerEndpoint, ConfigResource, PartitionState};
 use crate::config::ConfigEntry;
-use crate::types::{BrokerEpoch, BrokerId, ErrorCode, ProducerId, TopicId, Uuid};
+use crate::types::{
+    BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset, ProducerId, TopicId, Uuid,
+};
 
 /// An item of a request that was not carried out: Kafka's code, and a text that names the thing
 /// and the fix.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{code}: {text}")]
 pub struct Refusal {
     pub code: ErrorCode,
@@ -25,7 +29,7 @@ impl Refusal {
 }
 
 /// Topics to make. Each is made whole or not at all; one that is refused does not stop the others.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct CreateTopics {
     pub topics: Vec<NewTopic>,
     /// Check and answer as if made, and make nothing.
@@ -33,7 +37,7 @@ pub struct CreateTopics {
 }
 
 /// A topic to make.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NewTopic {
     pub name: String,
     /// -1: `num.partitions`, or as many as `assignments` has.
@@ -60,7 +64,7 @@ impl NewTopic {
 }
 
 /// A topic that was made, or with `validate_only` could be.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct CreatedTopic {
     /// Zero with `validate_only`.
     pub topic_id: TopicId,
@@ -71,34 +75,34 @@ pub struct CreatedTopic {
 }
 
 /// A topic by name or by id.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum TopicSelector {
     Name(String),
     Id(TopicId),
 }
 
 /// Topics to delete.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct DeleteTopics {
     pub topics: Vec<TopicSelector>,
 }
 
 /// A topic that was deleted.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DeletedTopic {
     pub name: String,
     pub topic_id: TopicId,
 }
 
 /// Topics to give more partitions.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct CreatePartitions {
     pub topics: Vec<MorePartitions>,
     pub validate_only: bool,
 }
 
 /// A topic to give more partitions.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MorePartitions {
     pub name: String,
     /// Partitions afterwards, in all.
@@ -108,7 +112,7 @@ pub struct MorePartitions {
 }
 
 /// One change to one setting.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ConfigChange {
     pub name: String,
     pub operation: AlterOperation,
@@ -116,7 +120,7 @@ pub struct ConfigChange {
 }
 
 /// What a change does; the number is IncrementalAlterConfigs'.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[repr(i8)]
 pub enum AlterOperation {
     Set = 0,
@@ -142,7 +146,7 @@ impl AlterOperation {
 }
 
 /// Changes to single settings. A resource is changed whole or not at all.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct IncrementalAlterConfigs {
     pub resources: Vec<(ConfigResource, Vec<ConfigChange>)>,
     pub validate_only: bool,
@@ -152,14 +156,14 @@ pub struct IncrementalAlterConfigs {
 pub type NewSetting = (String, Option<String>);
 
 /// New settings in place of all old ones. A resource is changed whole or not at all.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct AlterConfigs {
     pub resources: Vec<(ConfigResource, Vec<NewSetting>)>,
     pub validate_only: bool,
 }
 
 /// A broker that has started and wants to be part of the cluster.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RegisterBroker {
     pub id: BrokerId,
     /// Of this run of the process, random: tells a repeated request from another process.
@@ -172,14 +176,89 @@ pub struct RegisterBroker {
 }
 
 /// Producer ids `start..start + count`, given out once in the cluster's life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ProducerIdBlock {
     pub start: ProducerId,
     pub count: i64,
 }
 
+/// A broker's sign of life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BrokerHeartbeat {
+    pub id: BrokerId,
+    pub epoch: BrokerEpoch,
+    /// Everything below was carried out by the broker.
+    pub metadata_end: Offset,
+    /// Its storage or its operator wants it to lead nothing.
+    pub wants_fence: bool,
+    /// It wants to stop in order and waits until it leads nothing.
+    pub wants_shut_down: bool,
+}
+
+/// How the controller sees a broker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeartbeatReply {
+    pub is_caught_up: bool,
+    pub is_fenced: bool,
+    /// It leads nothing and may stop.
+    pub should_shut_down: bool,
+}
+
+/// In-sync replicas that the leaders on one broker propose (KIP-497, KIP-841, KIP-903).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AlterPartition {
+    pub broker: BrokerId,
+    pub broker_epoch: BrokerEpoch,
+    pub changes: Vec<IsrChange>,
+}
+
+/// The in-sync replicas that the leader of a partition proposes, if its state is still the one
+/// with these epochs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IsrChange {
+    pub topic_id: TopicId,
+    pub partition: i32,
+    pub leader_epoch: LeaderEpoch,
+    pub partition_epoch: i32,
+    /// Each with the epoch in which the leader saw it in sync.
+    pub isr: Vec<(BrokerId, BrokerEpoch)>,
+    /// Whether the leader is still recovering from its unclean election.
+    pub recovering: bool,
+}
+
+/// What came of an [`IsrChange`]: the partition's state afterwards.
+pub type IsrChanged = (TopicId, i32, Result<PartitionState, Refusal>);
+
+/// Which election an administrator asks for; the number is ElectLeaders'.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[repr(i8)]
+pub enum ElectionKind {
+    Preferred = 0,
+    Unclean = 1,
+}
+
+/// Elections to hold.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ElectLeaders {
+    pub kind: ElectionKind,
+    /// `None`: every partition.
+    pub partitions: Option<Vec<(String, i32)>>,
+}
+
+/// Replicas to move.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AlterReassignments {
+    /// Whether the number of replicas may change.
+    pub allow_replication_factor_change: bool,
+    /// New replicas by partition; `None` cancels the move under way.
+    pub partitions: Vec<(String, i32, Option<Vec<BrokerId>>)>,
+}
+
+/// What came of something asked of one partition.
+pub type PartitionResult = (String, i32, Result<(), Refusal>);
+
 /// Everything the ledger handles.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Founds the cluster, or checks that it is the one with this id.
     Found {
@@ -194,10 +273,22 @@ pub enum Request {
     AllocateProducerIds {
         broker: BrokerId,
     },
+    Heartbeat(BrokerHeartbeat),
+    /// The process with this epoch is known to be dead.
+    FenceBroker {
+        id: BrokerId,
+        epoch: BrokerEpoch,
+    },
+    UnregisterBroker {
+        id: BrokerId,
+    },
+    AlterPartition(AlterPartition),
+    ElectLeaders(ElectLeaders),
+    AlterReassignments(AlterReassignments),
 }
 
 /// The answer to the [`Request`] of the same name. Items come in the order of the request.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Reply {
     Found(Uuid),
     RegisterBroker(BrokerEpoch),
@@ -206,4 +297,10 @@ pub enum Reply {
     CreatePartitions(Vec<(String, Result<(), Refusal>)>),
     AlterConfigs(Vec<(ConfigResource, Result<(), Refusal>)>),
     AllocateProducerIds(ProducerIdBlock),
+    Heartbeat(HeartbeatReply),
+    FenceBroker,
+    UnregisterBroker,
+    AlterPartition(Vec<IsrChanged>),
+    ElectLeaders(Vec<PartitionResult>),
+    AlterReassignments(Vec<PartitionResult>),
 }

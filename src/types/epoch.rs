@@ -1,7 +1,19 @@
 //! Epochs: numbers that only grow and fence whoever holds an older one.
 
 /// Term of a partition's leader, given by the controller. `-1` on the wire means "none known".
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    serde::Serialize,
+    serde::Deserialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    Default,
+)]
 pub struct LeaderEpoch(pub i32);
 
 impl LeaderEpoch {
@@ -9,7 +21,19 @@ impl LeaderEpoch {
 }
 
 /// Incarnation of a registered broker.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    serde::Serialize,
+    serde::Deserialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    Default,
+)]
 pub struct BrokerEpoch(pub i64);
 
 /// Incarnation of a producer id. `-1` on the wire means "not idempotent".

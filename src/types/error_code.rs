@@ -5,7 +5,10 @@ use std::fmt;
 macro_rules! error_codes {
     ($($(#[$attribute:meta])* $name:ident = $code:literal $text:literal $retriable:literal,)*) => {
         /// What went wrong with a request, in the numbers of the Kafka protocol.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+        #[derive(
+            Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default,
+            serde::Serialize, serde::Deserialize,
+        )]
         #[repr(i16)]
         pub enum ErrorCode {
             $($(#[$attribute])* #[doc = concat!("`", $text, "`")] $name = $code,)*

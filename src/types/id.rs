@@ -8,7 +8,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Number of a broker or controller in its cluster (`node.id`). `-1` on the wire means "none".
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    serde::Serialize,
+    serde::Deserialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    Default,
+)]
 pub struct BrokerId(pub i32);
 
 impl fmt::Display for BrokerId {
@@ -18,7 +30,19 @@ impl fmt::Display for BrokerId {
 }
 
 /// Identity of an idempotent or transactional producer, given out once in a cluster's life.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    serde::Serialize,
+    serde::Deserialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    Default,
+)]
 pub struct ProducerId(pub i64);
 
 impl ProducerId {
@@ -26,7 +50,9 @@ impl ProducerId {
 }
 
 /// 128 bits shown as 22 characters of URL-safe base64, Kafka's form for cluster and topic ids.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    serde::Serialize, serde::Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default,
+)]
 pub struct Uuid(pub [u8; 16]);
 
 /// A topic's identity: never zero for a real topic, never reused, kept through renames of nothing

@@ -4,7 +4,19 @@ use std::fmt;
 
 /// Position of a record in a partition, from 0. Spans of offsets are half-open, `[start, end)`,
 /// unless a name says `last`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    serde::Serialize,
+    serde::Deserialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    Default,
+)]
 pub struct Offset(pub i64);
 
 impl Offset {

@@ -23,7 +23,19 @@ impl Instant {
 }
 
 /// Wall-clock time in Kafka's unit: milliseconds since 1970-01-01 UTC. `-1` means "none".
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    serde::Serialize,
+    serde::Deserialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    Default,
+)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {

@@ -69,6 +69,15 @@ impl ControllerLedger {
             }
             Request::AlterConfigs(request) => Ok(self.alter_configs(request)),
             Request::AllocateProducerIds { broker } => self.allocate_producer_ids(*broker),
+            Request::Heartbeat(_)
+            | Request::FenceBroker { .. }
+            | Request::UnregisterBroker { .. }
+            | Request::AlterPartition(_)
+            | Request::ElectLeaders(_)
+            | Request::AlterReassignments(_) => Err(Refusal::new(
+                ErrorCode::UnsupportedVersion,
+                "a node by itself has no use for it",
+            )),
         }
     }
 
