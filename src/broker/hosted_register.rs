@@ -158,7 +158,7 @@ fn encode(content: &mut BytesMut, (topic, partition): Entry, durable: u32) {
 fn decode(mut content: Bytes) -> Content {
     let mut entries = BTreeSet::new();
     let (mut index, mut vouched, mut unread) = (0, 0, None);
-    let mut whole = content.len() % ENTRY_BYTES == 0;
+    let mut whole = content.len().is_multiple_of(ENTRY_BYTES);
     while content.len() >= ENTRY_BYTES {
         let mut entry = content.split_to(ENTRY_BYTES);
         let computed = crc32c::crc32c(&entry[..ENTRY_BYTES - 4]);
