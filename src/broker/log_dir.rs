@@ -202,13 +202,22 @@ fn check(
 
 /// Whether there is anything in the directory `name` of `dir`.
 pub async fn holds(env: &Env, dir: &Path, name: &str) -> Result<bool, OpenError> {
-    let entries = env.disk.list(dir).await.map_err(|source| failed(dir, source))?;
-    if !entries.iter().any(|entry| entry.name == name && entry.is_dir) {
+    let entries = env
+        .disk
+        .list(dir)
+        .await
+        .map_err(|source| failed(dir, source))?;
+    if !entries
+        .iter()
+        .any(|entry| entry.name == name && entry.is_dir)
+    {
         return Ok(false);
     }
     let inside = dir.join(name);
     let entries = env.disk.list(&inside).await;
-    Ok(!entries.map_err(|source| failed(&inside, source))?.is_empty())
+    Ok(!entries
+        .map_err(|source| failed(&inside, source))?
+        .is_empty())
 }
 
 fn failed(path: &Path, source: io::Error) -> OpenError {

@@ -185,11 +185,7 @@ fn answer(place: &Place, response: AskPeerResponse) -> Result<Bytes, PeerError> 
     }
 }
 
-async fn connect(
-    env: &Env,
-    identity: &Identity,
-    place: &Place,
-) -> Result<Connection, PeerError> {
+async fn connect(env: &Env, identity: &Identity, place: &Place) -> Result<Connection, PeerError> {
     let wait = place.state().wait;
     if let Some((until, _)) = wait {
         env.sleep_until(until).await;

@@ -25,7 +25,10 @@ pub(super) enum Decision {
     /// The settings cannot be right.
     Refuse(String),
     /// There is a cluster, with these voters.
-    Join { cluster_id: Uuid, members: Vec<Peer> },
+    Join {
+        cluster_id: Uuid,
+        members: Vec<Peer>,
+    },
     /// All is ready, and this node is the one to found it.
     Found { cluster_id: Option<Uuid> },
 }
@@ -86,7 +89,8 @@ pub(super) fn decide(me: &View, voters: &[Voter], heard: &[Heard]) -> Decision {
         }
     }
     if waiting.is_empty() {
-        waiting.push("a node has metadata of a cluster and does not know its voters yet".to_owned());
+        waiting
+            .push("a node has metadata of a cluster and does not know its voters yet".to_owned());
     }
     Decision::Wait(waiting.join("; "))
 }

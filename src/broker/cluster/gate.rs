@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::identity::Identity;
 use super::question::{self, NodeAnswer, NodeQuestion, View};
 use crate::config::QuorumConfig;
-use crate::controller::{Controller, Peer, PeerService as _, RaftError, RaftHandle};
+use crate::controller::{Controller, Peer, RaftError, RaftHandle};
 use crate::env::BoxFuture;
 use crate::types::{BrokerId, ErrorCode, Uuid};
 use crate::wire::message::ask_peer::{AskPeerRequest, AskPeerResponse};

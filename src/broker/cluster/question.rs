@@ -30,10 +30,14 @@ pub(super) enum NodeQuestion {
 pub(super) enum NodeAnswer {
     Hello(View),
     /// The cluster's id is durable at the node with this directory.
-    Found { directory_id: Uuid },
+    Found {
+        directory_id: Uuid,
+    },
     Joined,
     /// Only the leader of the quorum lets others join.
-    NotLeader { leader: Option<Peer> },
+    NotLeader {
+        leader: Option<Peer>,
+    },
 }
 
 /// A node and what it knows of its cluster.
