@@ -238,6 +238,11 @@ fn tracing_to_stderr(format: LogFormat, level: &str) -> Result<(), String> {
              module=level, comma-separated"
         )
     })?;
+    // What a library tells of itself is for those who ask for it.
+    let wanted = match level.contains("openraft") {
+        true => wanted,
+        false => wanted.with_target("openraft", tracing::level_filters::LevelFilter::ERROR),
+    };
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Json => {
