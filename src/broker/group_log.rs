@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 use super::partitions::Hosted;
 use crate::coordinator::{KeyValue, LoadedBatch, LoadedRecord, ShardLog};
 use crate::env::BoxFuture;
-use crate::replication::{AppendItem, Command, FetchSignal, PartitionView, ShardHandle};
+use crate::replication::{
+    AppendItem, Command, FetchSignal, PartitionView, ShardHandle, WantedAcks,
+};
 use crate::types::{ErrorCode, Offset};
 use crate::wire::batch::{BatchBuilder, Compression, RecordBatch};
 
@@ -41,6 +43,7 @@ impl ShardLog for GroupLog {
         let item = AppendItem {
             slot: self.hosted.slot,
             batch: batch.build(),
+            acks: WantedAcks::InSync,
             budget: None,
         };
         let (reply, outcome) = oneshot::channel();

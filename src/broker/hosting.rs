@@ -19,6 +19,7 @@ use crate::controller::{
 };
 use crate::env::Env;
 use crate::log::{CleanEnd, Log, LogError, LogIdentity, OpenOptions};
+use crate::replication::Assignment;
 use crate::types::{BrokerId, TopicId, TopicPartition};
 
 /// Logs that are opened at once.
@@ -365,9 +366,10 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
     };
     let durability = topics::durability(&wanted.config);
     let epoch = wanted.state.leader_epoch;
+    let assignment = Arc::new(Assignment::alone(broker.config.node_id, epoch));
     let hosted = broker
         .partitions
-        .host(topic_partition, dir, log, epoch, durability)
+        .host(topic_partition, dir, log, assignment, durability)
         .await;
     hosted.ok_or(HostError::Stopping)
 }

@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use super::metrics::TopicCounters;
 use crate::config::TopicConfig;
 use crate::log::{CleanEnd, Log, LogConfig};
-use crate::replication::{Command, PartitionView, ShardHandle, Slot, WantedDurability};
-use crate::types::{ErrorCode, LeaderEpoch, TopicId, TopicPartition};
+use crate::replication::{Assignment, Command, PartitionView, ShardHandle, Slot, WantedDurability};
+use crate::types::{ErrorCode, TopicId, TopicPartition};
 
 /// One hosted partition.
 #[derive(Clone)]
@@ -132,7 +132,7 @@ impl Partitions {
         topic_partition: TopicPartition,
         dir: PathBuf,
         log: Log,
-        leader_epoch: LeaderEpoch,
+        assignment: Arc<Assignment>,
         durability: WantedDurability,
     ) -> Option<Hosted> {
         let slot = self.next_slot.fetch_add(1, Ordering::Relaxed);
@@ -143,8 +143,9 @@ impl Partitions {
         let command = Command::Host {
             slot,
             log,
-            leader_epoch,
+            assignment,
             durability,
+            high_watermark: None,
             reply,
         };
         self.shards[shard].send(command).await;

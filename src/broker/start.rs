@@ -205,7 +205,7 @@ async fn open_controller(
 fn start_shards(env: &Env, config: &BrokerConfig, tasks: &mut Vec<Task>) -> Vec<ShardHandle> {
     let count = config.worker_threads.max(1);
     let start = |_| {
-        let (shard, task) = ShardHandle::start(env);
+        let (shard, task) = ShardHandle::start(env, None);
         tasks.push(task);
         shard
     };

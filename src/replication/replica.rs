@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use super::assignment::Assignment;
 use super::command::{AppendRefused, Placed, WantedDurability};
 use super::partition::{Effect, Event, Partition};
 use super::shard::Waiter;
-use super::view::PartitionView;
+use super::view::{Leadership, PartitionView};
 use crate::log::{Append, Appended, Log, LogError, Ticket};
 use crate::types::{ErrorCode, Instant, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::wire::batch::RecordBatch;
@@ -55,9 +56,16 @@ pub(super) struct Started {
 }
 
 impl Replica {
-    pub(super) fn new(log: Log, leader_epoch: LeaderEpoch, durability: WantedDurability) -> Self {
+    pub(super) fn new(log: Log, assignment: &Assignment, durability: WantedDurability) -> Self {
         let end = log.log_end_offset();
-        let view = Arc::new(PartitionView::new(log.reader(), leader_epoch, end));
+        let leader_epoch = assignment.leader_epoch;
+        let leadership = Leadership {
+            leader: assignment.leader,
+            is_leader: assignment.is_leader(),
+            leader_epoch,
+            epoch_start: end,
+        };
+        let view = Arc::new(PartitionView::new(log.reader(), leadership, end));
         Self {
             machine: Partition::new(end),
             log,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 
+use super::assignment::ReplicationSettings;
 use super::command::{
     AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Slot, WantedDurability,
 };
@@ -42,8 +43,10 @@ pub struct ShardHandle {
 }
 
 impl ShardHandle {
-    /// Starts a shard. It ends when every handle is gone or the task is dropped.
-    pub fn start(env: &Env) -> (Self, Task) {
+    /// Starts a shard. It ends when every handle is gone or the task is dropped. Without `settings`
+    /// it may only be given partitions that this broker holds alone.
+    pub fn start(env: &Env, settings: Option<ReplicationSettings>) -> (Self, Task) {
+        let _ = settings;
         let (mailbox, commands) = mpsc::channel(MAILBOX_MAX);
         let (unbounded, submitted) = mpsc::unbounded_channel();
         let shard = Shard {
@@ -152,14 +155,39 @@ impl Shard {
             Command::Host {
                 slot,
                 log,
-                leader_epoch,
+                assignment,
                 durability,
+                high_watermark: _,
                 reply,
             } => {
-                let mut replica = Replica::new(*log, leader_epoch, durability);
+                let mut replica = Replica::new(*log, &assignment, durability);
                 replica.tell_state();
                 let _ = reply.send(replica.view.clone());
                 self.replicas.insert(slot, replica);
+            }
+            Command::Assign { reply, .. } => {
+                if let Some(reply) = reply {
+                    let _ = reply.send(());
+                }
+            }
+            Command::Eligible { .. } | Command::IsrAnswered { .. } => {}
+            Command::FollowerFetch {
+                partitions, reply, ..
+            } => {
+                let refused = |_| Err(ErrorCode::NotLeaderOrFollower);
+                let _ = reply.send(partitions.into_iter().map(refused).collect());
+            }
+            Command::FollowerAppend { items, reply } => {
+                let refused = |_| Err(ErrorCode::NotLeaderOrFollower);
+                let _ = reply.send(items.into_iter().map(refused).collect());
+            }
+            Command::FollowerTruncate { items, reply } => {
+                let refused = |_| Err(ErrorCode::NotLeaderOrFollower);
+                let _ = reply.send(items.into_iter().map(refused).collect());
+            }
+            Command::FollowerPosition { partitions, reply } => {
+                let refused = |_| Err(ErrorCode::NotLeaderOrFollower);
+                let _ = reply.send(partitions.into_iter().map(refused).collect());
             }
             Command::Append { items, reply } => self.append(items, reply).await,
             Command::DeleteRecords {

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::{Answer, Handling, RequestContext};
 use crate::broker::partitions::{Hosted, HostedTopic, Table};
 use crate::broker::{Broker, PRODUCE_KIB_MAX, acceptance};
-use crate::replication::{AppendItem, AppendOutcome, AppendRefused, Command};
+use crate::replication::{AppendItem, AppendOutcome, AppendRefused, Command, WantedAcks};
 use crate::types::{ErrorCode, Offset, Timestamp};
 use crate::wire::batch::RecordBatch;
 use crate::wire::message::produce::{
@@ -94,6 +94,10 @@ async fn reserve(broker: &Broker, split: &Split) -> OwnedSemaphorePermit {
 fn split(broker: &Broker, context: &RequestContext, request: ProduceRequest) -> Split {
     let table = broker.partitions.table();
     let transactional = request.transactional_id.is_some();
+    let acks = match request.acks {
+        -1 => WantedAcks::InSync,
+        _ => WantedAcks::Leader,
+    };
     let mut split = Split::default();
     for (topic_at, data) in request.topic_data.into_iter().enumerate() {
         let mut answer = TopicProduceResponse {
@@ -126,6 +130,7 @@ fn split(broker: &Broker, context: &RequestContext, request: ProduceRequest) -> 
                     items.push(AppendItem {
                         slot: hosted.slot,
                         batch,
+                        acks,
                         budget: None,
                     });
                     places.push((topic_at, partition_at));
