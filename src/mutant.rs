@@ -231,6 +231,47 @@ pub const NAMES: &[Described] = &[
         "B97: offsets of a group with members expire. Commits with a retention time of their own.",
         &["CG5"],
     ),
+    // Copying between brokers, and who serves.
+    (
+        "session-keeps-first-epoch",
+        "B05: a fetch session keeps the leader epoch it began with. Elections under a session.",
+        &["R6", "V3"],
+    ),
+    (
+        "late-fetch-answer-taken",
+        "B13: a follower takes an answer of a leader it does not follow any more. Elections.",
+        &["R9", "P2", "R2"],
+    ),
+    (
+        "empty-fetch-forgets-epoch",
+        "B10: after a fetch that gave nothing a follower does not tell its last epoch. Elections.",
+        &["R2", "R13"],
+    ),
+    (
+        "list-offsets-before-epoch-start",
+        "B18: a new leader tells its high watermark before it has reached its epoch. Elections.",
+        &["P14"],
+    ),
+    (
+        "removal-by-topic-name",
+        "B34: the log of a topic goes with an older topic of its name. Deletion, creation.",
+        &["V3", "P2"],
+    ),
+    (
+        "follower-serves-its-log-end",
+        "R17: a follower gives consumers what may not be committed. Reads by rack, elections.",
+        &["R17", "P1"],
+    ),
+    (
+        "groups-stay-with-a-deposed-leader",
+        "B98: a coordinator goes on after its broker stopped leading. Elections, commits.",
+        &["CG7", "CG3"],
+    ),
+    (
+        "deposed-leader-serves-consumers",
+        "A broker that does not lead serves consumers as if it did. Elections.",
+        &["R6", "P14"],
+    ),
     // Liveness.
     (
         "maintenance-without-pause",

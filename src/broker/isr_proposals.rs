@@ -12,7 +12,7 @@ use super::Broker;
 use super::hosting::assignment;
 use crate::controller::{AlterPartition, IsrChange, IsrChanged, Refusal, Reply, Request};
 use crate::replication::{Command, IsrOutcome, IsrProposal, ReplicationEvent};
-use crate::types::{BrokerEpoch, ErrorCode};
+use crate::types::{BrokerEpoch, ErrorCode, LeaderEpoch, TopicId};
 
 /// Partitions in one request.
 const PROPOSALS_MAX: usize = 1000;
@@ -30,7 +30,7 @@ pub async fn run(broker: Arc<Broker>, mut events: mpsc::UnboundedReceiver<Replic
                     partition,
                     leader_epoch,
                     ..
-                } => resign(&broker, topic_id, partition, leader_epoch),
+                } => resign(&broker, (topic_id, partition), leader_epoch).await,
             }
         }
         if !proposals.is_empty() {
@@ -70,6 +70,56 @@ async fn propose(broker: &Broker, proposals: &[IsrProposal]) {
             None => IsrOutcome::Unknown,
         };
         answer(broker, proposal, outcome);
+    }
+}
+
+/// Asks for in-sync replicas without this broker, whose log cannot be used, so that one of the
+/// others leads.
+async fn resign(broker: &Broker, key: (TopicId, i32), leader_epoch: LeaderEpoch) {
+    let image = broker.controller.image();
+    let me = broker.config.node_id;
+    let Some(topic) = image.topic_by_id(key.0) else {
+        return;
+    };
+    let Some(state) = topic.partition(key.1) else {
+        return;
+    };
+    if state.leader != Some(me) || state.leader_epoch != leader_epoch {
+        return;
+    }
+    let others = state.isr.iter().filter(|id| **id != me);
+    let isr: Vec<_> = others
+        .filter_map(|id| image.broker(*id).map(|broker| (*id, broker.epoch)))
+        .collect();
+    if isr.is_empty() {
+        tracing::warn!(
+            topic = %topic.name, partition = key.1,
+            "nobody else is in sync: the partition cannot be led until its storage is back"
+        );
+        return;
+    }
+    tracing::trace!(target: "klamm::probe", name = "leader-resigned");
+    let change = IsrChange {
+        topic_id: key.0,
+        partition: key.1,
+        leader_epoch,
+        partition_epoch: state.partition_epoch,
+        isr,
+        recovering: state.recovering,
+    };
+    let request = AlterPartition {
+        broker: me,
+        broker_epoch: BrokerEpoch(broker.broker_epoch.load(Ordering::Acquire)),
+        changes: vec![change],
+    };
+    let answered = broker.controller.ask(Request::AlterPartition(request)).await;
+    let refused = match answered {
+        Ok(Reply::AlterPartition(results)) => results.into_iter().find_map(|one| one.2.err()),
+        Ok(_) => None,
+        Err(refusal) => Some(refusal),
+    };
+    if let Some(refusal) = refused {
+        tracing::warn!(topic = %topic.name, partition = key.1, %refusal, "not resigned");
     }
 }
 

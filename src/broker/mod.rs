@@ -15,29 +15,32 @@ mod handler;
 mod hosted_register;
 mod hosting;
 mod http;
+mod isr_proposals;
 mod listener;
 mod log_dir;
 mod maintenance;
 mod metrics;
 mod partitions;
+mod replica_fetcher;
 mod scrape;
 mod self_check;
 mod start;
 mod topics;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::BrokerConfig;
 use crate::controller::Controller;
 use crate::env::{DiskStats, Env, Rng, Task};
 use crate::group::GroupCoordinator;
 use crate::log::{CleanEnd, TailCache};
+use crate::replication::ReplicationEvent;
 
 use drain::Drain;
 use fetch_session::FetchSessions;
@@ -67,6 +70,10 @@ pub struct Broker {
     tail_cache: Arc<TailCache>,
     partitions: Partitions,
     controller: Controller,
+    /// Of this run's registration; -1 before it.
+    broker_epoch: Arc<AtomicI64>,
+    /// To the task that asks the controller for what leaders here want.
+    replication_events: mpsc::UnboundedSender<ReplicationEvent>,
     groups: GroupCoordinator,
     fetch_sessions: Mutex<FetchSessions>,
     produce_memory: Arc<Semaphore>,

@@ -1,7 +1,7 @@
 //! How a broker starts, step by step.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc};
@@ -13,7 +13,7 @@ use super::hosting::Hosting;
 use super::log_dir::{self, LogDir, OpenError};
 use super::metrics::Metrics;
 use super::partitions::Partitions;
-use super::{Broker, http, listener, maintenance, self_check};
+use super::{Broker, http, isr_proposals, listener, maintenance, self_check};
 use crate::config::{Advertised, BrokerConfig};
 use crate::controller::{
     BrokerEndpoint, Controller, ControllerError, ImageUpdate, LocalQuorum, LocalQuorumError,
@@ -23,8 +23,8 @@ use crate::env::{DiskStats, Env, Listener, Task};
 use crate::group::{GroupConfig, GroupCoordinator};
 use crate::log::TailCache;
 use crate::log::checkpoint::CheckpointError;
-use crate::replication::ShardHandle;
-use crate::types::Uuid;
+use crate::replication::{ReplicationSettings, ShardHandle};
+use crate::types::{BrokerEpoch, Uuid};
 
 /// Changes of the metadata that may wait to be carried out.
 const UPDATES_MAX: usize = 64;
@@ -77,10 +77,16 @@ pub(super) async fn start(
     let (updates, mut incoming) = mpsc::channel(UPDATES_MAX);
     let (controller, task) = open_controller(&env, &config, &log_dirs, updates).await?;
     let mut tasks = Vec::new();
-    let partitions = Partitions::new(start_shards(&env, &config, &mut tasks));
+    let (replication_events, proposals) = mpsc::unbounded_channel();
+    let broker_epoch = Arc::new(AtomicI64::new(-1));
+    let settings = ReplicationSettings {
+        lag_time_max: config.replication.lag_time_max,
+        events: replication_events.clone(),
+    };
+    let partitions = Partitions::new(start_shards(&env, &config, &settings, &mut tasks));
     let drain = Arc::new(Drain::default());
     tasks.push(env.spawn("controller", control(task, drain.clone())));
-    register(
+    let registered = register(
         &env,
         &config,
         &controller,
@@ -89,6 +95,7 @@ pub(super) async fn start(
         &mut incoming,
     )
     .await?;
+    broker_epoch.store(registered.0, Ordering::Release);
     let groups = start_groups(&env, &config);
     let tail_bytes = usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX);
     let broker = Arc::new(Broker {
@@ -106,6 +113,8 @@ pub(super) async fn start(
         log_dirs,
         partitions,
         controller,
+        broker_epoch,
+        replication_events,
         groups,
         disk_stats,
     });
@@ -117,6 +126,9 @@ pub(super) async fn start(
                 .spawn("admin-listener", http::serve(broker.clone(), admin)),
         );
     }
+    // Before the logs are opened: their owners may propose at once.
+    let proposals = isr_proposals::run(broker.clone(), proposals);
+    tasks.push(broker.env.spawn("isr-proposals", proposals));
     host(&broker, ends.unwrap_or_default(), incoming, &mut tasks).await?;
     serve(&broker, listeners, &mut tasks);
     *broker.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
@@ -202,10 +214,15 @@ async fn open_controller(
     Ok(Controller::open(env, Box::new(quorum), config.node_id, defaults, updates).await?)
 }
 
-fn start_shards(env: &Env, config: &BrokerConfig, tasks: &mut Vec<Task>) -> Vec<ShardHandle> {
+fn start_shards(
+    env: &Env,
+    config: &BrokerConfig,
+    settings: &ReplicationSettings,
+    tasks: &mut Vec<Task>,
+) -> Vec<ShardHandle> {
     let count = config.worker_threads.max(1);
     let start = |_| {
-        let (shard, task) = ShardHandle::start(env, None);
+        let (shard, task) = ShardHandle::start(env, Some(settings.clone()));
         tasks.push(task);
         shard
     };
@@ -221,7 +238,7 @@ async fn register(
     dirs: &[LogDir],
     after_clean_shutdown: bool,
     incoming: &mut mpsc::Receiver<ImageUpdate>,
-) -> Result<(), StartError> {
+) -> Result<BrokerEpoch, StartError> {
     let incarnation = Uuid::from_random(env.entropy.stream("incarnation").bytes());
     let request = RegisterBroker {
         id: config.node_id,
@@ -240,10 +257,7 @@ async fn register(
         tokio::select! {
             biased;
             Some(update) = incoming.recv() => { let _ = update.done.send(()); }
-            outcome = &mut registered => {
-                outcome?;
-                return Ok(());
-            }
+            outcome = &mut registered => return Ok(outcome?),
         }
     }
 }
@@ -288,7 +302,8 @@ async fn host(
     tasks: &mut Vec<Task>,
 ) -> Result<(), StartError> {
     let image = broker.controller.image();
-    let hosting = Hosting::new(broker.clone(), &image, ends).await;
+    let marks = std::collections::BTreeMap::new();
+    let hosting = Hosting::new(broker.clone(), &image, ends, marks).await;
     let mut hosting = hosting.map_err(StartError::Hosting)?;
     hosting.host_all(&image).await;
     tasks.push(broker.env.spawn("hosting", async move {

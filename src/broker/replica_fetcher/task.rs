@@ -268,10 +268,10 @@ impl Fetcher {
     }
 
     /// One command for every shard that has tasks; the answers in the order of the tasks of each.
-    fn ask_shards<T: Send + 'static>(
+    fn ask_shards<T>(
         &self,
         tasks: Vec<Task<T>>,
-        command: impl Fn(Vec<T>, oneshot::Sender<Vec<Placed>>) -> Command,
+        command: fn(Vec<T>, oneshot::Sender<Vec<Placed>>) -> Command,
     ) -> impl Future<Output = Vec<((Key, u64), Placed)>> + Send + use<T> {
         let mut by_shard: BTreeMap<usize, (Vec<(Key, u64)>, Vec<T>)> = BTreeMap::new();
         for task in tasks {
