@@ -243,11 +243,6 @@ pub const NAMES: &[Described] = &[
         &["R9", "P2", "R2"],
     ),
     (
-        "empty-fetch-forgets-epoch",
-        "B10: after a fetch that gave nothing a follower does not tell its last epoch. Elections.",
-        &["R2", "R13"],
-    ),
-    (
         "list-offsets-before-epoch-start",
         "B18: a new leader tells its high watermark before it has reached its epoch. Elections.",
         &["P14"],

@@ -66,8 +66,7 @@ impl ShardLog for GroupLog {
             items: vec![item],
             reply: Some(reply),
         };
-        let submitted =
-            leads(&self.hosted.view, self.leader_epoch) && self.shard.submit(command);
+        let submitted = leads(&self.hosted.view, self.leader_epoch) && self.shard.submit(command);
         Box::pin(async move {
             if !submitted {
                 return Err(ErrorCode::NotCoordinator);

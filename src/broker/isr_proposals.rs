@@ -46,7 +46,10 @@ async fn propose(broker: &Broker, proposals: &[IsrProposal]) {
         broker_epoch,
         changes: proposals.iter().map(change).collect(),
     };
-    let answered = broker.controller.ask(Request::AlterPartition(request)).await;
+    let answered = broker
+        .controller
+        .ask(Request::AlterPartition(request))
+        .await;
     let mut results = match answered {
         Ok(Reply::AlterPartition(results)) => results,
         Ok(other) => {
@@ -64,7 +67,9 @@ async fn propose(broker: &Broker, proposals: &[IsrProposal]) {
     };
     for proposal in proposals {
         let key = (proposal.topic_id, proposal.partition);
-        let at = results.iter().position(|(topic, partition, _)| (*topic, *partition) == key);
+        let at = results
+            .iter()
+            .position(|(topic, partition, _)| (*topic, *partition) == key);
         let outcome = match at {
             Some(at) => outcome(broker, results.swap_remove(at)),
             None => IsrOutcome::Unknown,
@@ -112,7 +117,10 @@ async fn resign(broker: &Broker, key: (TopicId, i32), leader_epoch: LeaderEpoch)
         broker_epoch: BrokerEpoch(broker.broker_epoch.load(Ordering::Acquire)),
         changes: vec![change],
     };
-    let answered = broker.controller.ask(Request::AlterPartition(request)).await;
+    let answered = broker
+        .controller
+        .ask(Request::AlterPartition(request))
+        .await;
     let refused = match answered {
         Ok(Reply::AlterPartition(results)) => results.into_iter().find_map(|one| one.2.err()),
         Ok(_) => None,

@@ -82,7 +82,14 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
     let assignment = super::assignment(me, &wanted.state, &wanted.config);
     let hosted = broker
         .partitions
-        .host(topic_partition, dir, log, assignment, durability, high_watermark)
+        .host(
+            topic_partition,
+            dir,
+            log,
+            assignment,
+            durability,
+            high_watermark,
+        )
         .await;
     hosted.ok_or(HostError::Stopping)
 }

@@ -110,7 +110,9 @@ impl Hosting {
                 assignment: assignment(me, state, &known.config),
                 reply: Some(reply),
             };
-            self.broker.partitions.shards()[hosted.shard].send(command).await;
+            self.broker.partitions.shards()[hosted.shard]
+                .send(command)
+                .await;
             waiting.push(done);
         }
         for done in waiting {
@@ -184,7 +186,8 @@ impl Hosting {
                 let epoch = state.map_or(epoch, |state| state.leader_epoch);
                 self.broker.groups.unload(*partition, epoch).await;
             }
-            self.remove_dirs(&topic.name, topic.id, std::iter::once(&before)).await;
+            self.remove_dirs(&topic.name, topic.id, std::iter::once(&before))
+                .await;
         }
         if let Err(error) = self.register.leave(&self.broker.env, &gone).await {
             // Should the replica come back to this broker, it will be missed.

@@ -40,7 +40,9 @@ enum Phase {
     /// The log's owner must say where to fetch.
     Unplaced,
     At(FollowerPosition),
-    Paused { until: Instant },
+    Paused {
+        until: Instant,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -127,7 +129,11 @@ impl FetchPlan {
 
     /// Follows a partition from now on; answers whether that is new.
     pub fn follow(&mut self, key: Key, followed: Followed) -> bool {
-        if self.copied.get(&key).is_some_and(|known| known.followed == followed) {
+        if self
+            .copied
+            .get(&key)
+            .is_some_and(|known| known.followed == followed)
+        {
             return false;
         }
         self.assignments += 1;
@@ -167,10 +173,13 @@ impl FetchPlan {
     /// The end of the earliest pause.
     #[must_use]
     pub fn wakes_at(&self) -> Option<Instant> {
-        let pauses = self.copied.values().filter_map(|copied| match copied.phase {
-            Phase::Paused { until } => Some(until),
-            _ => None,
-        });
+        let pauses = self
+            .copied
+            .values()
+            .filter_map(|copied| match copied.phase {
+                Phase::Paused { until } => Some(until),
+                _ => None,
+            });
         pauses.min()
     }
 
@@ -230,7 +239,9 @@ impl FetchPlan {
         if sent.is_empty() {
             return None;
         }
-        let wake = self.wakes_at().map_or(self.limits.wait_max, |at| at.since(now));
+        let wake = self
+            .wakes_at()
+            .map_or(self.limits.wait_max, |at| at.since(now));
         let wait = wake.min(self.limits.wait_max);
         let mut request = FetchRequest {
             max_wait_ms: i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
@@ -284,7 +295,9 @@ impl FetchPlan {
             epoch => epoch + 1,
         };
         let known = &session.known;
-        let news = sent.iter().filter(|(key, (_, fetch))| known.get(key) != Some(fetch));
+        let news = sent
+            .iter()
+            .filter(|(key, (_, fetch))| known.get(key) != Some(fetch));
         request.topics = by_topic(news.map(|(key, (_, fetch))| (*key, fetch)));
         let mut forgotten: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
         for (topic, partition) in known.keys().filter(|key| !sent.contains_key(key)) {
@@ -298,7 +311,10 @@ impl FetchPlan {
                 ..Default::default()
             })
             .collect();
-        session.known = sent.iter().map(|(key, (_, fetch))| (*key, fetch.clone())).collect();
+        session.known = sent
+            .iter()
+            .map(|(key, (_, fetch))| (*key, fetch.clone()))
+            .collect();
     }
 
     /// The connection is gone, or its answer will not be waited for.
@@ -319,15 +335,20 @@ impl FetchPlan {
         if response.error_code != 0 {
             self.session = None;
             self.abandoned = 0;
-            return Err(ErrorCode::from_wire(response.error_code)
-                .unwrap_or(ErrorCode::UnknownServerError));
+            return Err(
+                ErrorCode::from_wire(response.error_code).unwrap_or(ErrorCode::UnknownServerError)
+            );
         }
         if self.session.is_none() {
             self.abandoned = 0;
             self.session = (response.session_id != 0).then(|| Session {
                 id: response.session_id,
                 next_epoch: 1,
-                known: round.sent.iter().map(|(key, (_, fetch))| (*key, fetch.clone())).collect(),
+                known: round
+                    .sent
+                    .iter()
+                    .map(|(key, (_, fetch))| (*key, fetch.clone()))
+                    .collect(),
             });
         }
         let mut work = Work::default();
@@ -364,8 +385,17 @@ impl FetchPlan {
             let diverging = &data.diverging_epoch;
             let diverging = (LeaderEpoch(diverging.epoch), Offset(diverging.end_offset));
             copied.phase = Phase::Unplaced;
-            let truncation = FollowerTruncate { slot, leader_epoch, diverging };
-            work.truncations.push(Task { key, assignment, shard, work: truncation });
+            let truncation = FollowerTruncate {
+                slot,
+                leader_epoch,
+                diverging,
+            };
+            work.truncations.push(Task {
+                key,
+                assignment,
+                shard,
+                work: truncation,
+            });
             return;
         }
         let is_behind = data.error_code == ErrorCode::OffsetOutOfRange.code()
@@ -384,7 +414,12 @@ impl FetchPlan {
             leader_high_watermark: Offset(data.high_watermark),
             leader_log_start_offset: Offset(data.log_start_offset),
         };
-        work.appends.push(Task { key, assignment, shard, work: append });
+        work.appends.push(Task {
+            key,
+            assignment,
+            shard,
+            work: append,
+        });
     }
 }
 

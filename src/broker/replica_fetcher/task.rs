@@ -124,7 +124,8 @@ impl Fetcher {
 
     async fn pause(&mut self, span: Duration) -> Waited<()> {
         let env = self.broker.env.clone();
-        self.unless_changed(async move { env.sleep(span).await }).await
+        self.unless_changed(async move { env.sleep(span).await })
+            .await
     }
 
     /// One fetch and all that comes of it.
