@@ -35,8 +35,9 @@ pub struct Served {
 #[derive(Clone, Debug)]
 pub struct FollowerAppend {
     pub slot: Slot,
-    /// The epoch in which it was fetched.
+    /// The epoch in which it was fetched, and the offset from which.
     pub leader_epoch: LeaderEpoch,
+    pub fetch_offset: Offset,
     /// Whole batches as the leader has them; a part of one at the end is left alone.
     pub records: Bytes,
     pub leader_high_watermark: Offset,

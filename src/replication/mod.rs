@@ -6,6 +6,8 @@
 mod assignment;
 mod command;
 mod follower;
+mod following;
+mod leader;
 mod partition;
 mod replica;
 mod shard;
@@ -19,6 +21,7 @@ pub use command::{
     WantedDurability,
 };
 pub use follower::{FollowerAppend, FollowerFetch, FollowerPosition, FollowerTruncate, Served};
-pub use partition::{Effect, Event, Partition};
+pub use leader::Proposal;
+pub use partition::{Doubt, Effect, Event, Fetcher, Opened, Partition, Surroundings};
 pub use shard::ShardHandle;
 pub use view::{FetchSignal, Leadership, PartitionView};
