@@ -3,7 +3,7 @@
 use super::Broker;
 use super::handler::RequestContext;
 use crate::config::{Advertised, Listener};
-use crate::controller::BrokerRecord;
+use crate::controller::{BrokerRecord, ClusterImage};
 use crate::types::BrokerId;
 
 /// A broker as clients see it.
@@ -23,6 +23,25 @@ pub fn alive(broker: &Broker, context: &RequestContext) -> Vec<Endpoint> {
         .filter_map(|id| image.broker(id))
         .filter_map(|record| endpoint(broker, context, record))
         .collect()
+}
+
+/// Broker `id`, if it is alive, for a client that came by the listener of `context`.
+pub fn of(broker: &Broker, context: &RequestContext, id: BrokerId) -> Option<Endpoint> {
+    let image = broker.controller.image();
+    let record = image.broker(id)?;
+    let is_alive = !record.fenced && !record.shutting_down;
+    is_alive
+        .then(|| endpoint(broker, context, record))
+        .flatten()
+}
+
+/// Whom clients are to ask what is for the controller: the active one where it is a broker, too.
+/// Any broker hands on what it is asked.
+pub fn controller(broker: &Broker, image: &ClusterImage) -> BrokerId {
+    let active = broker.controller.leader();
+    active
+        .filter(|id| image.alive().any(|alive| alive == *id))
+        .unwrap_or(broker.config.node_id)
 }
 
 /// This broker, as the client sees it.

@@ -18,11 +18,13 @@ mod handler;
 mod hosted_register;
 mod hosting;
 mod http;
+mod isr_proposals;
 mod listener;
 mod log_dir;
 mod maintenance;
 mod metrics;
 mod partitions;
+mod replica_fetcher;
 mod scrape;
 mod self_check;
 mod start;
@@ -34,13 +36,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::BrokerConfig;
 use crate::controller::Controller;
 use crate::env::{DiskStats, Env, Rng, Task};
 use crate::group::GroupCoordinator;
 use crate::log::{CleanEnd, TailCache};
+use crate::replication::ReplicationEvent;
 
 use cluster::ClusterPart;
 use drain::Drain;
@@ -75,6 +78,8 @@ pub struct Broker {
     broker_epoch: Arc<AtomicI64>,
     /// `None` on a node that is a cluster by itself.
     cluster: Option<Arc<ClusterPart>>,
+    /// To the task that asks the controller for what leaders here want.
+    replication_events: mpsc::UnboundedSender<ReplicationEvent>,
     groups: GroupCoordinator,
     fetch_sessions: Mutex<FetchSessions>,
     produce_memory: Arc<Semaphore>,

@@ -17,7 +17,7 @@ use super::hosting::Hosting;
 use super::log_dir::{self, LogDir, OpenError};
 use super::metrics::Metrics;
 use super::partitions::Partitions;
-use super::{Broker, http, listener, maintenance, self_check};
+use super::{Broker, http, isr_proposals, listener, maintenance, self_check};
 use crate::config::{Advertised, BrokerConfig};
 use crate::controller::{
     BrokerEndpoint, ClusterImage, ControllerError, ImageUpdate, LocalQuorumError, Refusal,
@@ -27,7 +27,7 @@ use crate::env::{DiskStats, Env, Listener, Task};
 use crate::group::{GroupConfig, GroupCoordinator};
 use crate::log::TailCache;
 use crate::log::checkpoint::CheckpointError;
-use crate::replication::ShardHandle;
+use crate::replication::{ReplicationSettings, ShardHandle};
 use crate::types::{BrokerEpoch, Uuid};
 
 /// Changes of the metadata that may wait to be carried out.
@@ -93,7 +93,12 @@ pub(super) async fn start(
         tracing::trace!(target: "klamm::probe", name = "clean-start");
     }
     let mut tasks = Vec::new();
-    let partitions = Partitions::new(start_shards(&env, &config, &mut tasks));
+    let (replication_events, proposals) = mpsc::unbounded_channel();
+    let settings = ReplicationSettings {
+        lag_time_max: config.replication.lag_time_max,
+        events: replication_events.clone(),
+    };
+    let partitions = Partitions::new(start_shards(&env, &config, &settings, &mut tasks));
     tasks.push(env.spawn("controller", control(ground.task, drain.clone())));
     let groups = start_groups(&env, &config);
     let tail_bytes = usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX);
@@ -120,6 +125,7 @@ pub(super) async fn start(
         controller: ground.controller,
         broker_epoch: Arc::new(AtomicI64::new(-1)),
         cluster: ground.cluster,
+        replication_events,
         groups,
         disk_stats,
     });
@@ -131,6 +137,9 @@ pub(super) async fn start(
                 .spawn("admin-listener", http::serve(broker.clone(), admin)),
         );
     }
+    // Before the logs are opened: their owners may propose at once.
+    let proposals = isr_proposals::run(broker.clone(), proposals);
+    tasks.push(broker.env.spawn("isr-proposals", proposals));
     let opening = Opening {
         broker: broker.clone(),
         incarnation,
@@ -176,7 +185,8 @@ impl Opening {
         );
         let (epoch, image) = register(&broker, &registrar, &mut self.incoming).await?;
         broker.broker_epoch.store(epoch.0, Ordering::Release);
-        let hosting = Hosting::new(broker.clone(), &image, self.ends).await;
+        let marks = std::collections::BTreeMap::new();
+        let hosting = Hosting::new(broker.clone(), &image, self.ends, marks).await;
         let mut hosting = hosting.map_err(StartError::Hosting)?;
         hosting.host_all(&image).await;
         if let Some(cluster) = &broker.cluster {
@@ -318,10 +328,15 @@ async fn take_markers(env: &Env, dirs: &[LogDir]) -> Result<Option<Ends>, StartE
     Ok(all)
 }
 
-fn start_shards(env: &Env, config: &BrokerConfig, tasks: &mut Vec<Task>) -> Vec<ShardHandle> {
+fn start_shards(
+    env: &Env,
+    config: &BrokerConfig,
+    settings: &ReplicationSettings,
+    tasks: &mut Vec<Task>,
+) -> Vec<ShardHandle> {
     let count = config.worker_threads.max(1);
     let start = |_| {
-        let (shard, task) = ShardHandle::start(env);
+        let (shard, task) = ShardHandle::start(env, Some(settings.clone()));
         tasks.push(task);
         shard
     };

@@ -253,6 +253,12 @@ impl Typed<'_> {
             );
         }
         ReplicationConfig {
+            fetchers: self.number("num.replica.fetchers"),
+            rack_aware_reads: self
+                .text("replica.selector.class")
+                .is_some_and(|class| class.ends_with("RackAwareReplicaSelector")),
+            high_watermark_checkpoint_interval: self
+                .millis("replica.high.watermark.checkpoint.interval.ms"),
             lag_time_max: self.millis("replica.lag.time.max.ms"),
             fetch_max_bytes: self.number("replica.fetch.max.bytes"),
             fetch_response_max_bytes: self.number("replica.fetch.response.max.bytes"),
