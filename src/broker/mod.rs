@@ -6,12 +6,16 @@
 
 mod acceptance;
 mod clean_shutdown;
+mod cluster;
 mod connection;
+mod door;
 mod drain;
 mod endpoints;
 mod fetch_session;
+mod ground;
 mod group_log;
 mod handler;
+mod high_watermarks;
 mod hosted_register;
 mod hosting;
 mod http;
@@ -42,6 +46,7 @@ use crate::group::GroupCoordinator;
 use crate::log::{CleanEnd, TailCache};
 use crate::replication::ReplicationEvent;
 
+use cluster::ClusterPart;
 use drain::Drain;
 use fetch_session::FetchSessions;
 use log_dir::LogDir;
@@ -74,10 +79,12 @@ pub struct Broker {
     broker_epoch: Arc<AtomicI64>,
     /// To the task that asks the controller for what leaders here want.
     replication_events: mpsc::UnboundedSender<ReplicationEvent>,
+    /// `None` on a node that is a cluster by itself.
+    cluster: Option<Arc<ClusterPart>>,
     groups: GroupCoordinator,
     fetch_sessions: Mutex<FetchSessions>,
     produce_memory: Arc<Semaphore>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     disk_stats: Option<Arc<DiskStats>>,
     rng: Mutex<Rng>,
     drain: Arc<Drain>,
@@ -85,7 +92,7 @@ pub struct Broker {
     /// Stopped in reverse order of their start.
     tasks: Mutex<Vec<Task>>,
     /// `ip:port` of each client listener, in the order of the settings.
-    addresses: Mutex<Vec<String>>,
+    addresses: Vec<String>,
 }
 
 impl Broker {
@@ -105,10 +112,7 @@ impl Broker {
     /// The addresses clients are served on, `ip:port`, with the ports that were bound.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
-        self.addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.addresses.clone()
     }
 
     /// Completes when the broker can serve no more: it was stopped, or its controller failed.
@@ -126,7 +130,13 @@ impl Broker {
         if self.drain.is_on() {
             return Err("draining");
         }
+        let is_fenced = |cluster: &Arc<ClusterPart>| !cluster.standing.is_unfenced();
         match self.ready.load(Ordering::Acquire) {
+            true if self.config.quorum.is_broker
+                && self.cluster.as_ref().is_some_and(is_fenced) =>
+            {
+                Err("fenced by the controller")
+            }
             true => Ok(()),
             false => Err("starting"),
         }
@@ -136,6 +146,7 @@ impl Broker {
     /// the clean-shutdown markers are left.
     pub async fn stop(&self) {
         tracing::info!("stopping");
+        self.hand_over().await;
         self.drain.start();
         let deadline = self.env.now().plus(DRAIN_MAX);
         while self.metrics.connections() > 0 && self.env.now() < deadline {
@@ -147,9 +158,24 @@ impl Broker {
         let mut tasks = tasks.into_iter();
         let kept: Vec<Task> = tasks.by_ref().take(shards).collect();
         drop(tasks.rev().collect::<Vec<_>>());
+        if self.cluster.is_some() {
+            high_watermarks::write(self).await;
+        }
         self.close_logs().await;
         drop(kept);
+        if let Some(cluster) = &self.cluster {
+            cluster.leave_quorum(&self.env).await;
+        }
         tracing::info!("stopped");
+    }
+
+    /// In a cluster: lets others lead first, while clients are still served.
+    async fn hand_over(&self) {
+        let is_serving = self.ready.load(Ordering::Acquire) && !self.drain.is_on();
+        let is_wanted = self.config.controlled_shutdown_enable && self.config.quorum.is_broker;
+        if let Some(cluster) = self.cluster.as_ref().filter(|_| is_serving && is_wanted) {
+            cluster.standing.hand_over(&self.env).await;
+        }
     }
 
     async fn close_logs(&self) {
@@ -196,13 +222,4 @@ impl Broker {
             .unwrap_or_else(PoisonError::into_inner)
             .bytes()
     }
-}
-
-/// How long a connection may be silent.
-fn connections_max_idle(config: &BrokerConfig) -> Duration {
-    const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
-    config
-        .network
-        .connections_max_idle_ms
-        .map_or(NEVER, Duration::from_millis)
 }

@@ -64,7 +64,7 @@ pub struct Handling {
 }
 
 impl Handling {
-    fn pipelined(response: impl Future<Output = Option<Answer>> + Send + 'static) -> Self {
+    pub fn pipelined(response: impl Future<Output = Option<Answer>> + Send + 'static) -> Self {
         Self {
             response: Box::pin(response),
             exclusive: false,
@@ -79,7 +79,7 @@ impl Handling {
         }
     }
 
-    fn ready(response: impl Into<Response>) -> Self {
+    pub fn ready(response: impl Into<Response>) -> Self {
         let answer = Answer::Response(response.into());
         Self {
             response: Box::pin(async { Some(answer) }),

@@ -73,7 +73,10 @@ impl ReplicaFetchers {
             }
             if let (Some(source), Some((_, followed))) = (after, to) {
                 self.followed.insert(key, source);
-                changes.entry(source).or_default().push(Change::Follow(key, followed));
+                changes
+                    .entry(source)
+                    .or_default()
+                    .push(Change::Follow(key, followed));
                 if before != after {
                     self.start(image, source);
                     self.count(source, 1);

@@ -410,6 +410,7 @@ impl FetchPlan {
         let append = FollowerAppend {
             slot,
             leader_epoch,
+            fetch_offset: Offset(fetch.fetch_offset),
             records: data.records.unwrap_or_default().contiguous(),
             leader_high_watermark: Offset(data.high_watermark),
             leader_log_start_offset: Offset(data.log_start_offset),

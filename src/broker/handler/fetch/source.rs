@@ -79,7 +79,6 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-
     pub fn from(&self) -> Offset {
         Offset(self.target.fetch.fetch_offset)
     }
