@@ -172,7 +172,11 @@ impl Broker {
     /// In a cluster: lets others lead first, while clients are still served.
     async fn hand_over(&self) {
         let is_serving = self.ready.load(Ordering::Acquire) && !self.drain.is_on();
-        let is_wanted = self.config.controlled_shutdown_enable && self.config.quorum.is_broker;
+        let id = self.config.node_id;
+        let is_wanted = self.config.controlled_shutdown_enable
+            && self.config.quorum.is_broker
+            // Without another there is nobody to lead.
+            && self.controller.image().alive().any(|other| other != id);
         if let Some(cluster) = self.cluster.as_ref().filter(|_| is_serving && is_wanted) {
             cluster.standing.hand_over(&self.env).await;
         }
