@@ -228,6 +228,7 @@ async fn register(
         incarnation,
         endpoints: endpoints(config),
         rack: config.rack.clone(),
+        directories: Vec::new(),
         after_clean_shutdown,
     };
     let registered = async {

@@ -14,9 +14,13 @@
 //! the epochs of a partition only grow. An image from a snapshot and the records after it equals
 //! the image from all records.
 
+mod announcer;
+mod calls;
 mod delta;
 mod driver;
 mod election;
+mod forward;
+mod handle;
 mod image;
 mod ledger;
 mod local;
@@ -31,8 +35,10 @@ mod tests;
 mod topic_name;
 
 pub use delta::{ImageDelta, PartitionChanges, TopicDelta};
-pub use driver::{Controller, ControllerError, ControllerTask, ImageUpdate};
+pub use driver::{ControllerError, ControllerTask, ImageUpdate};
 pub use election::{Election, elect};
+pub use forward::Forward;
+pub use handle::Controller;
 pub use image::{ClusterImage, ReplayError, TopicImage};
 pub use ledger::ControllerLedger;
 pub use local::{LocalQuorum, LocalQuorumError};

@@ -15,7 +15,7 @@ use super::record::MetadataRecord;
 use super::request::{ProducerIdBlock, Refusal, Reply, Request};
 use crate::config::BrokerDefaults;
 use crate::env::Rng;
-use crate::types::{BrokerId, ErrorCode, ProducerId};
+use crate::types::{BrokerId, ErrorCode, ProducerId, Timestamp};
 
 /// Producer ids given to a broker at a time, as Kafka does.
 const PRODUCER_ID_BLOCK: i64 = 1000;
@@ -29,6 +29,8 @@ pub struct ControllerLedger {
     image: ClusterImage,
     node: BrokerId,
     defaults: BrokerDefaults,
+    /// Whether there are other nodes: brokers then begin fenced, and show that they are alive.
+    is_cluster: bool,
 }
 
 /// Records to commit and the answer for then; or a refusal of the whole request.
@@ -42,7 +44,22 @@ impl ControllerLedger {
             image: ClusterImage::default(),
             node,
             defaults,
+            is_cluster: false,
         }
+    }
+
+    /// An empty cluster of several nodes, seen from `node`, which was started with `defaults`.
+    #[must_use]
+    pub fn in_cluster(node: BrokerId, defaults: BrokerDefaults) -> Self {
+        Self {
+            is_cluster: true,
+            ..Self::new(node, defaults)
+        }
+    }
+
+    #[must_use]
+    pub fn node(&self) -> BrokerId {
+        self.node
     }
 
     #[must_use]
@@ -50,8 +67,10 @@ impl ControllerLedger {
         &self.image
     }
 
-    /// What `request` comes to. `entropy` gives new ids and where placement begins.
-    pub fn handle(&self, entropy: &mut Rng, request: &Request) -> Outcome {
+    /// What `request` comes to. `entropy` gives new ids and where placement begins; `now` is
+    /// written down as the time of what changes.
+    pub fn handle(&self, entropy: &mut Rng, now: Timestamp, request: &Request) -> Outcome {
+        let _ = now;
         if self.image.cluster_id().is_none() && !matches!(request, Request::Found { .. }) {
             return Err(Refusal::new(
                 ErrorCode::BrokerNotAvailable,
