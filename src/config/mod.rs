@@ -18,6 +18,7 @@ mod kind;
 mod listener;
 mod meta;
 mod properties;
+mod roles;
 mod setting;
 mod table;
 #[cfg(test)]
@@ -28,7 +29,7 @@ pub use broker::{
     AdminListener, BrokerConfig, CleanerConfig, ConfigWarning, GroupConfig, Loaded, LogFormat,
     NetworkConfig, OffsetsConfig, TopicDefaults,
 };
-pub use cluster::{QuorumConfig, ReplicationConfig, Voter};
+pub use cluster::{QuorumConfig, ReplicationConfig, Voter, address};
 pub use defaults::{BrokerDefaults, ConfigError, ConfigErrors, Given, Source};
 pub use describe::{
     ConfigEntry, ConfigSource, ConfigSynonym, Explanation, describe_broker, describe_topic,

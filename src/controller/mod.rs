@@ -27,6 +27,7 @@ mod local;
 mod peers;
 mod placement;
 mod quorum;
+mod raft;
 mod record;
 mod request;
 mod sorted;
@@ -44,6 +45,10 @@ pub use ledger::ControllerLedger;
 pub use local::{LocalQuorum, LocalQuorumError};
 pub use peers::{Peer, PeerError, PeerService, Peers};
 pub use quorum::{Committed, ProposeError, Quorum};
+pub use raft::{
+    QuorumDescription, RAFT_QUESTION, RaftError, RaftHandle, RaftOpenError, RaftOptions,
+    RaftQuorum, RaftState, ReplicaDescription,
+};
 pub use record::{
     BrokerEndpoint, BrokerRecord, Cause, ConfigResource, MetadataRecord, PartitionRecord,
     PartitionState, RecordError, ResourceType,

@@ -29,8 +29,8 @@ macro_rules! apis {
         }
 
         impl ApiKey {
-            /// Every API of the table, by ascending key.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+            /// Every API of the table, by ascending key; the one that is not announced last.
+            pub const TABLE: &'static [Self] = &[$(Self::$name,)*];
 
             /// The API with this key; `None` when the table has none.
             #[must_use]
@@ -239,12 +239,17 @@ apis! {
     PartitionHistory = 20002: partition_history::{
         PartitionHistoryRequest, PartitionHistoryResponse,
     }, 0..=0, flexible 0;
+    AskPeer = 20001: ask_peer::{AskPeerRequest, AskPeerResponse}, 0..=0, flexible 0;
 }
 
 /// Keys from here on are Klamm's own; Kafka gives out its keys from 0 up.
 const PRIVATE_SINCE: i16 = 20_000;
 
 impl ApiKey {
+    /// Every API that is announced, by ascending key. What nodes ask each other is not among them:
+    /// it is served on controller listeners alone and promises clients nothing.
+    pub const ALL: &'static [Self] = Self::TABLE.split_at(Self::TABLE.len() - 1).0;
+
     /// Whether only Klamm speaks this API.
     #[must_use]
     pub fn is_private(self) -> bool {

@@ -5,6 +5,7 @@ pub mod add_raft_voter;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod api_versions;
+pub mod ask_peer;
 pub mod consumer_protocol;
 pub mod create_partitions;
 pub mod create_topics;
