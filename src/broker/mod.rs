@@ -20,6 +20,7 @@ mod log_dir;
 mod maintenance;
 mod metrics;
 mod partitions;
+mod quorum_admin;
 mod scrape;
 mod self_check;
 mod start;
@@ -44,6 +45,7 @@ use fetch_session::FetchSessions;
 use log_dir::LogDir;
 use metrics::Metrics;
 use partitions::{Hosted, Partitions};
+use quorum_admin::QuorumDesk;
 pub use start::StartError;
 
 /// How long a stopping broker waits for requests under way.
@@ -67,6 +69,7 @@ pub struct Broker {
     tail_cache: Arc<TailCache>,
     partitions: Partitions,
     controller: Controller,
+    quorum: QuorumDesk,
     groups: GroupCoordinator,
     fetch_sessions: Mutex<FetchSessions>,
     produce_memory: Arc<Semaphore>,

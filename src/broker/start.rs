@@ -13,6 +13,7 @@ use super::hosting::Hosting;
 use super::log_dir::{self, LogDir, OpenError};
 use super::metrics::Metrics;
 use super::partitions::Partitions;
+use super::quorum_admin::QuorumDesk;
 use super::{Broker, http, listener, maintenance, self_check};
 use crate::config::{Advertised, BrokerConfig};
 use crate::controller::{
@@ -91,7 +92,9 @@ pub(super) async fn start(
     .await?;
     let groups = start_groups(&env, &config);
     let tail_bytes = usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX);
+    let directory_id = log_dirs[0].meta.directory_id;
     let broker = Arc::new(Broker {
+        quorum: QuorumDesk::alone(&env, config.node_id, directory_id, controller.clone()),
         fetch_sessions: Mutex::new(FetchSessions::new(config.network.fetch_session_cache_slots)),
         tail_cache: TailCache::new(tail_bytes),
         produce_memory: Arc::new(Semaphore::new(super::PRODUCE_KIB_MAX as usize)),

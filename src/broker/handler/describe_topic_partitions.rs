@@ -53,7 +53,7 @@ fn page(
         let end = topic.partitions.len().min(from.saturating_add(room));
         let shown = topic.partitions.get(from..end).unwrap_or_default();
         room -= shown.len();
-        response.topics.push(described(topic, from, shown));
+        response.topics.push(described(image, topic, from, shown));
         if end < topic.partitions.len() {
             response.next_cursor = Some(cursor(&name, end));
             return response;
@@ -95,11 +95,12 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
 }
 
 fn described(
+    image: &ClusterImage,
     topic: &TopicImage,
     from: usize,
     shown: &[Arc<PartitionState>],
 ) -> DescribeTopicPartitionsResponseTopic {
-    let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect::<Vec<i32>>();
+    let is_offline = |id: &BrokerId| image.broker(*id).is_none_or(|broker| broker.fenced);
     let partitions = (from..).zip(shown).map(|(index, state)| {
         let code = match state.leader {
             Some(_) => ErrorCode::None,
@@ -110,10 +111,16 @@ fn described(
             partition_index: i32::try_from(index).unwrap_or(i32::MAX),
             leader_id: state.leader.map_or(-1, |leader| leader.0),
             leader_epoch: state.leader_epoch.0,
-            replica_nodes: ids(&state.replicas),
-            isr_nodes: ids(&state.isr),
-            eligible_leader_replicas: Some(ids(&state.elr)),
-            last_known_elr: Some(ids(&state.last_known_elr)),
+            replica_nodes: super::ids(&state.replicas),
+            isr_nodes: super::ids(&state.isr),
+            eligible_leader_replicas: Some(super::ids(&state.elr)),
+            last_known_elr: Some(super::ids(&state.last_known_elr)),
+            offline_replicas: state
+                .replicas
+                .iter()
+                .filter(|id| is_offline(id))
+                .map(|id| id.0)
+                .collect(),
             ..Default::default()
         }
     });
