@@ -72,6 +72,8 @@ fn controller_listener(broker: &Broker) -> &str {
 }
 
 fn described(status: &QuorumStatus, listener: &str) -> DescribeQuorumResponse {
+    // Kafka tells the addresses of voters only; those of observers let `klamm` give them a vote.
+    let members = status.voters.iter().chain(&status.observers);
     let partition = PartitionData {
         leader_id: status.leader.map_or(-1, |leader| leader.0),
         leader_epoch: status.leader_epoch,
@@ -87,11 +89,7 @@ fn described(status: &QuorumStatus, listener: &str) -> DescribeQuorumResponse {
     };
     DescribeQuorumResponse {
         topics: vec![topic],
-        nodes: status
-            .voters
-            .iter()
-            .map(|voter| node(voter, listener))
-            .collect(),
+        nodes: members.map(|one| node(one, listener)).collect(),
         ..Default::default()
     }
 }
@@ -107,9 +105,9 @@ fn replica(member: &MemberStatus) -> ReplicaState {
     }
 }
 
-/// A voter and its address, which a cluster of one node does not have.
-fn node(voter: &MemberStatus, listener: &str) -> Node {
-    let peer = &voter.peer;
+/// A member and its address, which a cluster of one node does not have.
+fn node(member: &MemberStatus, listener: &str) -> Node {
+    let peer = &member.peer;
     let address = (!peer.host.is_empty()).then(|| Listener {
         name: listener.into(),
         host: peer.host.as_str().into(),

@@ -61,7 +61,8 @@ fn a_member_nobody_has_heard_of_has_minus_one_for_every_figure() {
     assert_eq!(partition.observers[0].log_end_offset, 8);
     let listener = &answer.nodes[0].listeners[0];
     assert_eq!((listener.host.as_str(), listener.port), ("node-2", 9093));
-    assert_eq!(answer.nodes.len(), 1);
+    // One of the voter, one of the observer.
+    assert_eq!(answer.nodes.len(), 2);
 }
 
 #[test]
