@@ -148,6 +148,46 @@ pub const NAMES: &[Described] = &[
         "B34: the id of a deleted topic leads to the new topic of the same name. Delete, create again, late requests by id.",
         &["P1", "P5", "P3"],
     ),
+    (
+        "leader-epoch-reused",
+        "R1: another replica is elected leader in the same leader epoch. Leader killed.",
+        &["R1", "R2", "P1", "P2", "M11"],
+    ),
+    (
+        "reassignment-ends-early",
+        "B35: a reassignment is complete when one of its targets is in sync. Reassignment, then the loss of what was dropped.",
+        &["R3", "R7", "P2", "P3"],
+    ),
+    (
+        "eligible-for-ever",
+        "B22: with enough in-sync replicas again, those that left stay eligible, though the high watermark moves on without them. Followers cut off, then the leader killed.",
+        &["R3", "R4", "R7", "P2", "P3"],
+    ),
+    (
+        "isr-of-an-earlier-run",
+        "B23: an in-sync proposal that names an earlier run of a follower is taken for the present one. Power loss of a follower while its proposal is under way.",
+        &["R4", "R15", "P2", "P3"],
+    ),
+    (
+        "fenced-into-isr",
+        "B24: a broker that is fenced or stopping is taken into an ISR.",
+        &["R7", "V1", "V2"],
+    ),
+    (
+        "last-replica-trusted",
+        "B25: a replica that came back without its data, or without what a `replicated` topic held in memory, stays eligible. Lost disk, power loss.",
+        &["R3", "R4", "R15", "P2", "P3"],
+    ),
+    (
+        "isr-without-compare",
+        "B26: an in-sync proposal takes effect on another state than it was made for. Proposals that cross a fencing.",
+        &["R4", "R7", "P2", "P3"],
+    ),
+    (
+        "same-run-new-epoch",
+        "B36: a registration sent again gets another broker epoch. Lost answers.",
+        &["M11", "V1", "V2"],
+    ),
     // Retention and deletion.
     (
         "log-start-not-persisted",

@@ -17,7 +17,7 @@ use super::delta::ImageDelta;
 use super::forward::{Answered, Forward};
 use super::handle::{Command, Controller, Far, Shared};
 use super::image::{ClusterImage, ReplayError};
-use super::ledger::ControllerLedger;
+use super::ledger::{ControllerLedger, Situation};
 use super::quorum::{Committed, ProposeError, Quorum};
 use super::record::MetadataRecord;
 use super::request::{Refusal, Reply, Request};
@@ -237,7 +237,10 @@ impl ControllerTask {
     }
 
     fn decide(&mut self, request: &Request) -> Result<(Vec<MetadataRecord>, Reply), Refusal> {
-        let now = self.clock.wall();
+        let now = Situation {
+            wall: self.clock.wall(),
+            others_know: true,
+        };
         self.ledger.handle(&mut self.entropy, now, request)
     }
 

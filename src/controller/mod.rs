@@ -24,6 +24,7 @@ mod handle;
 mod image;
 mod ledger;
 mod local;
+mod next_state;
 mod peers;
 mod placement;
 mod quorum;
@@ -37,11 +38,10 @@ mod topic_name;
 
 pub use delta::{ImageDelta, PartitionChanges, TopicDelta};
 pub use driver::{ControllerError, ControllerTask, ImageUpdate};
-pub use election::{Election, elect};
 pub use forward::Forward;
 pub use handle::Controller;
-pub use image::{ClusterImage, ReplayError, TopicImage};
-pub use ledger::ControllerLedger;
+pub use image::{ClusterImage, HISTORY_MAX, ReplayError, TopicImage};
+pub use ledger::{ControllerLedger, Situation};
 pub use local::{LocalQuorum, LocalQuorumError};
 pub use peers::{Peer, PeerError, PeerService, Peers};
 pub use quorum::{Committed, ProposeError, Quorum};
@@ -50,8 +50,8 @@ pub use raft::{
     RaftQuorum, RaftState, ReplicaDescription,
 };
 pub use record::{
-    BrokerEndpoint, BrokerRecord, Cause, ConfigResource, MetadataRecord, PartitionRecord,
-    PartitionState, RecordError, ResourceType,
+    BrokerEndpoint, BrokerRecord, Cause, ConfigResource, MetadataRecord, PartitionEvent,
+    PartitionRecord, PartitionState, RecordError, ResourceType,
 };
 pub use request::{
     AlterConfigs, AlterOperation, AlterPartition, AlterReassignments, BrokerHeartbeat,
