@@ -53,7 +53,7 @@ pub async fn run(session: &mut Session, command: WhyCommand) -> Result<(), Failu
             listed(&change.isr),
             listed(&change.eligible.elr),
             replicas(change),
-            because(&change.cause).to_owned(),
+            because(change),
         ]);
     }
     let text = match changes.last() {
@@ -125,20 +125,30 @@ fn summary(partition: &TopicPartition, last: &PartitionChange) -> String {
     }
 }
 
-/// A cause as a sentence; names of newer brokers are shown as they are.
-fn because(cause: &str) -> &str {
-    match cause {
-        "TOPIC_CREATED" => "the topic was created",
-        "PARTITIONS_ADDED" => "the topic was given more partitions",
-        "BROKER_STARTED" => "a broker came back while nobody led",
-        "LEADER_RESTARTED" => "the leader came back without having stopped in order",
-        "BROKER_FENCED" => "a broker stopped answering",
-        "BROKER_SHUT_DOWN" => "a broker was stopped in order",
-        "ISR_CHANGED" => "a replica caught up or fell behind",
-        "PREFERRED_ELECTION" => "the preferred replica took over",
-        "UNCLEAN_ELECTION" => "no replica in sync was left: records may be lost",
-        "REASSIGNMENT" => "replicas were moved",
-        other => other,
+/// The cause as a sentence; names of newer brokers are shown as they are.
+fn because(change: &PartitionChange) -> String {
+    let who = match change.broker {
+        Some(id) => format!("broker {id}"),
+        None => "a broker".to_owned(),
+    };
+    match change.cause.as_str() {
+        "TOPIC_CREATED" => "the topic was created".to_owned(),
+        "PARTITIONS_ADDED" => "the topic was given more partitions".to_owned(),
+        "BROKER_STARTED" => format!("{who} came back while nobody led"),
+        "BROKER_RESTARTED" => format!("{who} started anew: its earlier process is gone"),
+        "LEADER_RESTARTED" => format!("{who} came back without having stopped in order"),
+        "LAST_KNOWN_LEADER" => format!("{who} led last, and nobody else has more"),
+        "BROKER_FENCED" => format!("{who} stopped answering"),
+        "BROKER_SHUT_DOWN" => format!("{who} was stopped in order"),
+        "ISR_CHANGED" => format!("{who} (leader) saw a replica catch up or fall behind"),
+        "PREFERRED_ELECTION" => "the preferred replica was elected on request".to_owned(),
+        "LEADERS_BALANCED" => "leaders went back to where they are preferred".to_owned(),
+        "UNCLEAN_ELECTION" => "no replica in sync was left: records may be lost".to_owned(),
+        "REASSIGNMENT" => "replicas began to move".to_owned(),
+        "REASSIGNMENT_COMPLETED" => "replicas have moved".to_owned(),
+        "REASSIGNMENT_CANCELLED" => "the move of replicas was cancelled".to_owned(),
+        "MIN_INSYNC_REPLICAS_CHANGED" => "fewer replicas in sync are enough now".to_owned(),
+        other => other.to_owned(),
     }
 }
 
@@ -147,7 +157,8 @@ fn change_json(change: &PartitionChange) -> Value {
     json!({
         "timestamp": change.at.map(|at| at.0),
         "metadata_end": change.metadata_end.map(|end| end.0),
-        "cause": change.cause, "leader": change.leader.map(|id| id.0),
+        "cause": change.cause, "broker": change.broker.map(|id| id.0),
+        "leader": change.leader.map(|id| id.0),
         "leader_epoch": change.leader_epoch.0, "partition_epoch": change.partition_epoch,
         "replicas": ids(&change.replicas), "isr": ids(&change.isr),
         "elr": ids(&change.eligible.elr), "last_known_elr": ids(&change.eligible.last_known),
@@ -168,6 +179,7 @@ mod tests {
             metadata_end: None,
             at: None,
             cause: "BROKER_FENCED".to_owned(),
+            broker: Some(BrokerId(2)),
             leader: leader.map(BrokerId),
             leader_epoch: LeaderEpoch(3),
             partition_epoch: 4,
@@ -186,6 +198,14 @@ mod tests {
     #[test]
     fn replicas_that_come_and_go_are_marked() {
         assert_eq!(replicas(&change(Some(1), &[1], &[])), "-1,2,+3");
+    }
+
+    #[test]
+    fn a_cause_names_the_broker_and_one_that_is_not_known_stays() {
+        let mut one = change(Some(1), &[1], &[]);
+        assert_eq!(because(&one), "broker 2 stopped answering");
+        one.cause = "MOON_PHASE".to_owned();
+        assert_eq!(because(&one), "MOON_PHASE");
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn described(
     from: usize,
     shown: &[Arc<PartitionState>],
 ) -> DescribeTopicPartitionsResponseTopic {
-    let is_offline = |id: &BrokerId| image.broker(*id).is_none_or(|broker| broker.fenced);
+    let is_offline = |id: &BrokerId| image.broker(*id).is_none_or(|broker| !broker.is_alive());
     let partitions = (from..).zip(shown).map(|(index, state)| {
         let code = match state.leader {
             Some(_) => ErrorCode::None,

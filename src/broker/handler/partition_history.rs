@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::broker::Broker;
-use crate::controller::{Cause, PartitionState};
+use crate::controller::PartitionEvent;
 use crate::types::ErrorCode;
 use crate::wire::message::partition_history::{
     PartitionChange, PartitionHistoryRequest, PartitionHistoryResponse,
@@ -12,8 +12,8 @@ use crate::wire::message::partition_history::{
 pub fn handle(broker: &Arc<Broker>, request: &PartitionHistoryRequest) -> PartitionHistoryResponse {
     let image = broker.controller.image();
     let topic = image.topic(&request.topic);
-    let found = topic.and_then(|topic| Some((topic.id, topic.partition(request.partition)?)));
-    let Some((topic_id, state)) = found else {
+    let found = topic.filter(|topic| topic.partition(request.partition).is_some());
+    let Some(found) = found else {
         return PartitionHistoryResponse {
             error_code: ErrorCode::UnknownTopicOrPartition.code(),
             error_message: Some(match topic {
@@ -29,15 +29,23 @@ pub fn handle(broker: &Arc<Broker>, request: &PartitionHistoryRequest) -> Partit
         };
     };
     PartitionHistoryResponse {
-        topic_id,
-        changes: vec![change(state)],
+        topic_id: found.id,
+        changes: found
+            .history(request.partition)
+            .iter()
+            .map(change)
+            .collect(),
         ..Default::default()
     }
 }
 
-fn change(state: &PartitionState) -> PartitionChange {
+fn change(event: &PartitionEvent) -> PartitionChange {
+    let state = &event.state;
     PartitionChange {
-        cause: cause(state.cause).into(),
+        metadata_end: event.end.0,
+        timestamp_ms: event.at.0,
+        cause: state.cause.name().into(),
+        broker: event.by.map_or(-1, |broker| broker.0),
         leader: state.leader.map_or(-1, |leader| leader.0),
         leader_epoch: state.leader_epoch.0,
         partition_epoch: state.partition_epoch,
@@ -49,21 +57,5 @@ fn change(state: &PartitionState) -> PartitionChange {
         removing_replicas: super::ids(&state.removing),
         recovering: state.recovering,
         ..Default::default()
-    }
-}
-
-/// The name of a cause: part of the API, so that clients can tell causes they do not know apart.
-fn cause(cause: Cause) -> &'static str {
-    match cause {
-        Cause::TopicCreated => "TOPIC_CREATED",
-        Cause::PartitionsAdded => "PARTITIONS_ADDED",
-        Cause::BrokerStarted => "BROKER_STARTED",
-        Cause::LeaderRestarted => "LEADER_RESTARTED",
-        Cause::BrokerFenced => "BROKER_FENCED",
-        Cause::BrokerShutDown => "BROKER_SHUT_DOWN",
-        Cause::IsrChanged => "ISR_CHANGED",
-        Cause::PreferredElection => "PREFERRED_ELECTION",
-        Cause::UncleanElection => "UNCLEAN_ELECTION",
-        Cause::Reassignment => "REASSIGNMENT",
     }
 }

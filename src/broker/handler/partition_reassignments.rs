@@ -127,7 +127,7 @@ fn add(
 fn ongoing(
     (partition_index, state): (i32, &Arc<PartitionState>),
 ) -> Option<OngoingPartitionReassignment> {
-    if state.adding.is_empty() && state.removing.is_empty() {
+    if !state.is_reassigning() {
         return None;
     }
     Some(OngoingPartitionReassignment {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::controller::{Cause, MetadataRecord, PartitionRecord, Refusal};
-use crate::types::{ErrorCode, LeaderEpoch, Offset, Uuid};
+use crate::types::{ErrorCode, LeaderEpoch, Offset, Timestamp, Uuid};
 use crate::wire::message::list_partition_reassignments::ListPartitionReassignmentsTopics;
 
 fn brokers(ids: &[i32]) -> Vec<BrokerId> {
@@ -28,6 +28,9 @@ fn image() -> ClusterImage {
             topic_id,
             partition,
             state,
+            at: Timestamp(-1),
+            by: None,
+            history: Vec::new(),
         })
     };
     let records = [

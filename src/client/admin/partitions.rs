@@ -28,6 +28,8 @@ pub struct PartitionChange {
     pub at: Option<Timestamp>,
     /// Such as `BROKER_FENCED`.
     pub cause: String,
+    /// The broker whose start, end or proposal led to it.
+    pub broker: Option<BrokerId>,
     pub leader: Option<BrokerId>,
     pub leader_epoch: LeaderEpoch,
     pub partition_epoch: i32,
@@ -116,6 +118,7 @@ fn change(one: &partition_history::PartitionChange) -> PartitionChange {
         metadata_end: (one.metadata_end >= 0).then_some(Offset(one.metadata_end)),
         at: (one.timestamp_ms >= 0).then_some(Timestamp(one.timestamp_ms)),
         cause: one.cause.to_string(),
+        broker: (one.broker >= 0).then_some(BrokerId(one.broker)),
         leader: (one.leader >= 0).then_some(BrokerId(one.leader)),
         leader_epoch: LeaderEpoch(one.leader_epoch),
         partition_epoch: one.partition_epoch,

@@ -29,6 +29,8 @@ message! {
         timestamp_ms: i64 [0..] = -1,
         /// A name such as `BROKER_FENCED`.
         cause: Str [0..],
+        /// The broker whose start, end or proposal led to it; -1 where there is none.
+        broker: i32 [0..] = -1,
         /// -1 where nobody leads.
         leader: i32 [0..] = -1,
         leader_epoch: i32 [0..] = -1,
