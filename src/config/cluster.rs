@@ -56,6 +56,11 @@ impl QuorumConfig {
 /// How partitions are copied, and when a broker counts as gone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplicationConfig {
+    /// Fetchers for each broker that is copied from.
+    pub fetchers: usize,
+    /// Whether consumers are sent to an in-sync replica in their own rack (KIP-392).
+    pub rack_aware_reads: bool,
+    pub high_watermark_checkpoint_interval: Duration,
     pub lag_time_max: Duration,
     pub fetch_max_bytes: i32,
     pub fetch_response_max_bytes: i32,

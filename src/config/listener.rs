@@ -249,10 +249,7 @@ fn advertised(typed: &mut Typed<'_>) -> BTreeMap<String, Endpoint> {
 
 /// Security protocols by listener name. Controllers' listeners are plain unless the map says
 /// otherwise.
-fn protocol_map(
-    typed: &mut Typed<'_>,
-    controllers: &BTreeSet<String>,
-) -> BTreeMap<String, String> {
+fn protocol_map(typed: &mut Typed<'_>, controllers: &BTreeSet<String>) -> BTreeMap<String, String> {
     const NAME: &str = "listener.security.protocol.map";
     let plain = |name: &String| (name.clone(), "PLAINTEXT".to_owned());
     let mut protocols: BTreeMap<_, _> = controllers.iter().map(plain).collect();
@@ -317,7 +314,12 @@ fn check_whole(
         false => &found.controllers,
     };
     let mut ports = BTreeSet::new();
-    for one in found.clients.iter().chain(opened).filter(|one| one.port != 0) {
+    for one in found
+        .clients
+        .iter()
+        .chain(opened)
+        .filter(|one| one.port != 0)
+    {
         if !ports.insert((one.host.as_str(), one.port)) {
             let reason = format!("port {} is used by two listeners", one.port);
             typed.refuse("listeners", &reason, "give each listener a port of its own");

@@ -37,7 +37,7 @@ pub use describe::{
 pub use environment::from_environment;
 pub use kind::{Kind, Value, ValueError};
 pub use listener::{Advertised, Listener};
-pub use meta::{DirEntryKind, DirState, LogDirError, MetaProperties, check_log_dir};
+pub use meta::{DirEntryKind, DirState, LogDirError, Membership, MetaProperties, check_log_dir};
 pub use properties::{PropertiesError, Property, parse_properties};
 pub use setting::{
     Effect, Setting, Synonym, Update, broker_setting, broker_settings, topic_setting,

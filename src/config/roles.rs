@@ -113,7 +113,9 @@ fn voter(text: &str) -> Result<Voter, String> {
 fn reachable(text: &str) -> Result<(String, u16), String> {
     let (host, port) = listener::host_and_port(text)?;
     if listener::is_wildcard(&host) {
-        return Err(format!("'{text}' names no host that others could connect to"));
+        return Err(format!(
+            "'{text}' names no host that others could connect to"
+        ));
     }
     if port == 0 {
         return Err(format!("'{text}' has port 0, to which nobody can connect"));
@@ -168,7 +170,11 @@ impl Typed<'_> {
 
     fn check_part(&mut self, part: &Part, node: BrokerId, own: &[Listener]) {
         if part.voters.is_empty() && part.bootstrap.is_empty() {
-            let role = if part.is_broker { "broker" } else { "controller" };
+            let role = if part.is_broker {
+                "broker"
+            } else {
+                "controller"
+            };
             let reason = format!("a node with only the role {role} needs others");
             let fix = "set controller.quorum.voters (or controller.quorum.bootstrap.servers) to \
                        where the controllers are, or use broker,controller for a single node";
@@ -247,6 +253,12 @@ impl Typed<'_> {
             );
         }
         ReplicationConfig {
+            fetchers: self.number("num.replica.fetchers"),
+            rack_aware_reads: self
+                .text("replica.selector.class")
+                .is_some_and(|class| class.ends_with("RackAwareReplicaSelector")),
+            high_watermark_checkpoint_interval: self
+                .millis("replica.high.watermark.checkpoint.interval.ms"),
             lag_time_max: self.millis("replica.lag.time.max.ms"),
             fetch_max_bytes: self.number("replica.fetch.max.bytes"),
             fetch_response_max_bytes: self.number("replica.fetch.response.max.bytes"),

@@ -81,17 +81,37 @@ fn a_cluster_that_cannot_be_is_refused_with_setting_and_fix() {
         ("2@b:9093", "x@b:9093", "'x' is not a node id"),
         ("2@b:9093", "2@0.0.0.0:9093", "names no host"),
         ("2@b:9093", "2@b:0", "port 0"),
-        ("2@b:9093", "4@b:9093", "this node (2) is a controller and not among the voters"),
+        (
+            "2@b:9093",
+            "4@b:9093",
+            "this node (2) is a controller and not among the voters",
+        ),
         ("2@b:9093", "2@b:9999", "CONTROLLER on port 9093"),
-        ("controller.listener.names=CONTROLLER", "", "needs a listener for the other nodes"),
-        ("broker,controller", "broker", "this node (2) is among the voters and not a controller"),
-        ("broker,controller", "controller", "listener PLAINTEXT is for clients"),
+        (
+            "controller.listener.names=CONTROLLER",
+            "",
+            "needs a listener for the other nodes",
+        ),
+        (
+            "broker,controller",
+            "broker",
+            "this node (2) is among the voters and not a controller",
+        ),
+        (
+            "broker,controller",
+            "controller",
+            "listener PLAINTEXT is for clients",
+        ),
         (
             "controller.quorum.voters=1@a:9093,2@b:9093,3@c:9093",
             "controller.quorum.bootstrap.servers=a:9093,c:9093",
             "set advertised.listeners=PLAINTEXT://name-of-this-host:9092",
         ),
-        ("node.id=2", "node.id=2\ninter.broker.listener.name=INSIDE", "no listener named INSIDE"),
+        (
+            "node.id=2",
+            "node.id=2\ninter.broker.listener.name=INSIDE",
+            "no listener named INSIDE",
+        ),
     ];
     for (part, other, wanted) in cases {
         let text = THREE.replace(part, other);

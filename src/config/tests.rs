@@ -519,6 +519,7 @@ fn a_data_directory_is_taken_only_when_empty_or_ours() {
         cluster_id: Uuid::from_random([1; 16]),
         node_id: BrokerId(3),
         directory_id: Uuid::from_random([2; 16]),
+        membership: Membership::Alone,
     };
     let text = meta.to_string();
     assert_eq!(check_log_dir(&[], None), Ok(DirState::Empty));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::broker::Broker;
 use crate::controller::{ClusterImage, PartitionState, TopicImage, is_internal_topic};
-use crate::types::{BrokerId, ErrorCode};
+use crate::types::ErrorCode;
 use crate::wire::message::describe_topic_partitions::{
     CursorResponse, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
@@ -18,7 +18,17 @@ pub fn handle(
     let image = broker.controller.image();
     let most = broker.config.network.max_request_partition_size_limit;
     let asked = usize::try_from(request.response_partition_limit).unwrap_or(0);
-    page(&image, request, asked.clamp(1, most))
+    let mut response = page(&image, request, asked.clamp(1, most));
+    for topic in &mut response.topics {
+        let Some(known) = image.topic_by_id(topic.topic_id) else {
+            continue;
+        };
+        for partition in &mut topic.partitions {
+            let at = partition.partition_index;
+            partition.offline_replicas = super::offline_replicas(broker, &image, known, at);
+        }
+    }
+    response
 }
 
 /// The part of the answer that fits `room` partitions, and where the next page begins.
@@ -53,7 +63,7 @@ fn page(
         let end = topic.partitions.len().min(from.saturating_add(room));
         let shown = topic.partitions.get(from..end).unwrap_or_default();
         room -= shown.len();
-        response.topics.push(described(image, topic, from, shown));
+        response.topics.push(described(topic, from, shown));
         if end < topic.partitions.len() {
             response.next_cursor = Some(cursor(&name, end));
             return response;
@@ -95,12 +105,10 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
 }
 
 fn described(
-    image: &ClusterImage,
     topic: &TopicImage,
     from: usize,
     shown: &[Arc<PartitionState>],
 ) -> DescribeTopicPartitionsResponseTopic {
-    let is_offline = |id: &BrokerId| image.broker(*id).is_none_or(|broker| !broker.is_alive());
     let partitions = (from..).zip(shown).map(|(index, state)| {
         let code = match state.leader {
             Some(_) => ErrorCode::None,
@@ -115,12 +123,6 @@ fn described(
             isr_nodes: super::ids(&state.isr),
             eligible_leader_replicas: Some(super::ids(&state.elr)),
             last_known_elr: Some(super::ids(&state.last_known_elr)),
-            offline_replicas: state
-                .replicas
-                .iter()
-                .filter(|id| is_offline(id))
-                .map(|id| id.0)
-                .collect(),
             ..Default::default()
         }
     });
