@@ -103,7 +103,7 @@ fn a_proposal_that_does_not_fit_is_refused_with_kafkas_code() {
         ),
         (|p| p.changes[0].isr.truncate(0), ErrorCode::InvalidRequest),
         (
-            |p| drop(p.changes[0].isr.remove(0)),
+            |p| p.changes[0].isr = p.changes[0].isr.split_off(1),
             ErrorCode::InvalidRequest,
         ),
         (
@@ -252,6 +252,26 @@ fn an_unclean_election_happens_where_it_is_asked_for_or_allowed_and_is_written_d
     cluster.fence(1);
     cluster.start(2, 2);
     assert_eq!(cluster.state().cause, Cause::UncleanElection);
+
+    let mut cluster = Cluster::of(2, "");
+    cluster.create_on(&[1, 2], &[]);
+    cluster.fence(2);
+    cluster.fence(1);
+    cluster.start(2, 2);
+    let settings = vec![(
+        "unclean.leader.election.enable".to_owned(),
+        Some("true".to_owned()),
+    )];
+    let request = AlterConfigs {
+        resources: vec![(ConfigResource::topic("a"), settings)],
+        validate_only: false,
+    };
+    cluster.ask(Request::AlterConfigs(request)).unwrap();
+    assert_eq!(
+        cluster.state().cause,
+        Cause::UncleanElection,
+        "allowed later"
+    );
 }
 
 #[test]
