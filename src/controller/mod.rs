@@ -30,6 +30,7 @@ mod next_state;
 mod peers;
 mod placement;
 mod quorum;
+mod raft;
 mod record;
 mod request;
 mod sorted;
@@ -46,6 +47,10 @@ pub use ledger::{ControllerLedger, Situation};
 pub use local::{LocalQuorum, LocalQuorumError};
 pub use peers::{Peer, PeerError, PeerService, Peers};
 pub use quorum::{Committed, ProposeError, Quorum};
+pub use raft::{
+    QuorumDescription, RAFT_QUESTION, RaftError, RaftHandle, RaftOpenError, RaftOptions,
+    RaftQuorum, RaftState, ReplicaDescription,
+};
 pub use record::{
     BrokerEndpoint, BrokerRecord, Cause, ConfigResource, MetadataRecord, PartitionEvent,
     PartitionRecord, PartitionState, RecordError, ResourceType,
