@@ -119,7 +119,7 @@ fn internal_topics_follow_the_size_of_the_cluster_not_who_has_started_yet() {
     let voters = "node.id=1\ncontroller.listener.names=CONTROLLER\n\
                   process.roles=broker,controller\n\
                   listeners=PLAINTEXT://:9092,CONTROLLER://:9093\n\
-                  controller.quorum.voters=1@a:1,2@b:1,3@c:1";
+                  controller.quorum.voters=1@a:9093,2@b:9093,3@c:9093";
     let mut cluster = Cluster::of(2, voters);
     let refusal = cluster.create(internal()).unwrap_err();
     assert_eq!(refusal.code, ErrorCode::InvalidReplicationFactor);
