@@ -36,6 +36,9 @@ const LOG_STATE: &str = "klamm::log_state";
 pub const NAMES: &[&str] = &[
     "append-refused-closing",
     "append-refused-offline",
+    "broker-fenced",
+    "broker-shutting-down",
+    "broker-unfenced",
     "clean-start",
     "commit-refused",
     "compaction-dropped",
@@ -51,6 +54,8 @@ pub const NAMES: &[&str] = &[
     "delete-records-moved-start",
     "disk-full-append",
     "duplicate-answered",
+    "elected-last-known",
+    "elected-uncleanly",
     "epochs-corrected-at-start",
     "fall-back-removed-segment",
     "fetch-session-evicted",
