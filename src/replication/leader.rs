@@ -266,7 +266,11 @@ impl<W: Copy> Leader<W> {
         let mut isr: Vec<BrokerId> = members.filter(|id| !late.contains(id)).collect();
         if late.is_empty() {
             let joining = |id: &BrokerId| {
-                !assignment.isr.contains(id) && self.may_join(*id, high_watermark, eligible)
+                // One that would be late at once is not let in, or it would go in and out.
+                let deadline = self.deadline(*id, log_end_offset, lag_time_max);
+                !assignment.isr.contains(id)
+                    && deadline.is_none_or(|at| at > now)
+                    && self.may_join(*id, high_watermark, eligible)
             };
             isr.extend(self.followers.keys().copied().filter(joining));
         }

@@ -318,7 +318,7 @@ impl Node {
     pub fn take(
         &mut self,
         answer: Answer,
-        committed: &BTreeMap<Offset, Record>,
+        committed: &Committed,
         effects: &mut Vec<Effect<u32>>,
     ) {
         let Some(machine) = &mut self.machine else {
@@ -336,7 +336,7 @@ impl Node {
             let end = end.max(log.start);
             for offset in end.0..log.end().0 {
                 let doomed = log.at(Offset(offset));
-                let needed = committed.get(&Offset(offset)).copied();
+                let needed = committed.at(Offset(offset));
                 assert!(
                     doomed != needed,
                     "R9: {} cuts off {offset}, which is committed",
