@@ -61,7 +61,11 @@ pub fn decode(text: &str) -> Result<HighWatermarks, String> {
 fn parse(line: &str) -> Option<(TopicPartition, Offset)> {
     let mut fields = line.split(' ');
     let topic = fields.next().filter(|topic| !topic.is_empty())?;
-    let partition = fields.next()?.parse().ok().filter(|partition| *partition >= 0)?;
+    let partition = fields
+        .next()?
+        .parse()
+        .ok()
+        .filter(|partition| *partition >= 0)?;
     let offset = fields.next()?.parse().ok().filter(|offset| *offset >= 0)?;
     let entry = (TopicPartition::new(topic, partition), Offset(offset));
     fields.next().is_none().then_some(entry)
@@ -113,7 +117,14 @@ mod tests {
 
     #[test]
     fn what_was_cut_short_or_altered_is_refused() {
-        for text in ["", "1\n0\n", "0\n", "0\n2\na 0 1\n", "0\n1\na 0\n", "0\n1\na 0 1 2\n"] {
+        for text in [
+            "",
+            "1\n0\n",
+            "0\n",
+            "0\n2\na 0 1\n",
+            "0\n1\na 0\n",
+            "0\n1\na 0 1 2\n",
+        ] {
             assert!(decode(text).is_err(), "{text:?}");
         }
     }

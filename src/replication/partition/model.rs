@@ -455,8 +455,8 @@ impl World {
         let alike = |node: &Node| {
             let of = |log: &ModelLog, offset| log.at(Offset(offset));
             node.log.end() == first.end()
-                && node.log.start == first.start
-                && (first.start.0..first.end().0).all(|at| of(&node.log, at) == of(first, at))
+                && (first.start.max(node.log.start).0..first.end().0)
+                    .all(|at| of(&node.log, at) == of(first, at))
                 && node.high_watermark() == Some(first.end())
         };
         all_in_sync
