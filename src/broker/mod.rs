@@ -15,6 +15,7 @@ mod fetch_session;
 mod ground;
 mod group_log;
 mod handler;
+mod high_watermarks;
 mod hosted_register;
 mod hosting;
 mod http;
@@ -79,10 +80,10 @@ pub struct Broker {
     quorum: QuorumDesk,
     /// Of this run's registration; -1 before it.
     broker_epoch: Arc<AtomicI64>,
-    /// `None` on a node that is a cluster by itself.
-    cluster: Option<Arc<ClusterPart>>,
     /// To the task that asks the controller for what leaders here want.
     replication_events: mpsc::UnboundedSender<ReplicationEvent>,
+    /// `None` on a node that is a cluster by itself.
+    cluster: Option<Arc<ClusterPart>>,
     groups: GroupCoordinator,
     fetch_sessions: Mutex<FetchSessions>,
     produce_memory: Arc<Semaphore>,
@@ -160,6 +161,9 @@ impl Broker {
         let mut tasks = tasks.into_iter();
         let kept: Vec<Task> = tasks.by_ref().take(shards).collect();
         drop(tasks.rev().collect::<Vec<_>>());
+        if self.cluster.is_some() {
+            high_watermarks::write(self).await;
+        }
         self.close_logs().await;
         drop(kept);
         if let Some(cluster) = &self.cluster {
