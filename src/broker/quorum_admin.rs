@@ -26,6 +26,9 @@ pub const QUORUM_QUESTION: u8 = 4;
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// A member heard of within this span counts as alive.
+const ALIVE: Duration = Duration::from_secs(10);
+
 /// Time a question of another node may take here.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -289,18 +292,43 @@ impl QuorumAdmin for Member {
         Box::pin(async move {
             let description = raft.describe();
             check(&description, &question)?;
-            let changed = match question {
-                QuorumQuestion::Describe => Ok(()),
-                QuorumQuestion::AddVoter(peer) => raft.add_voter(peer).await,
-                QuorumQuestion::RemoveVoter { id, directory_id } => {
-                    let directory_id = (!directory_id.is_zero()).then_some(directory_id);
-                    raft.remove_voter(id, directory_id).await
-                }
-            };
-            changed.map_err(refusal)?;
+            match question {
+                QuorumQuestion::Describe => {}
+                QuorumQuestion::AddVoter(peer) => raft.add_voter(peer).await.map_err(refusal)?,
+                QuorumQuestion::RemoveVoter { id, .. } => remove(&raft, &description, id).await?,
+            }
             Ok(status(&raft.describe(), clock.wall()))
         })
     }
+}
+
+/// Takes the vote of `id`. A process that is alive goes on following the metadata: it may be a
+/// broker. The leader first hands its lead on, and the next one removes it.
+async fn remove(
+    raft: &RaftHandle,
+    quorum: &QuorumDescription,
+    id: BrokerId,
+) -> Result<(), Refusal> {
+    let Some(voter) = quorum.voters.iter().find(|voter| voter.peer.id == id) else {
+        return Ok(());
+    };
+    if quorum.leader == Some(id) && quorum.voters.len() > 1 {
+        raft.resign().await.map_err(refusal)?;
+        let text = format!("controller {id} has handed its lead on, to lose its vote");
+        return Err(not_leading(text));
+    }
+    let directory_id = Some(voter.peer.directory_id);
+    raft.remove_voter(id, directory_id).await.map_err(refusal)?;
+    if is_alive(voter)
+        && let Err(error) = raft.add_learner(voter.peer.clone()).await
+    {
+        tracing::warn!(node = %id, %error, "a former voter does not follow; start it again");
+    }
+    Ok(())
+}
+
+fn is_alive(member: &ReplicaDescription) -> bool {
+    member.last_contact.is_some_and(|ago| ago < ALIVE)
 }
 
 /// Refuses what makes no sense with the voters there are.
