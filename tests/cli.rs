@@ -730,6 +730,12 @@ fn a_lone_node_explains_its_partitions_and_is_its_own_quorum() {
     let drain = ["cluster", "drain", &leader.to_string()];
     run(&broker, &drain).fails(1, &["2 partitions", "cannot leave"]);
     run(&broker, &["cluster", "unregister", "77"]).fails(1, &["BROKER_ID_NOT_REGISTERED"]);
-    let described = ["topic", "describe", "--under-replicated", "--format", "json"];
+    let described = [
+        "topic",
+        "describe",
+        "--under-replicated",
+        "--format",
+        "json",
+    ];
     assert_eq!(run(&broker, &described).json()["topics"], json!([]));
 }

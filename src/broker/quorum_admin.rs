@@ -117,7 +117,12 @@ impl QuorumDesk {
     #[must_use]
     pub fn in_cluster(env: &Env, node: BrokerId, raft: RaftHandle, peers: Arc<dyn Peers>) -> Self {
         let clock = env.clock.clone();
-        Self::new(env, node, Arc::new(Member { raft, clock }), Some(peers))
+        Self::new(
+            env,
+            node,
+            Arc::new(Member { node, raft, clock }),
+            Some(peers),
+        )
     }
 
     fn new(
@@ -275,6 +280,7 @@ impl QuorumAdmin for Alone {
 
 /// A member of a quorum of several.
 struct Member {
+    node: BrokerId,
     raft: RaftHandle,
     clock: Arc<dyn Clock>,
 }
@@ -288,9 +294,14 @@ impl QuorumAdmin for Member {
         &self,
         question: QuorumQuestion,
     ) -> BoxFuture<'static, Result<QuorumStatus, Refusal>> {
-        let (raft, clock) = (self.raft.clone(), self.clock.clone());
+        let (node, raft, clock) = (self.node, self.raft.clone(), self.clock.clone());
         Box::pin(async move {
             let description = raft.describe();
+            if description.leader != Some(node) {
+                // What it knows of the voters may be old.
+                let text = format!("node {node} does not lead the quorum");
+                return Err(not_leading(text));
+            }
             check(&description, &question)?;
             match question {
                 QuorumQuestion::Describe => {}
