@@ -29,6 +29,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A member heard of within this span counts as alive.
 const ALIVE: Duration = Duration::from_secs(10);
 
+/// Within this span a new leader hears of every voter that is alive.
+const FIRST_CONTACT: Duration = Duration::from_secs(2);
+
 /// Time a question of another node may take here.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -116,13 +119,12 @@ impl QuorumDesk {
     /// For a node of a cluster.
     #[must_use]
     pub fn in_cluster(env: &Env, node: BrokerId, raft: RaftHandle, peers: Arc<dyn Peers>) -> Self {
-        let clock = env.clock.clone();
-        Self::new(
-            env,
+        let here = Member {
             node,
-            Arc::new(Member { node, raft, clock }),
-            Some(peers),
-        )
+            raft,
+            env: env.clone(),
+        };
+        Self::new(env, node, Arc::new(here), Some(peers))
     }
 
     fn new(
@@ -282,7 +284,7 @@ impl QuorumAdmin for Alone {
 struct Member {
     node: BrokerId,
     raft: RaftHandle,
-    clock: Arc<dyn Clock>,
+    env: Env,
 }
 
 impl QuorumAdmin for Member {
@@ -294,7 +296,7 @@ impl QuorumAdmin for Member {
         &self,
         question: QuorumQuestion,
     ) -> BoxFuture<'static, Result<QuorumStatus, Refusal>> {
-        let (node, raft, clock) = (self.node, self.raft.clone(), self.clock.clone());
+        let (node, raft, env) = (self.node, self.raft.clone(), self.env.clone());
         Box::pin(async move {
             let description = raft.describe();
             if description.leader != Some(node) {
@@ -306,9 +308,11 @@ impl QuorumAdmin for Member {
             match question {
                 QuorumQuestion::Describe => {}
                 QuorumQuestion::AddVoter(peer) => raft.add_voter(peer).await.map_err(refusal)?,
-                QuorumQuestion::RemoveVoter { id, .. } => remove(&raft, &description, id).await?,
+                QuorumQuestion::RemoveVoter { id, .. } => {
+                    remove(&env, &raft, &description, id).await?
+                }
             }
-            Ok(status(&raft.describe(), clock.wall()))
+            Ok(status(&raft.describe(), env.wall()))
         })
     }
 }
@@ -316,6 +320,7 @@ impl QuorumAdmin for Member {
 /// Takes the vote of `id`. A process that is alive goes on following the metadata: it may be a
 /// broker. The leader first hands its lead on, and the next one removes it.
 async fn remove(
+    env: &Env,
     raft: &RaftHandle,
     quorum: &QuorumDescription,
     id: BrokerId,
@@ -328,18 +333,27 @@ async fn remove(
         let text = format!("controller {id} has handed its lead on, to lose its vote");
         return Err(not_leading(text));
     }
+    let is_alive = is_alive(env, raft, id).await;
     let directory_id = Some(voter.peer.directory_id);
     raft.remove_voter(id, directory_id).await.map_err(refusal)?;
-    if is_alive(voter)
-        && let Err(error) = raft.add_learner(voter.peer.clone()).await
-    {
+    if is_alive && let Err(error) = raft.add_learner(voter.peer.clone()).await {
         tracing::warn!(node = %id, %error, "a former voter does not follow; start it again");
     }
     Ok(())
 }
 
-fn is_alive(member: &ReplicaDescription) -> bool {
-    member.last_contact.is_some_and(|ago| ago < ALIVE)
+/// Whether voter `id` answers the leader. One that was just elected has not heard of all yet.
+async fn is_alive(env: &Env, raft: &RaftHandle, id: BrokerId) -> bool {
+    let deadline = env.now().plus(FIRST_CONTACT);
+    loop {
+        let voters = raft.describe().voters;
+        let voter = voters.into_iter().find(|voter| voter.peer.id == id);
+        match voter.and_then(|voter| voter.last_contact) {
+            Some(ago) => return ago < ALIVE,
+            None if env.now() >= deadline => return false,
+            None => env.sleep(PAUSE).await,
+        }
+    }
 }
 
 /// Refuses what makes no sense with the voters there are.

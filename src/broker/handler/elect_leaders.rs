@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::broker::Broker;
-use crate::controller::{ElectLeaders, ElectionKind, PartitionResult as Elected, Refusal};
+use crate::controller::{ElectLeaders, ElectionKind, PartitionResult as Elected};
 use crate::types::ErrorCode;
 use crate::wire::message::elect_leaders::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
@@ -72,6 +72,7 @@ fn answer(results: Vec<Elected>) -> ElectLeadersResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::Refusal;
 
     fn results() -> Vec<Elected> {
         let needless = Refusal::new(ErrorCode::ElectionNotNeeded, "it leads");
