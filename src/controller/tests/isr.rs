@@ -103,7 +103,9 @@ fn a_proposal_that_does_not_fit_is_refused_with_kafkas_code() {
         ),
         (|p| p.changes[0].isr.truncate(0), ErrorCode::InvalidRequest),
         (
-            |p| drop(p.changes[0].isr.remove(0)),
+            |p| {
+                p.changes[0].isr.remove(0);
+            },
             ErrorCode::InvalidRequest,
         ),
         (
