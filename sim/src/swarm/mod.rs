@@ -118,6 +118,7 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
         length_ms,
         liveness_ms: 60_000,
         broker: settings::broker(&mut draw.part("broker")),
+        nodes: Vec::new(),
         link: settings::link(&mut draw.part("link")),
         disk: settings::disk(&mut draw.part("disk")),
         clock: settings::clock(&mut draw.part("clock")),
