@@ -102,6 +102,9 @@ impl Cluster {
 
     /// Stops all nodes in order at once.
     pub(super) async fn stop(&self, observer: &Env) {
+        if let [server] = &self.servers[..] {
+            return server.hold(End::Stop).await;
+        }
         let stopping = self.servers.iter().map(|server| {
             let server = server.clone();
             observer.spawn("stop", async move { server.hold(End::Stop).await })
