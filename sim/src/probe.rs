@@ -227,6 +227,9 @@ struct Listener {
 
 impl Listener {
     fn hear(&self, source: Source, event: &Event<'_>) {
+        if !self.watch.is_on() {
+            return;
+        }
         let mut fields = Fields::default();
         event.record(&mut fields);
         let node = current_node();

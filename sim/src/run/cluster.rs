@@ -95,9 +95,10 @@ impl Cluster {
         fault
     }
 
-    /// Whether every node serves.
+    /// Whether every node serves that is not kept down.
     pub(super) fn is_serving(&self) -> bool {
-        self.servers.iter().all(Server::is_serving)
+        let mut wanted = self.servers.iter().filter(|server| !server.is_parked());
+        wanted.all(Server::is_serving)
     }
 
     /// Stops all nodes in order at once.

@@ -26,7 +26,7 @@ impl Stage {
             self.observer.sleep(Duration::from_millis(100)).await;
         }
         let down = self.cluster.servers().iter();
-        for server in down.filter(|server| !server.is_serving()) {
+        for server in down.filter(|server| !server.is_serving() && !server.is_parked()) {
             let why = server.refusal();
             let why = why.unwrap_or_else(|| "it is neither up nor refusing".to_owned());
             server.broken("V1", &format!("the broker does not start: {why}"));

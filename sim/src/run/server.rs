@@ -49,6 +49,7 @@ struct Shared {
     name: String,
     node: SimNode,
     config: BrokerConfig,
+    id: Option<i32>,
     recorder: Recorder,
     watch: Watch,
     /// Whether there are others that have what it loses.
@@ -65,6 +66,8 @@ struct Shared {
 struct State {
     /// How many faults want it down.
     held: u32,
+    /// Whether an operator wants it down.
+    parked: bool,
     /// Counts processes.
     life: u64,
     process: Process,
@@ -99,7 +102,7 @@ impl Server {
         settings.extend(of.settings.clone());
         let loaded = BrokerConfig::load(None, [], settings);
         let state = State {
-            held: u32::from(of.late),
+            parked: of.late,
             ..State::default()
         };
         let server = Self {
@@ -107,6 +110,7 @@ impl Server {
                 name: node.name().to_owned(),
                 node,
                 config: loaded.expect("plans have settings that can be used").config,
+                id: of.settings.get("node.id").and_then(|id| id.parse().ok()),
                 recorder,
                 watch,
                 is_cluster: plan.is_cluster(),
@@ -153,7 +157,7 @@ impl Server {
         loop {
             let due = {
                 let state = self.state();
-                state.held == 0 && matches!(state.process, Process::None)
+                state.held == 0 && !state.parked && matches!(state.process, Process::None)
             };
             if due {
                 self.start();
@@ -274,6 +278,28 @@ impl Server {
             self.broken("V6", "the broker did not stop within a minute");
             self.cut_short(End::Kill);
         }
+    }
+
+    /// Ends the process if it runs, and keeps it down until [`Server::unpark`].
+    pub(super) async fn park(&self, how: End) {
+        self.state().parked = true;
+        self.hold(how).await;
+        self.release();
+    }
+
+    /// Undoes [`Server::park`].
+    pub(super) fn unpark(&self) {
+        self.state().parked = false;
+        self.shared.changed.notify_one();
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        self.state().parked
+    }
+
+    /// Its id, among others.
+    pub(super) fn id(&self) -> Option<i32> {
+        self.shared.id
     }
 
     /// Undoes one [`Server::hold`].

@@ -14,7 +14,7 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Fields as tests write them: `name=leader epoch=3 isr=1,2`.
+    /// Fields as tests write them: `event=leading leader_epoch=3 isr=1,2`.
     #[cfg(test)]
     pub(super) fn parse(text: &str) -> Self {
         let mut fields = Self::default();
@@ -28,9 +28,19 @@ impl Fields {
         fields
     }
 
+    /// What happened. What the metadata tells has no name of its own.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.text("name").unwrap_or_default()
+        if let Some(name) = self.text("event") {
+            return name;
+        }
+        let has = |field: &str| self.texts.contains_key(field) || self.numbers.contains_key(field);
+        match () {
+            () if has("broker") => "broker",
+            () if has("deleted") => "topic-removed",
+            () if has("partition") => "partition",
+            () => "",
+        }
     }
 
     #[must_use]

@@ -16,9 +16,10 @@
 //! | R15 | nobody leads before it has registered since its start |
 //! | R18 | what was acknowledged by all lies below the high watermark |
 //! | M1 | at most one active controller in a term |
-//! | M4, M13 | what two nodes replay at an offset is the same, and so are the images it leaves |
+//! | M4, M13 | a partition's state of one epoch is the same on all nodes, and images of one end are |
 //! | M11 | epochs of partitions, leaders and brokers grow |
 //! | M12 | no topic id and no producer id is given out twice |
+//! | R17 | no follower's high watermark goes beyond what a leader told |
 //! | V7 | in the end every node stands where the others do |
 //!
 //! *The* high watermark of a partition is the highest that any of its leaders told: what lies below
@@ -36,7 +37,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use klamm_jepsen::history::{Answer, Call, Event, LogState, NodeEvent, Note, Partition, What};
 
-use crate::clock::elapsed;
+use madsim::time::TimeHandle;
+
 use crate::plan::Plan;
 use crate::record::Recorder;
 pub use fields::Fields;
@@ -146,11 +148,20 @@ impl Watch {
 
     /// A node told where one of its logs stands.
     pub fn log(&self, node: &str, of: &Partition, log: &LogState) {
-        let mut state = self.state();
-        if state.is_watched(of) {
-            let known = state.partitions.entry(of.clone()).or_default();
-            known.logs.insert(node.to_owned(), *log);
-        }
+        let broken = {
+            let mut state = self.state();
+            if state.names.is_empty() || !state.is_watched(of) {
+                return;
+            }
+            state.on_log(node, of, *log)
+        };
+        self.note(node, broken);
+    }
+
+    /// Whether there are several nodes to watch.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.state().names.is_empty()
     }
 
     /// A node told something else.
@@ -165,6 +176,10 @@ impl Watch {
                 Source::Metadata => state.on_metadata(node, fields),
             }
         };
+        self.note(node, broken);
+    }
+
+    fn note(&self, node: &str, broken: Vec<Broken>) {
         for (property, detail) in broken {
             let note = Note::Broken {
                 property: property.to_owned(),
@@ -258,61 +273,53 @@ impl State {
         self.min_in_sync.contains_key(&of.topic) || of.topic.starts_with("__")
     }
 
-    fn name(&self, id: i32) -> Option<&String> {
-        self.names.get(&id)
+    fn on_log(&mut self, node: &str, of: &Partition, log: LogState) -> Vec<Broken> {
+        let least = self.min_in_sync.get(&of.topic);
+        let least = least.copied().unwrap_or(self.min_in_sync_default);
+        let known = self.partitions.entry(of.clone()).or_default();
+        let broken = known.on_log(node, log, least, &self.names);
+        placed(of, broken)
     }
 
     fn on_replica(&mut self, node: &str, fields: &Fields) -> Vec<Broken> {
-        let Some(of) = fields.partition() else {
+        let Some(of) = fields.partition().filter(|of| self.is_watched(of)) else {
             return Vec::new();
         };
-        if !self.is_watched(&of) {
-            return Vec::new();
-        }
-        let least = self.min_in_sync.get(&of.topic);
-        let least = least.copied().unwrap_or(self.min_in_sync_default);
         let registered = self.nodes.get(node).is_some_and(|node| node.is_registered);
         let told = self.metadata.tells_registrations();
         let known = self.partitions.entry(of.clone()).or_default();
-        let mut broken = known.on_replica(node, fields, least, &self.names);
-        if fields.name() == "leader" && told && !registered {
-            broken.push((
-                "R15",
-                "it leads before it has registered since its start".to_owned(),
-            ));
+        let mut broken = known.on_replica(node, fields, &self.names);
+        if fields.name() == "leading" && told && !registered {
+            let detail = "it leads before it has registered since its start".to_owned();
+            broken.push(("R15", detail));
         }
-        for (_, detail) in &mut broken {
-            *detail = format!("{}-{}: {detail}", of.topic, of.partition);
-        }
-        broken
+        placed(&of, broken)
     }
 
     fn on_metadata(&mut self, node: &str, fields: &Fields) -> Vec<Broken> {
         let (is_first, mut broken) = self.metadata.on_event(node, fields);
+        if let (Some(known), Some(end)) = (self.nodes.get_mut(node), fields.number("end")) {
+            known.image = known.image.max(Some(end));
+        }
         match fields.name() {
-            "image" => {
-                if let Some(known) = self.nodes.get_mut(node) {
-                    known.image = fields.number("offset");
-                }
-            }
             "broker" => {
-                let name = fields.small("id").and_then(|id| self.name(id)).cloned();
+                let name = fields.small("broker").and_then(|id| self.names.get(&id));
                 let epoch = fields.number("epoch").unwrap_or(-1);
-                if let Some(known) = name.and_then(|name| self.nodes.get_mut(&name)) {
+                if let Some(known) = name.and_then(|name| self.nodes.get_mut(name)) {
                     known.is_registered |= epoch > known.epoch_before;
                 }
             }
-            "partition" if is_first => broken.extend(self.on_partition(fields)),
+            "partition" => broken.extend(self.on_partition(node, fields, is_first)),
             _ => {}
         }
         broken
     }
 
-    fn on_partition(&mut self, fields: &Fields) -> Vec<Broken> {
+    fn on_partition(&mut self, node: &str, fields: &Fields, is_first: bool) -> Vec<Broken> {
         let Some(of) = fields.partition() else {
             return Vec::new();
         };
-        let fenced = self.metadata.fenced();
+        let dead = self.metadata.dead();
         let is_watched = self.is_watched(&of);
         let least = self.min_in_sync.get(&of.topic).copied();
         let mut unwatched = Known::default();
@@ -320,15 +327,26 @@ impl State {
             true => self.partitions.entry(of.clone()).or_default(),
             false => &mut unwatched,
         };
-        let mut broken = known.on_metadata(fields, fenced, least, &self.names);
-        for (_, detail) in &mut broken {
-            *detail = format!("{}-{}: {detail}", of.topic, of.partition);
+        known.on_view(node, fields);
+        if !is_first {
+            return Vec::new();
         }
-        broken
+        let broken = known.on_metadata(fields, dead, least, &self.names);
+        placed(&of, broken)
     }
 }
 
-/// Nanoseconds since the run began.
+fn placed(of: &Partition, broken: Vec<Broken>) -> Vec<Broken> {
+    let each = broken.into_iter();
+    each.map(|(property, detail)| {
+        let detail = format!("{}-{}: {detail}", of.topic, of.partition);
+        (property, detail)
+    })
+    .collect()
+}
+
+/// Nanoseconds since the run began; 0 outside of one.
 fn now() -> u64 {
-    u64::try_from(elapsed().as_nanos()).unwrap_or(u64::MAX)
+    let time = TimeHandle::try_current().map_or(0, |time| time.elapsed().as_nanos());
+    u64::try_from(time).unwrap_or(u64::MAX)
 }

@@ -24,15 +24,19 @@ pub(super) struct Known {
     elr: Ids,
     leader: Option<i32>,
     /// Of running nodes.
-    pub logs: BTreeMap<String, LogState>,
-    /// As the latest leader knows them.
-    isr_of_leader: Option<Ids>,
+    logs: BTreeMap<String, LogState>,
+    /// The in-sync replicas that each node's image holds, and since when.
+    views: BTreeMap<String, (u64, Ids)>,
 }
+
+/// How long after its image a node's logs may go by what was before, in nanoseconds.
+const CARRIED_OUT_WITHIN: u64 = 500_000_000;
 
 impl Known {
     /// The node's process ended.
     pub fn forget(&mut self, node: &str) {
         self.logs.remove(node);
+        self.views.remove(node);
     }
 
     pub fn leader(&self) -> Option<String> {
@@ -53,28 +57,17 @@ impl Known {
         }
     }
 
-    pub fn on_replica(
-        &mut self,
-        node: &str,
-        fields: &Fields,
-        least: usize,
-        names: &Names,
-    ) -> Vec<Broken> {
+    pub fn on_replica(&mut self, node: &str, fields: &Fields, names: &Names) -> Vec<Broken> {
         match fields.name() {
-            "leader" => self.on_leader(node, fields),
-            "isr" => {
-                self.isr_of_leader = fields.ids("isr");
-                Vec::new()
-            }
+            "leading" => self.on_leading(node, fields),
             "truncated" => self.on_truncated(node, fields, names),
-            "high-watermark" => self.on_high_watermark(node, fields, least, names),
             _ => Vec::new(),
         }
     }
 
-    fn on_leader(&mut self, node: &str, fields: &Fields) -> Vec<Broken> {
+    fn on_leading(&mut self, node: &str, fields: &Fields) -> Vec<Broken> {
         let mut broken = Vec::new();
-        let Some(epoch) = fields.small("epoch") else {
+        let Some(epoch) = fields.small("leader_epoch") else {
             return broken;
         };
         let first = self.leaders.entry(epoch).or_insert_with(|| node.to_owned());
@@ -82,7 +75,6 @@ impl Known {
             let detail = format!("{first} and {node} both lead in epoch {epoch}");
             broken.push(("R1", detail));
         }
-        self.isr_of_leader = None;
         if let Some(start) = fields.number("start")
             && start < self.high_watermark
         {
@@ -93,6 +85,29 @@ impl Known {
             broken.push(("R3", detail));
         }
         broken
+    }
+
+    /// A node's log stands somewhere else.
+    pub fn on_log(
+        &mut self,
+        node: &str,
+        log: LogState,
+        least: usize,
+        names: &Names,
+    ) -> Vec<Broken> {
+        self.logs.insert(node.to_owned(), log);
+        if log.high_watermark <= self.high_watermark {
+            return Vec::new();
+        }
+        let leads = self.leaders.get(&log.leader_epoch).map(String::as_str) == Some(node);
+        if leads {
+            return self.on_high_watermark(node, log.high_watermark, least, names);
+        }
+        let detail = format!(
+            "{node} follows and has the high watermark {}; no leader told more than {}",
+            log.high_watermark, self.high_watermark
+        );
+        vec![("R17", detail)]
     }
 
     fn on_truncated(&mut self, node: &str, fields: &Fields, names: &Names) -> Vec<Broken> {
@@ -117,29 +132,21 @@ impl Known {
     fn on_high_watermark(
         &mut self,
         node: &str,
-        fields: &Fields,
+        offset: i64,
         least: usize,
         names: &Names,
     ) -> Vec<Broken> {
         let mut broken = Vec::new();
-        let Some(offset) = fields.number("offset") else {
-            return broken;
-        };
-        if offset <= self.high_watermark {
-            return broken;
-        }
-        let isr = self.isr_of_leader.as_ref().unwrap_or(&self.isr);
-        if !isr.is_empty() && isr.len() < least {
+        let (since, isr) = self.views.get(node).cloned().unwrap_or_default();
+        let is_settled = since + CARRIED_OUT_WITHIN < now();
+        if is_settled && !isr.is_empty() && isr.len() < least {
             let detail = format!(
                 "the high watermark rises to {offset} with {isr:?} in sync; {least} are needed"
             );
             broken.push(("R7", detail));
         }
-        for id in isr {
-            let Some(member) = names.get(id).filter(|name| *name != node) else {
-                continue;
-            };
-            if let Some(log) = self.logs.get(member)
+        for member in isr.iter().filter_map(|id| names.get(id)) {
+            if let Some(log) = self.logs.get(member).filter(|_| member != node)
                 && log.recovery_point < offset
             {
                 let detail = format!(
@@ -154,11 +161,17 @@ impl Known {
         broken
     }
 
+    /// A node's image holds this state.
+    pub fn on_view(&mut self, node: &str, fields: &Fields) {
+        let isr = fields.ids("isr").unwrap_or_default();
+        self.views.insert(node.to_owned(), (now(), isr));
+    }
+
     /// The controller's state of the partition changed.
     pub fn on_metadata(
         &mut self,
         fields: &Fields,
-        fenced: &Ids,
+        dead: &Ids,
         least: Option<usize>,
         names: &Names,
     ) -> Vec<Broken> {
@@ -168,7 +181,8 @@ impl Known {
         let elr = fields.ids("elr").unwrap_or_default();
         let leader = fields.small("leader").filter(|id| *id >= 0);
         let cause = fields.text("cause").unwrap_or_default();
-        let is_unclean = cause.to_lowercase().contains("unclean");
+        let is_unclean = cause.to_lowercase().contains("unclean")
+            || fields.number("recovering").is_some_and(|yes| yes != 0);
         if !isr.is_subset(&replicas) || !elr.is_subset(&replicas) {
             broken.push((
                 "R7",
@@ -189,8 +203,9 @@ impl Known {
         }
         let is_known = !self.isr.is_empty();
         for id in isr.difference(&self.isr).filter(|_| is_known) {
-            if fenced.contains(id) {
-                broken.push(("R7", format!("{id} comes in sync while it is fenced")));
+            if dead.contains(id) {
+                let detail = format!("{id} comes in sync while it is fenced or shutting down");
+                broken.push(("R7", detail));
             }
             if let Some(log) = names.get(id).and_then(|name| self.logs.get(name))
                 && log.end < self.high_watermark
