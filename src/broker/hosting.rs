@@ -18,6 +18,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::clean_shutdown::Ends;
+use super::high_watermarks::HighWatermarks;
 use super::hosted_register::{Entry, HostedRegister};
 use super::log_dir::LogDir;
 use super::partitions::{Hosted, HostedTopic};
@@ -27,7 +28,7 @@ use crate::config::TopicConfig;
 use crate::controller::{
     ClusterImage, ConfigResource, ImageDelta, ResourceType, TopicDelta, TopicImage,
 };
-use crate::types::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition};
+use crate::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
 
 use dirs::{existing, remove_logs, set_aside};
 use opening::{Plan, Wanted, open};
@@ -44,8 +45,8 @@ pub struct Hosting {
     found: BTreeMap<String, PathBuf>,
     /// How logs ended, from the clean-shutdown markers.
     ends: Ends,
-    /// From the checkpoints, by the names of the partitions' directories.
-    high_watermarks: BTreeMap<String, Offset>,
+    /// From the checkpoints.
+    high_watermarks: HighWatermarks,
     fetchers: ReplicaFetchers,
     /// Partitions of the offsets topic whose groups were loaded here, with the epoch of that.
     coordinating: BTreeMap<i32, LeaderEpoch>,
@@ -56,7 +57,7 @@ impl Hosting {
         broker: Arc<Broker>,
         image: &ClusterImage,
         ends: Ends,
-        high_watermarks: BTreeMap<String, Offset>,
+        high_watermarks: HighWatermarks,
     ) -> std::io::Result<Self> {
         let env = &broker.env;
         let mut found = BTreeMap::new();
@@ -249,7 +250,7 @@ impl Hosting {
             exists,
             registered,
             clean: self.ends.remove(&name),
-            high_watermark: self.high_watermarks.remove(&name).filter(|_| exists),
+            high_watermark: self.high_watermarks.remove(&entry).filter(|_| exists),
         }
     }
 

@@ -15,6 +15,7 @@ mod fetch_session;
 mod ground;
 mod group_log;
 mod handler;
+mod high_watermarks;
 mod hosted_register;
 mod hosting;
 mod http;
@@ -24,6 +25,7 @@ mod log_dir;
 mod maintenance;
 mod metrics;
 mod partitions;
+mod quorum_admin;
 mod replica_fetcher;
 mod scrape;
 mod self_check;
@@ -51,6 +53,7 @@ use fetch_session::FetchSessions;
 use log_dir::LogDir;
 use metrics::Metrics;
 use partitions::{Hosted, Partitions};
+use quorum_admin::QuorumDesk;
 pub use start::StartError;
 
 /// How long a stopping broker waits for requests under way.
@@ -74,12 +77,13 @@ pub struct Broker {
     tail_cache: Arc<TailCache>,
     partitions: Partitions,
     controller: Controller,
+    quorum: QuorumDesk,
     /// Of this run's registration; -1 before it.
     broker_epoch: Arc<AtomicI64>,
-    /// `None` on a node that is a cluster by itself.
-    cluster: Option<Arc<ClusterPart>>,
     /// To the task that asks the controller for what leaders here want.
     replication_events: mpsc::UnboundedSender<ReplicationEvent>,
+    /// `None` on a node that is a cluster by itself.
+    cluster: Option<Arc<ClusterPart>>,
     groups: GroupCoordinator,
     fetch_sessions: Mutex<FetchSessions>,
     produce_memory: Arc<Semaphore>,
@@ -157,6 +161,9 @@ impl Broker {
         let mut tasks = tasks.into_iter();
         let kept: Vec<Task> = tasks.by_ref().take(shards).collect();
         drop(tasks.rev().collect::<Vec<_>>());
+        if self.cluster.is_some() {
+            high_watermarks::write(self).await;
+        }
         self.close_logs().await;
         drop(kept);
         if let Some(cluster) = &self.cluster {

@@ -17,7 +17,8 @@ use super::hosting::Hosting;
 use super::log_dir::{self, LogDir, OpenError};
 use super::metrics::Metrics;
 use super::partitions::Partitions;
-use super::{Broker, http, isr_proposals, listener, maintenance, self_check};
+use super::quorum_admin::QuorumDesk;
+use super::{Broker, high_watermarks, http, isr_proposals, listener, maintenance, self_check};
 use crate::config::{Advertised, BrokerConfig};
 use crate::controller::{
     BrokerEndpoint, ClusterImage, ControllerError, ImageUpdate, LocalQuorumError, Refusal,
@@ -108,7 +109,20 @@ pub(super) async fn start(
         admin,
         ..
     } = ground.bound;
+    let quorum = match &ground.cluster {
+        Some(cluster) => cluster.desk.clone(),
+        None => {
+            let directory_id = ground.log_dirs[0].meta.directory_id;
+            QuorumDesk::alone(
+                &env,
+                config.node_id,
+                directory_id,
+                ground.controller.clone(),
+            )
+        }
+    };
     let broker = Arc::new(Broker {
+        quorum,
         fetch_sessions: Mutex::new(FetchSessions::new(config.network.fetch_session_cache_slots)),
         tail_cache: TailCache::new(tail_bytes),
         produce_memory: Arc::new(Semaphore::new(super::PRODUCE_KIB_MAX as usize)),
@@ -124,8 +138,8 @@ pub(super) async fn start(
         partitions,
         controller: ground.controller,
         broker_epoch: Arc::new(AtomicI64::new(-1)),
-        cluster: ground.cluster,
         replication_events,
+        cluster: ground.cluster,
         groups,
         disk_stats,
     });
@@ -185,11 +199,13 @@ impl Opening {
         );
         let (epoch, image) = register(&broker, &registrar, &mut self.incoming).await?;
         broker.broker_epoch.store(epoch.0, Ordering::Release);
-        let marks = std::collections::BTreeMap::new();
+        let marks = high_watermarks::read(&broker.env, &broker.log_dirs).await;
         let hosting = Hosting::new(broker.clone(), &image, self.ends, marks).await;
         let mut hosting = hosting.map_err(StartError::Hosting)?;
         hosting.host_all(&image).await;
         if let Some(cluster) = &broker.cluster {
+            let checkpoints = high_watermarks::run(broker.clone());
+            tasks.push(broker.env.spawn("high-watermarks", checkpoints));
             cluster.standing.registered(epoch);
             cluster.standing.carried_out(image.end());
             tasks.push(

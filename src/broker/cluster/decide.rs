@@ -9,6 +9,10 @@ use crate::config::{Voter, address};
 use crate::controller::Peer;
 use crate::types::Uuid;
 
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;
+
 /// What was heard from one address.
 pub(super) struct Heard {
     pub address: String,

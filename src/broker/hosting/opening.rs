@@ -106,9 +106,9 @@ fn may_copy_anew(me: BrokerId, state: &PartitionState) -> bool {
     may
 }
 
-/// Opens a log that was found. One that names another topic is that of an earlier topic of this
-/// name, which was deleted when the broker ended, unless a log of this very topic was there before.
-/// One that names nothing readable is damaged: it is never put aside for an empty log.
+/// Opens a log that was found. One of another topic is that of an earlier topic of this name, which
+/// was deleted when the broker ended, and one of none was being made; unless a log of this very
+/// topic was there before: then it is damaged, and never put aside for an empty log.
 async fn reopen(
     broker: &Broker,
     dir: &Path,
@@ -123,7 +123,7 @@ async fn reopen(
             }
             Ok(log)
         }
-        Err(LogError::AnotherTopic { .. }) if !registered => {
+        Err(LogError::AnotherTopic { .. } | LogError::Foreign { .. }) if !registered => {
             set_aside(broker, dir).await;
             Log::create(&broker.env, dir, options).await
         }
