@@ -39,6 +39,7 @@ use crate::workload::{self, Stop, Topics};
 use crate::world::{SimNode, SimWorld, simulate_into};
 use cluster::Cluster;
 use nemesis::Nemesis;
+use operator::Operators;
 use server::{End, Server};
 
 /// Longest that clients may take to end what they were doing once all is well.
@@ -112,6 +113,7 @@ struct Stage {
     plan: Arc<Plan>,
     /// How clients reach the brokers.
     broker: String,
+    operators: Operators,
     world: SimWorld,
     recorder: Recorder,
     observer: Env,
@@ -151,8 +153,10 @@ async fn scenario(world: SimWorld, plan: Plan) -> Witnessed {
     let mut root = [0; 32];
     root[..8].copy_from_slice(&plan.seed.to_le_bytes());
     let broker = plan.bootstrap();
+    let operators = Operators::new(observer.clone(), broker.clone(), root);
     let mut stage = Stage {
         broker,
+        operators,
         world,
         recorder,
         observer,
@@ -239,7 +243,8 @@ impl Stage {
             .collect();
         let nemesis = Nemesis {
             cluster: self.cluster.clone(),
-            operator: self.operator(),
+            operators: self.operators.clone(),
+            plan: Arc::clone(&self.plan),
             network: self.world.network(),
             recorder: self.recorder.clone(),
             observer: self.observer.clone(),
@@ -254,6 +259,7 @@ impl Stage {
         self.recorder.note("run", phase(Phase::Liveness));
         stop.set();
         self.clients_end(clients).await;
+        self.operators_end().await;
     }
 
     /// Ends every fault, and makes links and disk as good as others: the bounds that follow are of

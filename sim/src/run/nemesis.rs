@@ -9,12 +9,14 @@ use klamm::env::{Env, Rng, Task};
 use klamm_jepsen::history::{NodeEvent, Note};
 
 use super::cluster::Cluster;
-use super::operator::Operator;
+use super::operator::Operators;
 use super::server::{End, Server};
 use crate::net::NetworkControl;
 use crate::plan::{Fault, Plan, Target};
 use crate::record::Recorder;
 
+/// How long it takes to put in another disk.
+const LOST_DISK_DOWN_MS: u64 = 500;
 /// Longest that a rolling restart waits for a node.
 const ROLLING_MAX: Duration = Duration::from_secs(20);
 
@@ -22,7 +24,8 @@ const ROLLING_MAX: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(super) struct Nemesis {
     pub(super) cluster: Cluster,
-    pub(super) operator: Operator,
+    pub(super) operators: Operators,
+    pub(super) plan: Arc<Plan>,
     pub(super) network: NetworkControl,
     pub(super) recorder: Recorder,
     pub(super) observer: Env,
@@ -323,7 +326,12 @@ impl Nemesis {
             }
             Fault::Misdirect { kind, .. } => disk.misdirect(kind),
             Fault::LoseWrite { kind, .. } => disk.lose_write(kind),
-            Fault::LoseDisk { .. } => disk.lose_all(),
+            Fault::LoseDisk { .. } => {
+                server.hold(End::PowerLoss).await;
+                disk.lose_all();
+                self.pass(LOST_DISK_DOWN_MS).await;
+                server.release();
+            }
             _ => {}
         }
     }
