@@ -12,10 +12,10 @@
 //! `KLAMM_REQUIRE_CLIENTS` names it (`python,kcat`). `KLAMM_CLIENTS_BOOTSTRAP=host:port` runs the
 //! suites against a broker that already runs, such as that of `tests/clients/apache-kafka.sh`.
 //!
-//! `KLAMM_CLUSTER=3` runs them against that many nodes, with three replicas of every topic, and then
-//! once more while one node that the clients were not told of, but learn of, is restarted in a
-//! loop. `KLAMM_CLUSTER_RESTARTS` says how: `none`, `orderly` (SIGTERM), `kill` (SIGKILL), or `both`
-//! in turn, which is the default.
+//! `KLAMM_CLUSTER=3` runs them against that many nodes, with three replicas of every topic, and
+//! then once more while one node that the clients were not told of, but learn of, is restarted in
+//! a loop. `KLAMM_CLUSTER_RESTARTS` says how: `none`, `orderly` (SIGTERM), `kill` (SIGKILL), or
+//! `both` in turn, which is the default.
 
 #![allow(
     clippy::disallowed_methods,

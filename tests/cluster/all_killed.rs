@@ -5,12 +5,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::environment;
 use super::trouble::Trouble;
+use super::{environment, turn};
 
 #[test]
 fn all_nodes_killed_at_once_lose_nothing() {
     let rounds: u32 = environment("KLAMM_ALL_KILLED_ROUNDS").unwrap_or(2);
+    let _turn = turn();
     let mut trouble = Trouble::start("all-killed");
     for round in 1..=rounds {
         thread::sleep(Duration::from_millis(500 + u64::from(round * 397 % 500)));

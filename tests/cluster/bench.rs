@@ -12,10 +12,10 @@ use klamm::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 use klamm::wire::message::metadata::MetadataRequest;
 
 use super::super::wire_client::{WireClient, code};
-use super::environment;
 use super::eyes::wait;
 use super::process::ClusterProcess;
 use super::pulse::Distribution;
+use super::{environment, turn};
 
 const NODES: usize = 3;
 const PARTITIONS: i32 = 10;
@@ -29,6 +29,7 @@ fn many_partitions_in_figures() {
         eprintln!("skipped: KLAMM_CLUSTER_BENCH=1 runs it");
         return;
     }
+    let _turn = turn();
     let topics: usize = environment("KLAMM_CLUSTER_TOPICS").unwrap_or(1_000);
     let mut cluster = ClusterProcess::start(NODES, &[]);
     memory(&cluster, "empty");
@@ -195,6 +196,7 @@ fn throughput_in_figures() {
         eprintln!("skipped: KLOAD names no load generator");
         return;
     };
+    let _turn = turn();
     let cluster = ClusterProcess::start(NODES, &[]);
     for (what, more) in [
         ("1 producer", &["--producers", "1"][..]),

@@ -8,10 +8,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::environment;
 use super::load::TOPIC;
 use super::pulse::{Distribution, Silence};
 use super::trouble::Trouble;
+use super::{environment, turn};
 
 /// Within this time writes go on after the death of any node, in 99 of 100 cases.
 const PROMISE: Duration = Duration::from_secs(1);
@@ -21,6 +21,7 @@ const ROUNDS_TO_JUDGE: u32 = 100;
 #[test]
 fn a_killed_leader_or_controller_loses_nothing_and_stops_writes_for_a_moment() {
     let rounds = environment("KLAMM_FAILOVER_ROUNDS").unwrap_or(3);
+    let _turn = turn();
     let mut trouble = Trouble::start("failover");
     let mut silences = Vec::new();
     for round in 1..=rounds {
@@ -60,7 +61,7 @@ fn kill_one(trouble: &mut Trouble, round: u32) -> Silence {
     let killed = Instant::now();
     trouble.cluster.node_mut(victim).kill9();
     // In every third round the node is back before the others may have noticed.
-    if round % 3 != 0 {
+    if !round.is_multiple_of(3) {
         trouble.wait_for_writes(killed);
     }
     let (back, written) = (killed.elapsed(), trouble.load.pulse().silence());

@@ -12,8 +12,8 @@ use klamm::types::Timestamp;
 use klamm_jepsen::checker;
 use klamm_jepsen::history::outcome::{self, Class};
 use klamm_jepsen::history::{
-    Answer, Attempt, Call, Event, Fetched, History, Note, Partition, Position, Seen, Summary, What,
-    Written, file, summary,
+    Answer, Attempt, Call, Event, Fetched, History, Library, Note, Partition, Phase, Position,
+    Seen, Summary, What, Written, file, summary,
 };
 
 /// A history while it is written. Threads share it.
@@ -183,4 +183,74 @@ pub fn fetched(positions: &[Position], records: &[ConsumerRecord]) -> Answer {
         partitions[place].records.push(seen(record));
     }
     Answer::Read { partitions }
+}
+
+/// Three records are acknowledged at offsets 0 to 2; then those of `left` are read.
+fn of_three_records(left: &[i64]) -> Recorder {
+    let recorder = Recorder::new();
+    let to = partition("t", 0);
+    let mut all = Vec::new();
+    for offset in 0..3 {
+        let id = recorder.next_id();
+        let value = value_of(id);
+        let record = written(id, &value, Timestamp(1));
+        all.push(Seen {
+            offset,
+            id: Some(id),
+            key: None,
+            tombstone: false,
+            digest: record.digest,
+            timestamp: 1,
+            stamp: None,
+        });
+        let call = Call::Send {
+            to: to.clone(),
+            acks: -1,
+            records: vec![record],
+            stamp: None,
+            library: Some(Library::Idempotent),
+        };
+        let op = recorder.invoke("producer", call);
+        let answer = Answer::Send {
+            base_offset: offset,
+            log_append_time: -1,
+            log_start_offset: -1,
+            attempts: Vec::new(),
+        };
+        recorder.ok("producer", op, answer);
+    }
+    let phase = Phase::Final;
+    recorder.note("run", Note::Phase { phase });
+    all.retain(|seen| left.contains(&seen.offset));
+    let (of, from) = (to.clone(), vec![Position { of: to, offset: 0 }]);
+    let call = Call::Read {
+        from,
+        committed: false,
+        library: true,
+    };
+    let op = recorder.invoke("final", call);
+    let read = Fetched {
+        of,
+        from: 0,
+        error: None,
+        high_watermark: -1,
+        last_stable_offset: -1,
+        log_start_offset: -1,
+        records: all,
+    };
+    let partitions = vec![read];
+    recorder.ok("final", op, Answer::Read { partitions });
+    recorder
+}
+
+#[test]
+fn a_history_of_what_was_sent_breaks_nothing() {
+    let told = of_three_records(&[0, 1, 2]).check("sound");
+    assert_eq!((told.records_acknowledged, told.records_read), (3, 3));
+}
+
+#[test]
+#[should_panic(expected = "P2")]
+fn a_record_that_is_lost_is_found_missing() {
+    of_three_records(&[0, 2]).check("lossy");
 }

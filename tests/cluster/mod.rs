@@ -17,12 +17,22 @@ mod process;
 mod pulse;
 mod refused_nodes;
 mod replicas;
+mod rolling;
 mod trouble;
 
 pub use process::ClusterProcess;
 
 use std::fmt::Debug;
 use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard};
+
+/// Held by a test while its nodes run: on a small machine the nodes of several tests at once would
+/// keep each other from everything that has a time limit.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // A test that failed has poisoned nothing the next one uses.
+    TURN.lock().unwrap_or_else(|failed| failed.into_inner())
+}
 
 /// A number from the environment, for longer runs.
 fn environment<T: FromStr<Err: Debug>>(name: &str) -> Option<T> {

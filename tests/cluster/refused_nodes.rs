@@ -15,6 +15,7 @@ use klamm::env::Env;
 use super::super::broker_process::{BrokerProcess, free_port};
 use super::eyes::wait;
 use super::process::{ClusterProcess, READY_LIMIT};
+use super::turn;
 
 /// How long a node may take to refuse.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(40);
@@ -22,12 +23,18 @@ const REFUSAL_LIMIT: Duration = Duration::from_secs(40);
 /// That a node ends with 1 before it serves, and names all of these.
 #[track_caller]
 fn refuses(node: &mut BrokerProcess, parts: &[&str]) {
+    ends_with(node, 1, parts);
+}
+
+#[track_caller]
+fn ends_with(node: &mut BrokerProcess, code: u8, parts: &[&str]) {
     node.spawn().expect("the binary runs");
     let text = match node.await_ready(REFUSAL_LIMIT) {
         Ok(()) => panic!("it serves:\n{}", node.output()),
         Err(text) => text,
     };
-    for part in ["exit status: 1"].iter().chain(parts) {
+    let status = format!("exit status: {code}");
+    for part in [status.as_str()].iter().chain(parts) {
         assert!(text.contains(part), "nothing says {part:?} in:\n{text}");
     }
 }
@@ -127,28 +134,52 @@ fn serves(cluster: &ClusterProcess, topic: &str) {
 
 #[test]
 fn a_second_node_of_an_id_is_refused_and_the_first_goes_on() {
+    let _turn = turn();
     let cluster = ClusterProcess::start(3, &[]);
-    let data = cluster.directory().join("second-2");
-    let mut second = cluster.prepare(2, &data, &[]);
-    let (client, controller) = (second.port(), free_port());
-    second.set(
-        "listeners",
-        &format!("PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}"),
-    );
-    refuses(&mut second, &["node.id", "2"]);
+    let mut voter = node_elsewhere(&cluster, 2, "voter");
+    ends_with(&mut voter, 2, &["controller.quorum.voters"]);
 
-    let data = cluster.directory().join("broker-2");
-    let mut broker = cluster.prepare(2, &data, &[("process.roles", "broker")]);
-    broker.set(
-        "listeners",
-        &format!("PLAINTEXT://127.0.0.1:{}", broker.port()),
-    );
+    let mut broker = broker_alone(&cluster, 2, "broker");
     refuses(&mut broker, &["node.id", "2"]);
+
+    let mut first = broker_alone(&cluster, 4, "first");
+    first.spawn().expect("the binary runs");
+    first
+        .await_ready(READY_LIMIT)
+        .unwrap_or_else(|why| panic!("{why}"));
+    let mut second = broker_alone(&cluster, 4, "second");
+    refuses(&mut second, &["node.id", "4"]);
+    assert!(first.is_running(), "the first was pushed out");
     serves(&cluster, "after");
+}
+
+/// A node as the cluster's own but with a directory and ports of its own.
+fn node_elsewhere(cluster: &ClusterProcess, id: i32, directory: &str) -> BrokerProcess {
+    let data = cluster.directory().join(directory);
+    let mut node = cluster.prepare(id, &data, &[]);
+    let (client, controller) = (node.port(), free_port());
+    let listeners = format!("PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}");
+    node.set("listeners", &listeners);
+    node
+}
+
+/// A node that is no controller and finds the controllers by their addresses.
+fn broker_alone(cluster: &ClusterProcess, id: i32, directory: &str) -> BrokerProcess {
+    let mut node = node_elsewhere(cluster, id, directory);
+    let servers: Vec<String> = cluster
+        .voters()
+        .split(',')
+        .filter_map(|voter| Some(voter.split_once('@')?.1.to_owned()))
+        .collect();
+    node.set("process.roles", "broker");
+    node.set("controller.quorum.voters", "");
+    node.set("controller.quorum.bootstrap.servers", &servers.join(","));
+    node
 }
 
 #[test]
 fn a_node_of_another_cluster_is_refused_and_its_directory_left_as_it_is() {
+    let _turn = turn();
     let mut other = ClusterProcess::start(3, &[]);
     serves(&other, "others");
     other.stop_all();
@@ -169,6 +200,7 @@ fn a_node_of_another_cluster_is_refused_and_its_directory_left_as_it_is() {
 
 #[test]
 fn nodes_that_do_not_agree_on_the_voters_found_no_cluster_and_say_so() {
+    let _turn = turn();
     let mut cluster = ClusterProcess::new(3, &[]);
     let data = cluster.directory().join("node-3");
     let voters = format!("{},4@127.0.0.1:{}", cluster.voters(), free_port());
@@ -189,6 +221,7 @@ fn nodes_that_do_not_agree_on_the_voters_found_no_cluster_and_say_so() {
 
 #[test]
 fn a_cluster_without_a_majority_tells_its_clients_in_time_and_serves_again() {
+    let _turn = turn();
     let mut cluster = ClusterProcess::start(3, &[]);
     serves(&cluster, "before");
     cluster.node_mut(1).kill9();
@@ -219,6 +252,7 @@ fn a_cluster_without_a_majority_tells_its_clients_in_time_and_serves_again() {
 
 #[test]
 fn an_advertised_address_that_nobody_can_reach_is_named_by_those_who_try() {
+    let _turn = turn();
     let mut cluster = ClusterProcess::new(3, &[]);
     let nowhere = format!("127.0.0.1:{}", free_port());
     let advertised = format!("PLAINTEXT://{nowhere}");
@@ -234,6 +268,7 @@ fn an_advertised_address_that_nobody_can_reach_is_named_by_those_who_try() {
 
 #[test]
 fn a_voter_whose_directory_was_wiped_does_not_start_as_if_it_were_new() {
+    let _turn = turn();
     let mut cluster = ClusterProcess::start(3, &[]);
     serves(&cluster, "before");
     cluster.node_mut(2).kill9();
@@ -256,6 +291,7 @@ fn a_voter_whose_directory_was_wiped_does_not_start_as_if_it_were_new() {
 
 #[test]
 fn two_nodes_on_one_directory_are_told_apart() {
+    let _turn = turn();
     let mut cluster = ClusterProcess::start(3, &[]);
     let data = cluster.node(1).data_directory().to_path_buf();
     let directory = data.display().to_string();
