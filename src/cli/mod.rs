@@ -14,6 +14,7 @@
 mod cluster;
 mod config;
 mod consume;
+mod dev;
 mod failure;
 mod group;
 mod node;
@@ -31,6 +32,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub use self::dev::DevOptions;
 pub use self::failure::Failure;
 pub use self::node::{NodeOptions, Override};
 pub use self::options::ClusterOptions;
@@ -57,6 +59,7 @@ Examples:
   klamm                                          start a node with defaults
   klamm server.properties                        start a node with Kafka's own settings file
   klamm --override log.dirs=/var/lib/klamm       start a node with one setting changed
+  klamm dev --nodes 3                            start a cluster of three nodes to play with
   klamm config explain log.retention.hours       what a setting means, its value and its source
 
   klamm topic create orders --partitions 3       (in another terminal)
@@ -75,6 +78,8 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 unreachable or out of time, 130 interru
 pub enum Command {
     /// Start a node (the same as no command at all)
     Start(NodeOptions),
+    /// Start a cluster for development: several nodes in this process
+    Dev(DevOptions),
     /// Create, list, describe, alter, delete and trim topics
     Topic(topic::TopicCommand),
     /// Write records: one per line of stdin or a file
@@ -102,7 +107,7 @@ impl Cli {
         let node = given("properties") || given("overrides");
         let cluster = ["bootstrap_server", "client_settings", "format", "timeout"];
         let conflict = match &cli.command {
-            Some(Command::Start(_)) | None if cluster.into_iter().any(given) => {
+            Some(Command::Start(_) | Command::Dev(_)) | None if cluster.into_iter().any(given) => {
                 "starting a node takes no cluster options: a command such as `topic` is missing"
             }
             Some(_) if node => "settings of a node go with no command (or with `start`)",
@@ -130,7 +135,7 @@ pub async fn run(surroundings: Surroundings, options: ClusterOptions, command: C
 
 async fn dispatch(session: &mut Session, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Start(_) => Err(Failure::Usage(
+        Command::Start(_) | Command::Dev(_) => Err(Failure::Usage(
             "a node cannot be started from here".to_owned(),
         )),
         Command::Topic(command) => topic::run(session, command).await,

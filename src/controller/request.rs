@@ -170,6 +170,9 @@ pub struct RegisterBroker {
     pub incarnation: Uuid,
     pub endpoints: Vec<BrokerEndpoint>,
     pub rack: Option<String>,
+    /// Ids of its data directories, drawn when each was made: they tell a broker that came back
+    /// with its data from one that came back without.
+    pub directories: Vec<Uuid>,
     /// Whether its last run ended in order, with every log closed. Otherwise partitions it leads
     /// get a new leader epoch, because what it had not synced is gone.
     pub after_clean_shutdown: bool,

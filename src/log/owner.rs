@@ -293,6 +293,16 @@ impl Log {
         latest.map(|entry| entry.epoch)
     }
 
+    /// Says that what is appended from now on is of `epoch`, so that those before it end here even
+    /// if nothing is. In memory until the next checkpoint: an epoch without records is not missed
+    /// after a restart.
+    pub fn begin_epoch(&mut self, epoch: LeaderEpoch) {
+        let end = self.writer.end.offset;
+        if self.shared.view().epochs.assign(epoch, end) {
+            self.dirty = true;
+        }
+    }
+
     #[must_use]
     pub fn producers(&self) -> &ProducerState {
         &self.producers

@@ -11,7 +11,7 @@ use super::producer_state::ProducerState;
 use super::roll::remove_if_there;
 use super::scan::{Scan, Scanned};
 use crate::env::{Env, OpenMode};
-use crate::types::Offset;
+use crate::types::{LeaderEpoch, Offset};
 use crate::wire::batch::BatchHeader;
 
 /// A segment file as the directory lists it.
@@ -122,6 +122,9 @@ impl Replay {
     pub fn visit(&mut self, header: &BatchHeader) {
         if header.base_offset >= self.producers.end() {
             self.producers.append(header);
+        }
+        if header.leader_epoch == LeaderEpoch(0) && crate::mutant!("epoch-zero-not-rebuilt") {
+            return;
         }
         let latest = self.epochs.latest();
         if latest.is_none_or(|latest| header.leader_epoch > latest.epoch) {

@@ -20,12 +20,13 @@ use crate::types::Offset;
 
 impl Log {
     /// Removes the records at and after `end`, and with them the rest of a batch that `end` lies
-    /// in. Durable when it returns. On error the log is stopped until it is opened again.
+    /// in, and epochs that begin there without records. Durable when it returns. On error the log
+    /// is stopped until it is opened again.
     pub async fn truncate_to(&mut self, end: Offset) -> Result<(), LogError> {
         self.usable()?;
         let (start, log_end) = (self.log_start_offset(), self.log_end_offset());
         if end >= log_end {
-            return Ok(());
+            return self.forget_empty_epochs(log_end).await;
         }
         if end < start {
             let offset = end;
@@ -36,6 +37,43 @@ impl Log {
         let path = self.active_path();
         self.sync_all().await.map_err(LogError::io(&path))?;
         self.cut_or_stop(end, self.writer.end.position).await
+    }
+
+    async fn forget_empty_epochs(&mut self, log_end: Offset) -> Result<(), LogError> {
+        if crate::mutant!("empty-epoch-not-truncated") {
+            return Ok(());
+        }
+        let epochs = {
+            let mut view = self.shared.view();
+            let changed = view.epochs.truncate_from_end(log_end);
+            changed.then(|| view.epochs.clone())
+        };
+        if let Some(epochs) = epochs {
+            epochs.save(&*self.env.disk, &self.shared.dir).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes all records and goes on at `start`, at or beyond the log's end: those in between
+    /// are nowhere any more. Durable when it returns. On error the log is stopped until it is
+    /// opened again.
+    pub async fn restart_at(&mut self, start: Offset) -> Result<(), LogError> {
+        self.truncate_to(self.log_start_offset()).await?;
+        let log_end = self.log_end_offset();
+        if start < log_end {
+            return Err(LogError::OutOfRange {
+                offset: start,
+                start: log_end,
+                end: Offset(i64::MAX),
+            });
+        }
+        self.shared.view().epochs.truncate_from_end(Offset::ZERO);
+        self.producers.restart_at(start);
+        if start > log_end {
+            self.roll(start).await?;
+            self.delete_records_before(start).await?;
+        }
+        Ok(())
     }
 
     /// After a failed write or sync: drops every append that was not [`Log::completed`], and all

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::assignment::{Assignment, EligibleBrokers, IsrOutcome};
+use super::follower::{FollowerAppend, FollowerFetch, FollowerPosition, FollowerTruncate, Served};
 use super::view::PartitionView;
 use crate::log::compaction::{Compacted, CompactionJob};
 use crate::log::{CleanEnd, Log, LogConfig, SegmentCompaction};
-use crate::types::{ErrorCode, LeaderEpoch, Offset, Timestamp};
+use crate::types::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset, Timestamp};
 use crate::wire::batch::RecordBatch;
 
 /// Number of a hosted partition, given by whoever hosts it and never reused in a process.
@@ -27,10 +29,20 @@ pub enum WantedDurability {
     },
 }
 
+/// When a producer is told that its batch is safe (`acks`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum WantedAcks {
+    /// Once it is safe on the leader (`acks=1`).
+    Leader,
+    /// Once it is safe on every in-sync replica, of which there must be enough (`acks=all`).
+    InSync,
+}
+
 /// One batch for one partition.
 pub struct AppendItem {
     pub slot: Slot,
     pub batch: RecordBatch,
+    pub acks: WantedAcks,
     /// The memory the batch counts against, given back once it is written. `None` where the sender
     /// bounds itself.
     pub budget: Option<Arc<OwnedSemaphorePermit>>,
@@ -79,13 +91,56 @@ pub struct CompactionRound {
 
 /// What a shard is asked to do.
 pub enum Command {
-    /// Take over a partition with its open log.
+    /// Take over a partition with its open log. `high_watermark` is the one last checkpointed.
     Host {
         slot: Slot,
         log: Box<Log>,
-        leader_epoch: LeaderEpoch,
+        assignment: Arc<Assignment>,
         durability: WantedDurability,
+        high_watermark: Option<Offset>,
         reply: oneshot::Sender<Arc<PartitionView>>,
+    },
+    /// The controller changed who holds, leads or is in sync with a partition. One that is older
+    /// than what is known is ignored; one of the same partition epoch brings a changed
+    /// `min_insync_replicas`. Answered once the view says what the assignment says.
+    Assign {
+        slot: Slot,
+        assignment: Arc<Assignment>,
+        reply: Option<oneshot::Sender<()>>,
+    },
+    /// Which brokers may join the in-sync replicas; for every partition of the shard, and for those
+    /// hosted later. To be sent before the assignments that came with it.
+    Eligible { brokers: EligibleBrokers },
+    /// What came of an [`super::IsrProposal`].
+    IsrAnswered {
+        slot: Slot,
+        leader_epoch: LeaderEpoch,
+        partition_epoch: i32,
+        outcome: IsrOutcome,
+    },
+    /// A follower fetches. Answers, in the order of `partitions`, what it may be served.
+    FollowerFetch {
+        follower: BrokerId,
+        broker_epoch: BrokerEpoch,
+        partitions: Vec<FollowerFetch>,
+        reply: oneshot::Sender<Vec<Result<Served, ErrorCode>>>,
+    },
+    /// Append what was read from leaders. Answers, in the order of `items`, once all are safe here
+    /// or refused.
+    FollowerAppend {
+        items: Vec<FollowerAppend>,
+        reply: oneshot::Sender<Vec<Result<FollowerPosition, ErrorCode>>>,
+    },
+    /// Cut off what differs from the leader's log. Answers, in the order of `items`, where to fetch
+    /// next.
+    FollowerTruncate {
+        items: Vec<FollowerTruncate>,
+        reply: oneshot::Sender<Vec<Result<FollowerPosition, ErrorCode>>>,
+    },
+    /// Where a follower in this leader epoch fetches next.
+    FollowerPosition {
+        partitions: Vec<(Slot, LeaderEpoch)>,
+        reply: oneshot::Sender<Vec<Result<FollowerPosition, ErrorCode>>>,
     },
     /// Append batches. With a `reply`, one answer for all of them once each is safe or refused,
     /// in the order of `items`; without, nobody is told.

@@ -3,16 +3,25 @@
 //! [`Partition`] decides and has no IO; [`shard`] owns partitions together with their logs and
 //! carries out what they decide; [`PartitionView`] is what readers see of a partition.
 
+mod assignment;
 mod command;
+mod follower;
+mod following;
+mod leader;
 mod partition;
 mod replica;
 mod shard;
 mod view;
 
+pub use assignment::{
+    Assignment, EligibleBrokers, IsrOutcome, IsrProposal, ReplicationEvent, ReplicationSettings,
+};
 pub use command::{
-    AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Placed, Slot,
+    AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Placed, Slot, WantedAcks,
     WantedDurability,
 };
-pub use partition::{Effect, Event, Partition};
+pub use follower::{FollowerAppend, FollowerFetch, FollowerPosition, FollowerTruncate, Served};
+pub use leader::Proposal;
+pub use partition::{Doubt, Effect, Event, Fetcher, Opened, Partition, Surroundings};
 pub use shard::ShardHandle;
-pub use view::{FetchSignal, PartitionView};
+pub use view::{FetchSignal, Leadership, PartitionView};

@@ -1,64 +1,183 @@
-//! The leader of a partition, as a pure machine.
+//! A replica of a partition, as a pure machine: leader, follower, or neither.
 //!
-//! It knows how far the log reaches, how much of it is durable here, and who waits for which
-//! offset. The high watermark is the smallest durable end over the in-sync replicas; with this
-//! broker as the only one it is the local durable end. It never goes back while the machine lives.
+//! It knows how far the log reaches, how much of it is safe here, what the controller said of the
+//! partition, and who waits for which offset. As a leader it moves the high watermark by what
+//! its followers have (see the `leader` module); as a follower by what its leader says. With this
+//! broker as the only replica the high watermark is the local durable end.
 //!
-//! The invariant: `high_watermark <= durable_end <= log_end_offset`, and a waiter is acknowledged
-//! exactly when the high watermark has reached the end it waits for.
+//! The invariant: `high_watermark <= durable_end <= log_end_offset`; within a leader epoch the high
+//! watermark never goes back; and a waiter is acknowledged exactly when the offset it waits for is
+//! below the high watermark (or, for `acks=1`, durable here).
+//!
+//! **An epoch is led once.** A leader whose log was cut back by a failure may have given followers
+//! what it lost; going on, it would put other records in their place under the same epoch, and
+//! nobody could see the difference. So it leads again only in a newer epoch; and so does one that
+//! finds records of the epoch in its log as it starts, since there may have been more.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::types::Offset;
+use super::assignment::{Assignment, EligibleBrokers, IsrOutcome};
+use super::command::WantedAcks;
+use super::follower::{FollowerFetch, FollowerPosition, Served};
+use super::leader::{Leader, Proposal, Seen};
+use super::view::Leadership;
+use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Instant, LeaderEpoch, Offset};
 
 /// What happened to the partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event<W> {
     /// A batch that ends at `end` was given to the log; `waiter` wants to know when it is safe.
-    Appended { end: Offset, waiter: Option<W> },
+    Appended {
+        end: Offset,
+        waiter: Option<(W, WantedAcks)>,
+    },
     /// A batch that is in the log already was sent again; `waiter` wants to know when it is safe.
-    Repeated { end: Offset, waiter: Option<W> },
+    Repeated {
+        end: Offset,
+        waiter: Option<(W, WantedAcks)>,
+    },
+    /// A batch of the leader that ends at `end` was given to the log.
+    Copied { end: Offset },
+    /// The leader's high watermark, told in the epoch in which this broker follows, after whatever
+    /// differs from the leader's log was cut off.
+    Told { high_watermark: Offset },
     /// Everything below `end` is durable on this broker.
     Durable { end: Offset },
-    /// A write or sync failed: nothing past the durable end can be relied on.
+    /// The log was cut back to `end`, where it differed from the leader's; all of it is durable.
+    Truncated { end: Offset },
+    /// The log was emptied and begins at `start`, where the leader's does.
+    Restarted { start: Offset },
+    /// A write or sync failed, or another attempt to recover from that: nothing past the durable
+    /// end can be relied on.
     StorageFailed,
     /// The log was cut back to its durable end and takes appends again.
-    StorageRecovered { end: Offset },
+    StorageRecovered { end: Offset, now: Instant },
+}
+
+/// Why a waiter was not told that its batch is safe. It may be, or become so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Doubt {
+    Storage,
+    /// Another broker leads now, or nobody.
+    NotLeader,
+    /// Fewer replicas are in sync than are needed.
+    TooFewInSync,
 }
 
 /// What the driver must do, in the order given.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect<W> {
+    /// Enter into the log's epochs that this one begins at `start`, before anything is appended or
+    /// answered.
+    BeginEpoch { epoch: LeaderEpoch, start: Offset },
     /// Let readers see everything below this offset.
     Expose(Offset),
     /// The waiter's batch is safe.
     Acknowledge(W),
     /// The waiter's batch may or may not survive.
-    Refuse(W),
+    Refuse(W, Doubt),
+    /// Propose these in-sync replicas to the controller.
+    Propose(Proposal),
+    /// Have another leader elected, or this one in a newer epoch.
+    GiveUp(LeaderEpoch),
 }
 
-/// A partition this broker leads.
+/// What a machine is told about its surroundings at a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    pub now: Instant,
+    pub eligible: &'a EligibleBrokers,
+    /// `replica.lag.time.max.ms`.
+    pub lag_time_max: Duration,
+}
+
+/// Who fetches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fetcher {
+    pub id: BrokerId,
+    pub broker_epoch: BrokerEpoch,
+}
+
+#[derive(Debug)]
+enum Role<W> {
+    /// There is no leader, or this broker is to lead and must not.
+    Idle,
+    Leader(Leader<W>),
+    Follower(Following),
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Following {
+    /// The leader's high watermark, as told in this epoch.
+    told: Offset,
+    /// The leader's log begins here, beyond the end of this one, and perhaps within a batch: this
+    /// one begins anew with that batch.
+    restart_at: Option<Offset>,
+}
+
+/// What a log says of itself when it is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opened {
+    pub log_start_offset: Offset,
+    /// All of it is durable.
+    pub log_end_offset: Offset,
+    pub latest_epoch: Option<LeaderEpoch>,
+    /// The one checkpointed.
+    pub high_watermark: Option<Offset>,
+}
+
+/// A replica on this broker.
 #[derive(Debug)]
 pub struct Partition<W> {
+    assignment: Arc<Assignment>,
     log_end_offset: Offset,
     durable_end: Offset,
     high_watermark: Offset,
-    /// Ascending by end: batches are appended in order.
-    waiting: VecDeque<(Offset, W)>,
+    role: Role<W>,
+    /// It leads in no epoch up to this one.
+    barred: Option<LeaderEpoch>,
     storage_failed: bool,
 }
 
 impl<W: Copy> Partition<W> {
-    /// A leader whose log was just opened: all that recovery kept is durable.
+    /// A replica whose log was just opened.
     #[must_use]
-    pub fn new(log_end_offset: Offset) -> Self {
-        Self {
-            log_end_offset,
-            durable_end: log_end_offset,
-            high_watermark: log_end_offset,
-            waiting: VecDeque::new(),
+    pub fn new(
+        assignment: &Arc<Assignment>,
+        opened: Opened,
+        now: Instant,
+        effects: &mut Vec<Effect<W>>,
+    ) -> Self {
+        let (start, end) = (opened.log_start_offset, opened.log_end_offset);
+        let alone = assignment.is_alone();
+        let led_before = |epoch: &LeaderEpoch| !alone && *epoch >= assignment.leader_epoch;
+        let mut partition = Self {
+            assignment: assignment.clone(),
+            log_end_offset: end,
+            durable_end: end,
+            high_watermark: match alone {
+                true => end,
+                false => opened.high_watermark.unwrap_or(start).max(start).min(end),
+            },
+            role: Role::Idle,
+            barred: opened.latest_epoch.filter(led_before),
             storage_failed: false,
+        };
+        if crate::mutant!("epoch-led-again-after-restart") {
+            partition.barred = None;
         }
+        partition.take_role(now, effects);
+        if assignment.is_leader() && matches!(partition.role, Role::Idle) {
+            effects.push(Effect::GiveUp(assignment.leader_epoch));
+        }
+        partition.advance(effects);
+        partition
+    }
+
+    #[must_use]
+    pub fn assignment(&self) -> &Arc<Assignment> {
+        &self.assignment
     }
 
     #[must_use]
@@ -66,10 +185,203 @@ impl<W: Copy> Partition<W> {
         self.high_watermark
     }
 
+    #[must_use]
+    pub fn log_end_offset(&self) -> Offset {
+        self.log_end_offset
+    }
+
+    #[must_use]
+    pub fn durable_end(&self) -> Offset {
+        self.durable_end
+    }
+
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        let epoch_start = match &self.role {
+            Role::Leader(leader) => leader.epoch_start,
+            _ => self.high_watermark,
+        };
+        Leadership {
+            leader: self.assignment.leader,
+            is_leader: self.is_leader(),
+            leader_epoch: self.assignment.leader_epoch,
+            epoch_start,
+        }
+    }
+
     /// Whether appends are refused until the storage has recovered.
     #[must_use]
     pub fn is_storage_failed(&self) -> bool {
         self.storage_failed
+    }
+
+    /// Exclusive end of what followers may read. The first records of an epoch are shown once one
+    /// of them is durable, by which a restart knows that the epoch was led.
+    #[must_use]
+    pub fn shown_end(&self) -> Offset {
+        match &self.role {
+            Role::Leader(leader) if self.durable_end <= leader.epoch_start => {
+                self.log_end_offset.min(leader.epoch_start)
+            }
+            _ => self.log_end_offset,
+        }
+    }
+
+    /// Whether the next append is the first of this epoch and other replicas are to copy it: it is
+    /// to be synced whatever the topic says, so that [`Self::shown_end`] can move.
+    #[must_use]
+    pub fn begins_epoch(&self) -> bool {
+        let begins = |leader: &Leader<W>| self.durable_end <= leader.epoch_start;
+        matches!(&self.role, Role::Leader(leader) if begins(leader)) && !self.assignment.is_alone()
+    }
+
+    /// Whether a batch may be appended, with these acks.
+    pub fn may_append(&self, acks: WantedAcks) -> Result<(), ErrorCode> {
+        if self.storage_failed {
+            return Err(ErrorCode::KafkaStorageError);
+        }
+        if !self.is_leader() {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        match acks {
+            WantedAcks::InSync if self.too_few_in_sync() => Err(ErrorCode::NotEnoughReplicas),
+            _ => Ok(()),
+        }
+    }
+
+    fn too_few_in_sync(&self) -> bool {
+        self.assignment.isr.len() < self.assignment.wanted_in_sync()
+            && !crate::mutant!("high-watermark-below-min-isr")
+    }
+
+    /// Whether this broker follows in `leader_epoch`. To be asked before anything that a leader
+    /// said is acted on.
+    pub fn follows(&self, leader_epoch: LeaderEpoch) -> Result<(), ErrorCode> {
+        let mine = self.assignment.leader_epoch;
+        if leader_epoch < mine && !crate::mutant!("older-leader-believed") {
+            return Err(ErrorCode::FencedLeaderEpoch);
+        }
+        if leader_epoch > mine {
+            return Err(ErrorCode::UnknownLeaderEpoch);
+        }
+        match self.role {
+            Role::Follower(_) if self.storage_failed => Err(ErrorCode::KafkaStorageError),
+            Role::Follower(_) => Ok(()),
+            _ => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    /// Where this follower fetches next; `None` until all of its log is durable. `latest_epoch` is
+    /// its log's.
+    pub fn position(
+        &self,
+        leader_epoch: LeaderEpoch,
+        log_start_offset: Offset,
+        latest_epoch: Option<LeaderEpoch>,
+    ) -> Result<Option<FollowerPosition>, ErrorCode> {
+        self.follows(leader_epoch)?;
+        let mut last_fetched_epoch = latest_epoch.unwrap_or(LeaderEpoch::NONE);
+        if crate::mutant!("fetch-forgets-last-epoch") {
+            last_fetched_epoch = LeaderEpoch::NONE;
+        }
+        if let Role::Follower(Following {
+            restart_at: Some(start),
+            ..
+        }) = self.role
+        {
+            return Ok(Some(FollowerPosition {
+                fetch_offset: start,
+                last_fetched_epoch: LeaderEpoch::NONE,
+                log_start_offset,
+                high_watermark: self.high_watermark,
+            }));
+        }
+        let safe = self.durable_end == self.log_end_offset;
+        let counted = safe || crate::mutant!("follower-counts-unsynced");
+        Ok(counted.then_some(FollowerPosition {
+            fetch_offset: self.log_end_offset,
+            last_fetched_epoch,
+            log_start_offset,
+            high_watermark: self.high_watermark,
+        }))
+    }
+
+    /// Whether what a leader answered to a fetch from `fetch_offset` may be taken in.
+    pub fn may_copy(
+        &self,
+        leader_epoch: LeaderEpoch,
+        fetch_offset: Offset,
+    ) -> Result<(), ErrorCode> {
+        self.follows(leader_epoch)?;
+        let expected = match &self.role {
+            Role::Follower(following) => following.restart_at.unwrap_or(self.log_end_offset),
+            _ => self.log_end_offset,
+        };
+        match fetch_offset == expected {
+            true => Ok(()),
+            // Copied already, or from before a cut: anything else would leave a hole.
+            false => Err(ErrorCode::OffsetOutOfRange),
+        }
+    }
+
+    /// Where the log is to begin anew before an answer is taken in that [`Self::may_copy`] allowed,
+    /// if it is. `first` is where the first batch in the answer begins.
+    ///
+    /// Without one it begins at the leader's start only where nothing is committed beyond: a batch
+    /// begins there then.
+    pub fn restart_for(
+        &mut self,
+        (leader_log_start_offset, leader_high_watermark): (Offset, Offset),
+        first: Option<Offset>,
+    ) -> Option<Offset> {
+        let Role::Follower(following) = &mut self.role else {
+            return None;
+        };
+        if leader_log_start_offset <= self.log_end_offset {
+            following.restart_at = None;
+            return None;
+        }
+        let at_once = crate::mutant!("restart-within-a-batch-refused");
+        match (following.restart_at, first) {
+            (Some(start), Some(first)) => Some(first.min(start)),
+            _ if at_once || leader_high_watermark <= leader_log_start_offset => {
+                Some(leader_log_start_offset)
+            }
+            _ => {
+                following.restart_at = Some(leader_log_start_offset);
+                None
+            }
+        }
+    }
+
+    /// Where a follower cuts its log, given an epoch and its end in the leader's log, by which the
+    /// two logs part; `mine` is the end of an epoch in its own.
+    pub fn cut(
+        &self,
+        leader_epoch: LeaderEpoch,
+        (epoch, end): (LeaderEpoch, Offset),
+        mine: impl Fn(LeaderEpoch) -> (LeaderEpoch, Offset),
+    ) -> Result<Offset, ErrorCode> {
+        match self.role {
+            Role::Leader(_) if crate::mutant!("truncates-what-it-leads") => {}
+            _ => self.follows(leader_epoch)?,
+        }
+        if crate::mutant!("truncates-to-high-watermark") {
+            return Ok(self.high_watermark);
+        }
+        let (own_epoch, own_end) = mine(epoch);
+        let cut = match own_epoch {
+            LeaderEpoch::NONE => end,
+            // It lacks that epoch: what it has of newer ones goes, and the leader is asked again.
+            own if own < epoch => own_end,
+            _ => end.min(own_end),
+        };
+        Ok(cut.min(self.log_end_offset).max(Offset::ZERO))
     }
 
     pub fn step(&mut self, event: Event<W>, effects: &mut Vec<Effect<W>>) {
@@ -83,40 +395,64 @@ impl<W: Copy> Partition<W> {
                 self.wait_for(end, waiter, effects);
             }
             Event::Repeated { waiter, .. } if crate::mutant!("duplicate-acked-before-durable") => {
-                effects.extend(waiter.map(Effect::Acknowledge));
+                effects.extend(waiter.map(|(waiter, _)| Effect::Acknowledge(waiter)));
             }
             Event::Repeated { end, waiter } => self.wait_for(end, waiter, effects),
-            Event::Durable { end } => self.on_durable(end, effects),
-            Event::StorageFailed => {
-                self.storage_failed = true;
-                effects.extend(
-                    self.waiting
-                        .drain(..)
-                        .map(|(_, waiter)| Effect::Refuse(waiter)),
-                );
-            }
-            Event::StorageRecovered { end } => {
+            Event::Copied { end } => {
                 assert!(
-                    end >= self.high_watermark,
-                    "recovery cut what readers had seen"
+                    end > self.log_end_offset,
+                    "a copy must move the log end forward"
                 );
-                self.storage_failed = false;
                 self.log_end_offset = end;
-                // A batch whose completion was not taken in before the failure may be in it, and
-                // when it is sent again nothing more is appended that could expose it.
-                self.on_durable(end, effects);
             }
+            Event::Told { high_watermark } => {
+                if let Role::Follower(following) = &mut self.role {
+                    following.told = following.told.max(high_watermark);
+                    self.advance(effects);
+                }
+            }
+            Event::Durable { end } => self.on_durable(end, effects),
+            Event::Truncated { end } => {
+                self.log_end_offset = self.log_end_offset.min(end);
+                self.durable_end = self.log_end_offset;
+                if self.high_watermark > end {
+                    self.high_watermark = end;
+                    effects.push(Effect::Expose(end));
+                }
+            }
+            Event::Restarted { start } => {
+                self.log_end_offset = start;
+                self.durable_end = start;
+                if let Role::Follower(following) = &mut self.role {
+                    following.restart_at = None;
+                }
+                if !crate::mutant!("restart-leaves-high-watermark") {
+                    self.high_watermark = start;
+                    effects.push(Effect::Expose(start));
+                }
+            }
+            Event::StorageFailed => self.on_storage_failed(effects),
+            Event::StorageRecovered { end, now } => self.on_storage_recovered(end, now, effects),
         }
     }
 
-    fn wait_for(&mut self, end: Offset, waiter: Option<W>, effects: &mut Vec<Effect<W>>) {
-        let Some(waiter) = waiter else { return };
-        if end <= self.high_watermark {
-            effects.push(Effect::Acknowledge(waiter));
+    fn wait_for(
+        &mut self,
+        end: Offset,
+        waiter: Option<(W, WantedAcks)>,
+        effects: &mut Vec<Effect<W>>,
+    ) {
+        let (Some((waiter, acks)), Role::Leader(leader)) = (waiter, &mut self.role) else {
             return;
+        };
+        let safe = match acks {
+            WantedAcks::Leader => self.durable_end,
+            WantedAcks::InSync => self.high_watermark,
+        };
+        match end <= safe {
+            true => effects.push(Effect::Acknowledge(waiter)),
+            false => leader.wait(end, waiter, acks),
         }
-        let at = self.waiting.partition_point(|(waited, _)| *waited <= end);
-        self.waiting.insert(at, (end, waiter));
     }
 
     fn on_durable(&mut self, end: Offset, effects: &mut Vec<Effect<W>>) {
@@ -128,153 +464,306 @@ impl<W: Copy> Partition<W> {
             "more is durable than was appended"
         );
         self.durable_end = end;
-        self.high_watermark = end;
-        effects.push(Effect::Expose(end));
-        while let Some((waited, waiter)) = self.waiting.front().copied() {
-            if waited > end {
-                break;
+        self.advance(effects);
+    }
+
+    fn on_storage_failed(&mut self, effects: &mut Vec<Effect<W>>) {
+        self.storage_failed = true;
+        let Role::Leader(leader) = &mut self.role else {
+            if self.assignment.is_leader() {
+                effects.push(Effect::GiveUp(self.assignment.leader_epoch));
             }
-            self.waiting.pop_front();
-            effects.push(Effect::Acknowledge(waiter));
+            return;
+        };
+        let waiting = leader.drain().into_iter();
+        effects.extend(waiting.map(|waiter| Effect::Refuse(waiter, Doubt::Storage)));
+        if !self.assignment.is_alone() && !crate::mutant!("leads-on-after-storage-failure") {
+            let epoch = self.assignment.leader_epoch;
+            self.barred = Some(epoch);
+            self.role = Role::Idle;
+            effects.push(Effect::GiveUp(epoch));
         }
     }
+
+    fn on_storage_recovered(&mut self, end: Offset, now: Instant, effects: &mut Vec<Effect<W>>) {
+        assert!(
+            end >= self.high_watermark,
+            "recovery cut what readers had seen"
+        );
+        self.storage_failed = false;
+        self.log_end_offset = end;
+        // A batch whose completion was not taken in before the failure may be in it, and when it
+        // is sent again nothing more is appended that could expose it.
+        self.durable_end = end;
+        if let Role::Leader(leader) = &mut self.role {
+            // The cut may have taken the entry of an epoch that has no records any more.
+            leader.epoch_start = leader.epoch_start.min(end);
+            let (epoch, start) = (self.assignment.leader_epoch, leader.epoch_start);
+            effects.push(Effect::BeginEpoch { epoch, start });
+        }
+        self.take_role(now, effects);
+        self.advance(effects);
+    }
+
+    /// The controller's word on the partition. Older ones than what is known are ignored.
+    pub fn assign(
+        &mut self,
+        assignment: &Arc<Assignment>,
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect<W>>,
+    ) {
+        let known = &self.assignment;
+        if assignment.partition_epoch < known.partition_epoch
+            || assignment.leader_epoch < known.leader_epoch
+        {
+            return;
+        }
+        let new_state = assignment.partition_epoch > known.partition_epoch;
+        let new_epoch = assignment.leader_epoch > known.leader_epoch;
+        self.assignment = assignment.clone();
+        if new_epoch {
+            self.take_new_role(around.now, effects);
+        } else if let Role::Leader(leader) = &mut self.role
+            && new_state
+        {
+            leader.assigned(assignment, around.now);
+        }
+        if !crate::mutant!("high-watermark-forgotten-on-isr-change") {
+            self.advance(effects);
+        }
+        if self.too_few_in_sync()
+            && let Role::Leader(leader) = &mut self.role
+        {
+            let waiting = leader.drain_in_sync();
+            effects.extend(waiting.map(|waiter| Effect::Refuse(waiter, Doubt::TooFewInSync)));
+        }
+        self.check_isr(around, effects);
+    }
+
+    /// The partition is let go of: nobody who waits will be told more.
+    pub fn resign(&mut self, effects: &mut Vec<Effect<W>>) {
+        if let Role::Leader(leader) = &mut self.role {
+            let waiting = leader.drain().into_iter();
+            effects.extend(waiting.map(|waiter| Effect::Refuse(waiter, Doubt::NotLeader)));
+        }
+        self.role = Role::Idle;
+    }
+
+    fn take_new_role(&mut self, now: Instant, effects: &mut Vec<Effect<W>>) {
+        let role = std::mem::replace(&mut self.role, Role::Idle);
+        let leads_on = self.assignment.is_leader() && !self.storage_failed;
+        match role {
+            Role::Leader(leader) if leads_on => {
+                let (epoch, start) = (self.assignment.leader_epoch, self.log_end_offset);
+                self.role = Role::Leader(leader.renewed(&self.assignment, start, now));
+                effects.push(Effect::BeginEpoch { epoch, start });
+            }
+            Role::Leader(mut leader) => {
+                let waiting = leader.drain().into_iter();
+                effects.extend(waiting.map(|waiter| Effect::Refuse(waiter, Doubt::NotLeader)));
+                self.take_role(now, effects);
+            }
+            _ => self.take_role(now, effects),
+        }
+    }
+
+    /// Takes the role that the assignment gives, unless it has one.
+    fn take_role(&mut self, now: Instant, effects: &mut Vec<Effect<W>>) {
+        if !matches!(self.role, Role::Idle) {
+            return;
+        }
+        let epoch = self.assignment.leader_epoch;
+        let barred = self.barred.is_some_and(|barred| epoch <= barred);
+        if self.assignment.is_leader() {
+            if !barred && !self.storage_failed {
+                let start = self.log_end_offset;
+                self.role = Role::Leader(Leader::new(&self.assignment, start, now));
+                effects.push(Effect::BeginEpoch { epoch, start });
+            }
+        } else if self.assignment.leader.is_some() {
+            self.role = Role::Follower(Following::default());
+        }
+    }
+
+    /// What came of a proposal. One that was overtaken is ignored.
+    pub fn answered(
+        &mut self,
+        (leader_epoch, partition_epoch): (LeaderEpoch, i32),
+        outcome: &IsrOutcome,
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect<W>>,
+    ) {
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        if !leader.awaits(leader_epoch, partition_epoch)
+            && !crate::mutant!("stale-isr-answer-believed")
+        {
+            return;
+        }
+        match outcome {
+            IsrOutcome::Accepted(assignment) => {
+                self.assign(assignment, around, effects);
+                return;
+            }
+            // Somebody else changed the partition, perhaps an earlier copy of the same proposal:
+            // what it is now comes as an assignment.
+            IsrOutcome::Refused(ErrorCode::InvalidUpdateVersion) | IsrOutcome::Unknown => {
+                leader.refused(crate::mutant!("stale-isr-answer-believed"), around.now);
+            }
+            IsrOutcome::Refused(_) => leader.refused(true, around.now),
+        }
+        self.advance(effects);
+        self.check_isr(around, effects);
+    }
+
+    /// A follower fetches; `epochs` is the log's end of an epoch. Nothing of a fetch counts unless
+    /// it is of this leader's epoch, and of a log that agrees with this one.
+    pub fn fetched(
+        &mut self,
+        fetcher: Fetcher,
+        fetch: &FollowerFetch,
+        log_start_offset: Offset,
+        epochs: impl Fn(LeaderEpoch) -> (LeaderEpoch, Offset),
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect<W>>,
+    ) -> Result<Served, ErrorCode> {
+        let mine = self.assignment.leader_epoch;
+        let wrong_epoch = match fetch.leader_epoch.cmp(&mine) {
+            std::cmp::Ordering::Less => Some(ErrorCode::FencedLeaderEpoch),
+            std::cmp::Ordering::Greater => Some(ErrorCode::UnknownLeaderEpoch),
+            std::cmp::Ordering::Equal => None,
+        };
+        let late = crate::mutant!("fetch-epoch-checked-late");
+        if let Some(code) = wrong_epoch
+            && !late
+            && !crate::mutant!("fetch-epoch-not-checked")
+        {
+            return Err(code);
+        }
+        let (log_end_offset, high_watermark) = (self.log_end_offset, self.high_watermark);
+        let mut served = Served {
+            diverging: None,
+            log_end_offset: self.shown_end(),
+            high_watermark,
+            log_start_offset,
+        };
+        let Role::Leader(leader) = &mut self.role else {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        };
+        if !self.assignment.replicas.contains(&fetcher.id) || fetcher.id == self.assignment.me {
+            // It may know more of the partition than this leader does yet.
+            return Err(ErrorCode::UnknownLeaderEpoch);
+        }
+        served.diverging = diverging(fetch, epochs)?;
+        if served.diverging.is_some() && !crate::mutant!("diverging-fetch-counts") {
+            return Ok(served);
+        }
+        if fetch.fetch_offset < log_start_offset || fetch.fetch_offset > log_end_offset {
+            return match served.diverging {
+                Some(_) => Ok(served),
+                None => Err(ErrorCode::OffsetOutOfRange),
+            };
+        }
+        let current = leader.seen(Seen {
+            follower: fetcher.id,
+            broker_epoch: fetcher.broker_epoch,
+            fetch_offset: fetch.fetch_offset,
+            log_end_offset,
+            now: around.now,
+        });
+        if !current {
+            return Err(ErrorCode::StaleBrokerEpoch);
+        }
+        self.advance(effects);
+        if !self.assignment.isr.contains(&fetcher.id) {
+            self.check_isr(around, effects);
+        }
+        if let Some(code) = wrong_epoch.filter(|_| late) {
+            return Err(code);
+        }
+        served.high_watermark = self.high_watermark;
+        Ok(served)
+    }
+
+    /// Proposes other in-sync replicas where there should be others. To be called at
+    /// [`Self::next_check`].
+    pub fn check_isr(&mut self, around: Surroundings<'_>, effects: &mut Vec<Effect<W>>) {
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        let proposal = leader.propose(
+            &self.assignment,
+            (self.log_end_offset, self.high_watermark),
+            around.eligible,
+            around.lag_time_max,
+            around.now,
+        );
+        if let Some(proposal) = proposal {
+            effects.push(Effect::Propose(proposal));
+            if crate::mutant!("proposed-shrink-believed") {
+                self.advance(effects);
+            }
+        }
+    }
+
+    /// When [`Self::check_isr`] is due though nothing happens; never for a replica that is alone.
+    #[must_use]
+    pub fn next_check(&self, lag_time_max: Duration) -> Option<Instant> {
+        match &self.role {
+            Role::Leader(leader) => {
+                leader.next_check(&self.assignment, self.log_end_offset, lag_time_max)
+            }
+            _ => None,
+        }
+    }
+
+    /// Moves the high watermark as far as it may go, and tells who waited for that.
+    fn advance(&mut self, effects: &mut Vec<Effect<W>>) {
+        if self.storage_failed {
+            return;
+        }
+        let counted = match crate::mutant!("leader-counts-unsynced") {
+            true => self.log_end_offset,
+            false => self.durable_end,
+        };
+        let reached = match &self.role {
+            Role::Idle => None,
+            Role::Leader(leader) => leader.committable(&self.assignment, counted),
+            Role::Follower(following) => Some(following.told.min(self.durable_end)),
+        };
+        if let Some(reached) = reached
+            && (reached > self.high_watermark
+                || crate::mutant!("high-watermark-assigned-back") && reached != self.high_watermark)
+        {
+            self.high_watermark = reached;
+            effects.push(Effect::Expose(reached));
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            let acknowledge = |waiter| effects.push(Effect::Acknowledge(waiter));
+            leader.satisfied(self.durable_end, self.high_watermark, acknowledge);
+        }
+    }
+}
+
+/// Where a follower's log parts from this one, if it does (KIP-595).
+fn diverging(
+    fetch: &FollowerFetch,
+    epochs: impl Fn(LeaderEpoch) -> (LeaderEpoch, Offset),
+) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
+    let last = fetch.last_fetched_epoch;
+    if last == LeaderEpoch::NONE || crate::mutant!("epoch-end-of-whatever-was-asked") {
+        return Ok(None);
+    }
+    let (epoch, end) = epochs(last);
+    if epoch == LeaderEpoch::NONE {
+        return Err(ErrorCode::UnknownLeaderEpoch);
+    }
+    let parts = epoch < last || end < fetch.fetch_offset;
+    Ok(parts.then_some((epoch, end)))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn step(partition: &mut Partition<u32>, event: Event<u32>) -> Vec<Effect<u32>> {
-        let mut effects = Vec::new();
-        partition.step(event, &mut effects);
-        effects
-    }
-
-    #[test]
-    fn an_append_is_acknowledged_only_once_it_is_durable() {
-        let mut partition = Partition::new(Offset(10));
-        let appended = Event::Appended {
-            end: Offset(12),
-            waiter: Some(1),
-        };
-        assert_eq!(step(&mut partition, appended), vec![]);
-        assert_eq!(partition.high_watermark(), Offset(10));
-        assert_eq!(
-            step(&mut partition, Event::Durable { end: Offset(12) }),
-            vec![Effect::Expose(Offset(12)), Effect::Acknowledge(1)]
-        );
-    }
-
-    #[test]
-    fn a_repeated_batch_waits_until_the_first_copy_is_durable() {
-        let mut partition = Partition::new(Offset(0));
-        step(
-            &mut partition,
-            Event::Appended {
-                end: Offset(2),
-                waiter: None,
-            },
-        );
-        let repeated = Event::Repeated {
-            end: Offset(2),
-            waiter: Some(7),
-        };
-        assert_eq!(step(&mut partition, repeated), vec![]);
-        assert_eq!(
-            step(&mut partition, Event::Durable { end: Offset(2) }),
-            vec![Effect::Expose(Offset(2)), Effect::Acknowledge(7)]
-        );
-        assert_eq!(step(&mut partition, repeated), vec![Effect::Acknowledge(7)]);
-    }
-
-    #[test]
-    fn a_failed_sync_refuses_everyone_who_waits() {
-        let mut partition = Partition::new(Offset(0));
-        step(
-            &mut partition,
-            Event::Appended {
-                end: Offset(1),
-                waiter: Some(1),
-            },
-        );
-        step(
-            &mut partition,
-            Event::Appended {
-                end: Offset(2),
-                waiter: Some(2),
-            },
-        );
-        let refused = step(&mut partition, Event::StorageFailed);
-        assert_eq!(refused, vec![Effect::Refuse(1), Effect::Refuse(2)]);
-        assert!(partition.is_storage_failed());
-        assert_eq!(
-            step(&mut partition, Event::Durable { end: Offset(2) }),
-            vec![]
-        );
-        step(&mut partition, Event::StorageRecovered { end: Offset(0) });
-        assert!(!partition.is_storage_failed());
-    }
-
-    #[test]
-    fn what_a_recovery_kept_is_seen_without_another_append() {
-        let mut partition = Partition::new(Offset(0));
-        let appended = Event::Appended {
-            end: Offset(2),
-            waiter: Some(1),
-        };
-        step(&mut partition, appended);
-        step(&mut partition, Event::StorageFailed);
-        assert_eq!(
-            step(&mut partition, Event::StorageRecovered { end: Offset(2) }),
-            vec![Effect::Expose(Offset(2))]
-        );
-        let repeated = Event::Repeated {
-            end: Offset(2),
-            waiter: Some(2),
-        };
-        assert_eq!(step(&mut partition, repeated), vec![Effect::Acknowledge(2)]);
-    }
-
-    proptest! {
-        #[test]
-        fn acknowledged_means_below_the_high_watermark(
-            moves in proptest::collection::vec((0_u8..4, 1_i64..5), 1..60)
-        ) {
-            let mut partition = Partition::new(Offset(0));
-            let mut ends = std::collections::BTreeMap::new();
-            let (mut end, mut durable, mut high) = (0, 0, 0);
-            for (id, (kind, amount)) in moves.into_iter().enumerate() {
-                let id = u32::try_from(id).expect("few moves");
-                let event = match kind {
-                    0 | 1 => {
-                        end += amount;
-                        ends.insert(id, end);
-                        Event::Appended { end: Offset(end), waiter: Some(id) }
-                    }
-                    2 => {
-                        durable = (durable + amount).min(end);
-                        Event::Durable { end: Offset(durable) }
-                    }
-                    _ if partition.is_storage_failed() => {
-                        end = durable;
-                        Event::StorageRecovered { end: Offset(end) }
-                    }
-                    _ => {
-                        ends.insert(id, end);
-                        Event::Repeated { end: Offset(end), waiter: Some(id) }
-                    }
-                };
-                for effect in step(&mut partition, event) {
-                    if let Effect::Acknowledge(id) = effect {
-                        prop_assert!(ends[&id] <= partition.high_watermark().0);
-                    }
-                }
-                prop_assert!(partition.high_watermark().0 >= high);
-                high = partition.high_watermark().0;
-                prop_assert!(high <= end);
-            }
-        }
-    }
-}
+mod model;
+#[cfg(test)]
+mod tests;

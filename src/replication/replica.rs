@@ -4,19 +4,23 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use super::command::{AppendRefused, Placed, WantedDurability};
-use super::partition::{Effect, Event, Partition};
+use super::assignment::Assignment;
+use super::command::{AppendItem, AppendRefused, Placed, WantedDurability};
+use super::partition::{Effect, Event, Opened, Partition};
 use super::shard::Waiter;
-use super::view::PartitionView;
+use super::view::{Leadership, PartitionView};
 use crate::log::{Append, Appended, Log, LogError, Ticket};
 use crate::types::{ErrorCode, Instant, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::wire::batch::RecordBatch;
 
 /// A write whose completion is awaited. Completions are taken in the order of the appends.
-struct UnderWay {
-    ticket: Ticket,
-    end: Offset,
-    done: bool,
+pub(super) struct UnderWay {
+    pub(super) ticket: Ticket,
+    pub(super) end: Offset,
+    /// Its end is as safe as the topic asks once it is done. Of the batches of one answer to a
+    /// follower only the last is synced.
+    pub(super) safe: bool,
+    pub(super) done: bool,
 }
 
 pub(super) struct Replica {
@@ -26,13 +30,19 @@ pub(super) struct Replica {
     /// An alarm to stamp, or to sync, the log is set.
     pub(super) stamp_due: bool,
     pub(super) sync_due: bool,
-    machine: Partition<Waiter>,
-    leader_epoch: LeaderEpoch,
-    under_way: VecDeque<UnderWay>,
-    /// Counts recoveries, so that completions of writes from before one are not taken for later.
-    incarnation: u64,
+    /// The alarm set to look at the in-sync replicas.
+    pub(super) isr_alarm: Option<Instant>,
+    pub(super) machine: Partition<Waiter>,
+    pub(super) under_way: VecDeque<UnderWay>,
+    /// Counts cuts of the log, so that completions of writes from before one are not taken for
+    /// later.
+    pub(super) incarnation: u64,
+    /// Who waits, as a follower, for everything here to be safe: who, and in which epoch.
+    pub(super) awaiting: Vec<(Waiter, LeaderEpoch)>,
+    pub(super) effects: Vec<Effect<Waiter>>,
     appended_since_sync: i64,
-    effects: Vec<Effect<Waiter>>,
+    /// What the view says.
+    shown: Leadership,
     /// The state told last, while anybody listens.
     told: Option<LogState>,
 }
@@ -55,23 +65,49 @@ pub(super) struct Started {
 }
 
 impl Replica {
-    pub(super) fn new(log: Log, leader_epoch: LeaderEpoch, durability: WantedDurability) -> Self {
-        let end = log.log_end_offset();
-        let view = Arc::new(PartitionView::new(log.reader(), leader_epoch, end));
+    pub(super) fn new(
+        log: Log,
+        assignment: &Arc<Assignment>,
+        durability: WantedDurability,
+        high_watermark: Option<Offset>,
+        now: Instant,
+    ) -> Self {
+        let opened = Opened {
+            log_start_offset: log.log_start_offset(),
+            log_end_offset: log.log_end_offset(),
+            latest_epoch: log.latest_epoch(),
+            high_watermark,
+        };
+        let mut effects = Vec::new();
+        let machine = Partition::new(assignment, opened, now, &mut effects);
+        let shown = machine.leadership();
+        let view = PartitionView::new(log.reader(), shown, machine.high_watermark());
         Self {
-            machine: Partition::new(end),
+            machine,
             log,
-            view,
+            view: Arc::new(view),
             durability,
             stamp_due: false,
             sync_due: false,
-            leader_epoch,
+            isr_alarm: None,
             under_way: VecDeque::new(),
             incarnation: 0,
+            awaiting: Vec::new(),
+            effects,
             appended_since_sync: 0,
-            effects: Vec::new(),
+            shown,
             told: None,
         }
+    }
+
+    /// Brings the view up to date. To be called after the effects of a step.
+    pub(super) fn show(&mut self) {
+        let leadership = self.machine.leadership();
+        if leadership != self.shown {
+            self.shown = leadership;
+            self.view.set_leadership(leadership);
+        }
+        self.view.set_log_end(self.machine.shown_end());
     }
 
     /// Tells listeners of `klamm::log_state` where the log stands, if that changed. To be called
@@ -101,26 +137,38 @@ impl Replica {
             high_watermark = state.high_watermark.0,
             end = state.end.0,
             recovery_point = state.recovery_point.0,
-            leader_epoch = self.leader_epoch.0,
+            leader_epoch = self.machine.assignment().leader_epoch.0,
         );
     }
 
-    /// Gives `batch` to the log. `waiter` is acknowledged or refused by a later effect, unless
-    /// this returns an error.
+    /// This broker leads from now on.
+    pub(super) fn begin_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
+        if !crate::mutant!("epoch-start-at-first-append") {
+            self.log.begin_epoch(epoch);
+        }
+        let of = self.topic_partition();
+        tracing::trace!(
+            target: "klamm::replica", event = "leading", topic = &*of.topic,
+            partition = of.partition, leader_epoch = epoch.0, start = start.0,
+            high_watermark = self.machine.high_watermark().0,
+        );
+    }
+
+    /// Gives the batch of `item` to the log. `waiter` is acknowledged or refused by a later effect,
+    /// unless this returns an error.
     pub(super) async fn append(
         &mut self,
-        batch: &RecordBatch,
+        item: &AppendItem,
         now: Timestamp,
         waiter: Option<Waiter>,
     ) -> Result<Started, AppendRefused> {
-        if self.machine.is_storage_failed() {
-            tracing::trace!(target: "klamm::probe", name = "append-refused-offline");
-            return Err(AppendRefused::storage(
-                "the log is recovering from a failed write",
-            ));
-        }
-        let sync = self.wants_sync(batch);
-        let appended = self.log.append(batch, self.leader_epoch, now, sync).await;
+        let batch = &item.batch;
+        self.machine.may_append(item.acks).map_err(refused)?;
+        let waiter = waiter.map(|waiter| (waiter, item.acks));
+        let first = self.machine.begins_epoch();
+        let sync = self.wants_sync(batch) || first;
+        let epoch = self.machine.assignment().leader_epoch;
+        let appended = self.log.append(batch, epoch, now, sync).await;
         let log_start_offset = self.log.log_start_offset();
         match appended {
             Err(error) => Err(AppendRefused {
@@ -151,10 +199,11 @@ impl Replica {
                 self.under_way.push_back(UnderWay {
                     ticket,
                     end,
+                    safe: true,
                     done: false,
                 });
                 let waiter = match waiter {
-                    Some(early) if crate::mutant!("ack-before-sync") => {
+                    Some((early, _)) if crate::mutant!("ack-before-sync") => {
                         self.effects.push(Effect::Acknowledge(early));
                         None
                     }
@@ -175,7 +224,7 @@ impl Replica {
         }
     }
 
-    fn wants_sync(&mut self, batch: &RecordBatch) -> bool {
+    pub(super) fn wants_sync(&mut self, batch: &RecordBatch) -> bool {
         match self.durability {
             WantedDurability::Fsync => true,
             WantedDurability::Replicated { flush_messages, .. } => {
@@ -211,7 +260,9 @@ impl Replica {
         while self.under_way.front().is_some_and(|write| write.done) {
             let write = self.under_way.pop_front().expect("the front was looked at");
             self.log.completed(write.ticket);
-            durable = Some(write.end);
+            if write.safe {
+                durable = Some(write.end);
+            }
         }
         if let Some(end) = durable {
             self.machine.step(Event::Durable { end }, &mut self.effects);
@@ -220,10 +271,8 @@ impl Replica {
     }
 
     /// Refuses everyone who waits, then cuts the log back to what is known to be durable.
-    pub(super) async fn recover(&mut self) -> Result<(), ErrorCode> {
-        if !self.machine.is_storage_failed() {
-            self.machine.step(Event::StorageFailed, &mut self.effects);
-        }
+    pub(super) async fn recover(&mut self, now: Instant) -> Result<(), ErrorCode> {
+        self.machine.step(Event::StorageFailed, &mut self.effects);
         self.incarnation += 1;
         self.under_way.clear();
         match self.log.fall_back().await {
@@ -239,8 +288,8 @@ impl Replica {
             }
             Ok(()) => {
                 let end = self.log.log_end_offset();
-                self.machine
-                    .step(Event::StorageRecovered { end }, &mut self.effects);
+                let recovered = Event::StorageRecovered { end, now };
+                self.machine.step(recovered, &mut self.effects);
                 Ok(())
             }
             Err(error) => {
@@ -258,10 +307,7 @@ impl Replica {
     ) -> Result<(), LogError> {
         self.log.roll_if_due(now).await?;
         self.log.expire_producers(monotonic);
-        let removed = self
-            .log
-            .apply_retention(now, self.machine.high_watermark())
-            .await?;
+        let removed = self.log.apply_retention(now, self.deletable_end()).await?;
         if removed.segments_removed > 0 {
             tracing::info!(
                 partition = %self.topic_partition(),
@@ -272,6 +318,14 @@ impl Replica {
             );
         }
         Ok(())
+    }
+
+    /// Exclusive end of what may be deleted.
+    pub(super) fn deletable_end(&self) -> Offset {
+        match crate::mutant!("deleted-beyond-high-watermark") && self.machine.is_leader() {
+            true => self.log.log_end_offset(),
+            false => self.machine.high_watermark(),
+        }
     }
 
     pub(super) fn topic_partition(&self) -> &TopicPartition {
@@ -295,6 +349,19 @@ impl Replica {
     pub(super) fn take_effects(&mut self) -> Vec<Effect<Waiter>> {
         std::mem::take(&mut self.effects)
     }
+}
+
+fn refused(code: ErrorCode) -> AppendRefused {
+    let reason = match code {
+        ErrorCode::KafkaStorageError => {
+            tracing::trace!(target: "klamm::probe", name = "append-refused-offline");
+            "the log is recovering from a failed write"
+        }
+        ErrorCode::NotEnoughReplicas => "fewer replicas are in sync than min.insync.replicas asks",
+        _ => return AppendRefused::not_here(),
+    };
+    let reason = reason.to_owned();
+    AppendRefused { code, reason }
 }
 
 /// The offset that a duplicate is answered with: its own.

@@ -4,21 +4,26 @@
 //! order it arrived. One request that touches many partitions costs one message per shard. An idle
 //! partition costs no task, no timer and no wake-up.
 
+mod replicating;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use self::replicating::FollowRequest;
+use super::assignment::{EligibleBrokers, ReplicationSettings};
 use super::command::{
     AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Slot, WantedDurability,
 };
-use super::partition::Effect;
+use super::partition::{Doubt, Effect};
 use super::replica::Replica;
 use crate::env::{BoxFuture, Env, Task};
 use crate::log::compaction::Compacted;
-use crate::log::{CleanEnd, Ticket};
+use crate::log::{Appended, CleanEnd, Ticket};
 use crate::types::{ErrorCode, Instant, Offset, Timestamp};
 
 /// Commands a shard's mailbox holds before senders wait.
@@ -42,8 +47,9 @@ pub struct ShardHandle {
 }
 
 impl ShardHandle {
-    /// Starts a shard. It ends when every handle is gone or the task is dropped.
-    pub fn start(env: &Env) -> (Self, Task) {
+    /// Starts a shard. It ends when every handle is gone or the task is dropped. Without `settings`
+    /// it may only be given partitions that this broker holds alone.
+    pub fn start(env: &Env, settings: Option<ReplicationSettings>) -> (Self, Task) {
         let (mailbox, commands) = mpsc::channel(MAILBOX_MAX);
         let (unbounded, submitted) = mpsc::unbounded_channel();
         let shard = Shard {
@@ -51,7 +57,10 @@ impl ShardHandle {
             replicas: BTreeMap::new(),
             writes: FuturesUnordered::new(),
             requests: BTreeMap::new(),
+            follow_requests: BTreeMap::new(),
             next_request: 0,
+            eligible: EligibleBrokers::default(),
+            settings,
             alarms: BTreeSet::new(),
             closing: BTreeMap::new(),
             closings: FuturesUnordered::new(),
@@ -95,6 +104,8 @@ enum Alarm {
     Sync(Slot),
     /// See [`STAMP_AFTER`].
     Stamp(Slot),
+    /// In-sync replicas may have to change.
+    Isr(Slot),
 }
 
 struct Shard {
@@ -102,7 +113,12 @@ struct Shard {
     replicas: BTreeMap<Slot, Replica>,
     writes: FuturesUnordered<BoxFuture<'static, WriteEnd>>,
     requests: BTreeMap<u64, Request>,
+    follow_requests: BTreeMap<u64, FollowRequest>,
     next_request: u64,
+    /// Brokers that may join in-sync replicas.
+    eligible: EligibleBrokers,
+    /// None where every partition is held by this broker alone.
+    settings: Option<ReplicationSettings>,
     alarms: BTreeSet<(Instant, Alarm)>,
     /// Partitions to be let go of once their writes have ended.
     closing: BTreeMap<Slot, oneshot::Sender<Option<CleanEnd>>>,
@@ -152,14 +168,17 @@ impl Shard {
             Command::Host {
                 slot,
                 log,
-                leader_epoch,
+                assignment,
                 durability,
+                high_watermark,
                 reply,
             } => {
-                let mut replica = Replica::new(*log, leader_epoch, durability);
-                replica.tell_state();
-                let _ = reply.send(replica.view.clone());
+                let now = self.env.now();
+                let replica = Replica::new(*log, &assignment, durability, high_watermark, now);
+                let view = replica.view.clone();
                 self.replicas.insert(slot, replica);
+                self.carry_out(slot);
+                let _ = reply.send(view);
             }
             Command::Append { items, reply } => self.append(items, reply).await,
             Command::DeleteRecords {
@@ -196,6 +215,7 @@ impl Shard {
                 let _ = reply.send(self.install_compacted(slot, *compacted).await);
             }
             Command::Close { slot, reply } => self.close(slot, reply),
+            command => self.on_replication(command).await,
         }
     }
 
@@ -247,11 +267,28 @@ impl Shard {
             tracing::trace!(target: "klamm::probe", name = "append-refused-closing");
             return Err(AppendRefused::not_here());
         }
-        let started = replica.append(&item.batch, now, waiter).await?;
+        let started = replica.append(item, now, waiter).await?;
         let Some((appended, incarnation)) = started.write else {
             return Ok(started.placed);
         };
-        let (slot, ticket, done) = (item.slot, appended.ticket, appended.done);
+        let placed = started.placed;
+        self.await_write(item.slot, appended, incarnation, item.budget.clone());
+        Ok(placed)
+    }
+
+    /// Waits for a write beside the mailbox, and sees to what is due after one. `budget` is held
+    /// until it ends.
+    fn await_write(
+        &mut self,
+        slot: Slot,
+        appended: Appended,
+        incarnation: u64,
+        budget: Option<Arc<OwnedSemaphorePermit>>,
+    ) {
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return;
+        };
+        let (ticket, done) = (appended.ticket, appended.done);
         if !std::mem::replace(&mut replica.stamp_due, true) {
             self.alarms
                 .insert((self.env.now().plus(STAMP_AFTER), Alarm::Stamp(slot)));
@@ -264,7 +301,6 @@ impl Shard {
             self.alarms
                 .insert((self.env.now().plus(span), Alarm::Sync(slot)));
         }
-        let budget = item.budget.clone();
         self.writes.push(Box::pin(async move {
             let end = WriteEnd {
                 slot,
@@ -275,7 +311,6 @@ impl Shard {
             drop(budget);
             end
         }));
-        Ok(started.placed)
     }
 
     async fn on_write_end(&mut self, end: WriteEnd) {
@@ -301,7 +336,7 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&slot) else {
             return;
         };
-        if replica.recover().await.is_err() {
+        if replica.recover(self.env.now()).await.is_err() {
             tracing::trace!(target: "klamm::probe", name = "log-offline");
             self.alarms
                 .insert((self.env.now().plus(RECOVERY_PAUSE), Alarm::Recover(slot)));
@@ -316,14 +351,22 @@ impl Shard {
         replica.tell_state();
         for effect in replica.take_effects() {
             match effect {
+                Effect::BeginEpoch { epoch, start } => replica.begin_epoch(epoch, start),
                 Effect::Expose(high_watermark) => replica.view.expose(high_watermark),
                 Effect::Acknowledge(waiter) => decide(&mut self.requests, waiter, None),
-                Effect::Refuse(waiter) => {
-                    let refused = AppendRefused::storage("the write or its sync failed");
-                    decide(&mut self.requests, waiter, Some(refused));
+                Effect::Refuse(waiter, doubt) => {
+                    decide(&mut self.requests, waiter, Some(in_doubt(doubt)));
+                }
+                Effect::Propose(proposal) => {
+                    replicating::propose(self.settings.as_ref(), slot, replica, proposal);
+                }
+                Effect::GiveUp(epoch) => {
+                    replicating::give_up(self.settings.as_ref(), slot, replica, epoch);
                 }
             }
         }
+        replica.show();
+        self.after_step(slot);
     }
 
     async fn delete_records(
@@ -335,7 +378,10 @@ impl Shard {
             .replicas
             .get_mut(&slot)
             .ok_or(ErrorCode::NotLeaderOrFollower)?;
-        let high_watermark = replica.high_watermark();
+        if !replica.machine.is_leader() {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        let high_watermark = replica.deletable_end();
         let before = before.unwrap_or(high_watermark);
         if before > high_watermark || before < Offset::ZERO {
             return Err(ErrorCode::OffsetOutOfRange);
@@ -422,6 +468,7 @@ impl Shard {
         {
             return;
         }
+        self.resign(slot);
         let (Some(reply), Some(replica)) =
             (self.closing.remove(&slot), self.replicas.remove(&slot))
         else {
@@ -464,6 +511,7 @@ impl Shard {
                 }
                 Alarm::Sync(slot) => self.sync(slot).await,
                 Alarm::Stamp(slot) => self.stamp(slot).await,
+                Alarm::Isr(slot) => self.on_isr_alarm(slot),
             }
         }
     }
@@ -498,6 +546,17 @@ impl Shard {
             let partition = replica.topic_partition();
             tracing::warn!(%partition, %error, "the log could not note how far it is durable");
         }
+    }
+}
+
+fn in_doubt(doubt: Doubt) -> AppendRefused {
+    match doubt {
+        Doubt::Storage => AppendRefused::storage("the write or its sync failed"),
+        Doubt::NotLeader => AppendRefused::not_here(),
+        Doubt::TooFewInSync => AppendRefused {
+            code: ErrorCode::NotEnoughReplicasAfterAppend,
+            reason: "replicas left the in-sync ones while the batch was copied".to_owned(),
+        },
     }
 }
 

@@ -29,8 +29,8 @@ macro_rules! apis {
         }
 
         impl ApiKey {
-            /// Every API of the table, by ascending key.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+            /// Every API of the table, by ascending key; the private one last.
+            pub const TABLE: &'static [Self] = &[$(Self::$name,)*];
 
             /// The API with this key; `None` when the table has none.
             #[must_use]
@@ -220,9 +220,14 @@ apis! {
     DescribeTopicPartitions = 75: describe_topic_partitions::{
         DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
     }, 0..=0, flexible 0;
+    AskPeer = 20001: ask_peer::{AskPeerRequest, AskPeerResponse}, 0..=0, flexible 0;
 }
 
 impl ApiKey {
+    /// Every API of the protocol, by ascending key. What nodes ask each other is not among them:
+    /// it is served on controller listeners alone and promises clients nothing.
+    pub const ALL: &'static [Self] = Self::TABLE.split_at(Self::TABLE.len() - 1).0;
+
     /// How version `number` of this API is coded.
     #[must_use]
     pub fn version(self, number: i16) -> Version {

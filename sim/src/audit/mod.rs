@@ -171,6 +171,14 @@ struct Directory<'a> {
     files: BTreeMap<&'a str, &'a Bytes>,
 }
 
+impl Directory<'_> {
+    /// What a checkpoint of this name is bound to.
+    fn place(&self, name: &str) -> String {
+        let directory = self.path.file_name().unwrap_or_default();
+        format!("{}/{name}", directory.to_string_lossy())
+    }
+}
+
 /// The directories of partitions that hold files; not those set aside or being removed, nor the
 /// metadata's.
 fn directories(files: &[(PathBuf, Bytes)]) -> Vec<Directory<'_>> {

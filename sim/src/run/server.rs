@@ -166,6 +166,7 @@ impl Server {
             let mut state = self.state();
             if state.life == life && matches!(state.process, Process::Starting) {
                 state.process = Process::Serving(Arc::clone(&broker));
+                self.shared.node.disk().spare_segments(false);
                 state.refusal = None;
             }
         }
@@ -317,6 +318,7 @@ impl Server {
     fn look_at_the_disk(&self) {
         self.note_damage();
         let disk = self.shared.node.disk();
+        disk.spare_segments(true);
         // What was damaged where a torn write may be is outside of what one node can notice.
         for (path, from) in audit::torn_from(&disk.files(), &disk.damaged()) {
             disk.repair_from(&path, from);

@@ -41,7 +41,7 @@ pub fn handle(
             .map(|id| id.to_string())
             .unwrap_or_default()
             .into(),
-        controller_id: broker.config.node_id.0,
+        controller_id: endpoints::controller(broker, &image).0,
         brokers: brokers.collect(),
         cluster_authorized_operations: super::operations(
             request.include_cluster_authorized_operations,

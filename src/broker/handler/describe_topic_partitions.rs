@@ -18,7 +18,17 @@ pub fn handle(
     let image = broker.controller.image();
     let most = broker.config.network.max_request_partition_size_limit;
     let asked = usize::try_from(request.response_partition_limit).unwrap_or(0);
-    page(&image, request, asked.clamp(1, most))
+    let mut response = page(&image, request, asked.clamp(1, most));
+    for topic in &mut response.topics {
+        let Some(known) = image.topic_by_id(topic.topic_id) else {
+            continue;
+        };
+        for partition in &mut topic.partitions {
+            let at = partition.partition_index;
+            partition.offline_replicas = super::offline_replicas(broker, &image, known, at);
+        }
+    }
+    response
 }
 
 /// The part of the answer that fits `room` partitions, and where the next page begins.

@@ -17,6 +17,7 @@ mod fetch;
 mod find_coordinator;
 mod groups;
 mod init_producer_id;
+mod leadership;
 mod list_offsets;
 mod metadata;
 mod offset_commit;
@@ -28,8 +29,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::Broker;
+use crate::controller::{ClusterImage, TopicImage};
 use crate::env::BoxFuture;
-use crate::types::{ErrorCode, LeaderEpoch};
+use crate::types::BrokerId;
 use crate::wire::Str;
 use crate::wire::api::{Request, Response};
 
@@ -62,7 +64,7 @@ pub struct Handling {
 }
 
 impl Handling {
-    fn pipelined(response: impl Future<Output = Option<Answer>> + Send + 'static) -> Self {
+    pub fn pipelined(response: impl Future<Output = Option<Answer>> + Send + 'static) -> Self {
         Self {
             response: Box::pin(response),
             exclusive: false,
@@ -77,7 +79,7 @@ impl Handling {
         }
     }
 
-    fn ready(response: impl Into<Response>) -> Self {
+    pub fn ready(response: impl Into<Response>) -> Self {
         let answer = Answer::Response(response.into());
         Self {
             response: Box::pin(async { Some(answer) }),
@@ -140,16 +142,6 @@ fn start_group(b: Arc<Broker>, context: RequestContext, request: Request) -> Han
     }
 }
 
-/// Compares the leader epoch a client believes in with the partition's (KIP-320).
-fn check_leader_epoch(believed: i32, actual: LeaderEpoch) -> Result<(), ErrorCode> {
-    match LeaderEpoch(believed) {
-        LeaderEpoch::NONE => Ok(()),
-        believed if believed < actual => Err(ErrorCode::FencedLeaderEpoch),
-        believed if believed > actual => Err(ErrorCode::UnknownLeaderEpoch),
-        _ => Ok(()),
-    }
-}
-
 /// Operations as DescribeTopics and its kin number them, as a bit each. Without access control
 /// everyone may do everything.
 const TOPIC_OPERATIONS: i32 =
@@ -161,4 +153,26 @@ const GROUP_OPERATIONS: i32 = (1 << 3) | (1 << 6) | (1 << 8);
 /// The operations to tell of, or the number that says they were not asked for.
 fn operations(wanted: bool, operations: i32) -> i32 {
     if wanted { operations } else { i32::MIN }
+}
+
+/// Replicas of a partition that cannot serve: their broker is not alive, or, of those on this
+/// broker, their log cannot be used.
+fn offline_replicas(
+    broker: &Broker,
+    image: &ClusterImage,
+    topic: &TopicImage,
+    partition: i32,
+) -> Vec<i32> {
+    let Some(state) = topic.partition(partition) else {
+        return Vec::new();
+    };
+    let table = broker.partitions.table();
+    let known = table.topic_by_id(topic.id);
+    let is_lost = known.is_some_and(|topic| topic.offline.contains(&partition));
+    let is_offline = |id: &&BrokerId| {
+        let record = image.broker(**id);
+        record.is_none_or(|record| record.fenced) || (is_lost && **id == broker.config.node_id)
+    };
+    let offline = state.replicas.iter().filter(is_offline);
+    offline.map(|id| id.0).collect()
 }

@@ -29,6 +29,7 @@ fn registration(id: i32, run: u8) -> RegisterBroker {
             protocol: 0,
         }],
         rack: None,
+        directories: Vec::new(),
         after_clean_shutdown: true,
     }
 }

@@ -38,12 +38,14 @@ macro_rules! others {
         fn echo_request(key: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8>> {
             match key {
                 $(ApiKey::$name => echo::<other::$request>(version, body),)*
+                ApiKey::AskPeer => None,
             }
         }
 
         fn echo_response(key: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8>> {
             match key {
                 $(ApiKey::$name => echo::<other::$response>(version, body),)*
+                ApiKey::AskPeer => None,
             }
         }
 
@@ -53,6 +55,7 @@ macro_rules! others {
                     other::$request::header_version(version),
                     other::$response::header_version(version),
                 ),)*
+                ApiKey::AskPeer => (2, 1),
             }
         }
     };

@@ -1,0 +1,480 @@
+//! A whole partition in a model: replicas as machines with logs in memory, a controller that
+//! commits states, and a network that loses, repeats and reorders. Nodes lose what they had not
+//! synced, learn late of what the controller committed, and start from old metadata.
+//!
+//! Checked after every move: R1 to R6, R9, R10 and R18; and at the end, when all is well again,
+//! that everybody agrees, is in sync, and nobody waits.
+
+mod controller;
+mod node;
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use self::controller::Controller;
+use self::node::{Answer, Node, Record, Request};
+use super::*;
+
+const LAG: Duration = Duration::from_millis(100);
+
+type Move = (u8, u8, u8);
+
+/// What is on its way.
+#[derive(Clone, Debug)]
+enum Packet {
+    Fetch(Request),
+    Fetched(Answer),
+    Propose {
+        from: BrokerId,
+        broker_epoch: BrokerEpoch,
+        proposal: Proposal,
+    },
+    Proposed {
+        to: BrokerId,
+        process: u64,
+        of: (LeaderEpoch, i32),
+        outcome: Result<(), ErrorCode>,
+    },
+}
+
+struct World {
+    controller: Controller,
+    nodes: Vec<Node>,
+    packets: Vec<Packet>,
+    now: Instant,
+    next_value: u32,
+    next_process: u64,
+    /// What was committed, by offset: the canonical log.
+    committed: BTreeMap<Offset, Record>,
+    /// Values that await an acknowledgement, with their offsets and whether all must have them.
+    waiting: BTreeMap<u32, (Offset, WantedAcks)>,
+    led: BTreeMap<LeaderEpoch, BrokerId>,
+}
+
+fn id_of(at: usize) -> BrokerId {
+    BrokerId(i32::try_from(at).expect("few nodes"))
+}
+
+fn at_of(id: BrokerId) -> usize {
+    usize::try_from(id.0).expect("ids are positive")
+}
+
+impl World {
+    fn new(count: usize, min_insync: usize) -> Self {
+        let controller = Controller::new(count, min_insync);
+        let mut world = Self {
+            nodes: (0..count).map(|at| Node::new(id_of(at))).collect(),
+            controller,
+            packets: Vec::new(),
+            now: Instant(0),
+            next_value: 0,
+            next_process: 0,
+            committed: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            led: BTreeMap::new(),
+        };
+        for at in 0..count {
+            world.start(at, 0);
+            let epoch = world.controller.registered[&id_of(at)];
+            world.nodes[at].broker_epoch = Some(epoch);
+        }
+        world
+    }
+
+    /// Starts the process of a node from the metadata it had `behind` states ago.
+    fn start(&mut self, at: usize, behind: usize) {
+        self.next_process += 1;
+        let applied = self.nodes[at].applied.saturating_sub(behind);
+        let state = &self.controller.history[applied];
+        let mut effects = Vec::new();
+        self.nodes[at].start(self.next_process, applied, state, self.now, &mut effects);
+        self.carry_out(at, effects);
+    }
+
+    fn carry_out(&mut self, at: usize, effects: Vec<Effect<u32>>) {
+        let id = id_of(at);
+        for effect in effects {
+            match effect {
+                Effect::BeginEpoch { epoch, start } => {
+                    let other = self.led.insert(epoch, id);
+                    assert!(
+                        other.is_none_or(|other| other == id),
+                        "R1: two lead {epoch:?}"
+                    );
+                    let log = &mut self.nodes[at].log;
+                    if !crate::mutant!("epoch-start-at-first-append") {
+                        log.epochs.assign(epoch, start);
+                    }
+                    for (offset, record) in self.committed.range(log.start..) {
+                        let have = log.at(*offset);
+                        assert_eq!(have, Some(*record), "R3: {id} leads without {offset}");
+                    }
+                }
+                Effect::Expose(_) => self.exposed(at),
+                Effect::Acknowledge(value) => self.acknowledged(at, value),
+                Effect::Refuse(value, _) => {
+                    self.waiting.remove(&value);
+                }
+                Effect::Propose(proposal) => {
+                    if let Some(broker_epoch) = self.nodes[at].broker_epoch {
+                        self.packets.push(Packet::Propose {
+                            from: id,
+                            broker_epoch,
+                            proposal,
+                        });
+                    } else {
+                        let of = (proposal.leader_epoch, proposal.partition_epoch);
+                        self.answer_proposal(id, of, Err(ErrorCode::StaleBrokerEpoch));
+                    }
+                }
+                Effect::GiveUp(epoch) => self.controller.give_up(id, epoch),
+            }
+        }
+    }
+
+    fn answer_proposal(
+        &mut self,
+        to: BrokerId,
+        of: (LeaderEpoch, i32),
+        outcome: Result<(), ErrorCode>,
+    ) {
+        self.packets.push(Packet::Proposed {
+            to,
+            process: self.nodes[at_of(to)].process,
+            of,
+            outcome,
+        });
+    }
+
+    /// What a replica exposes is committed, and the same everywhere.
+    fn exposed(&mut self, at: usize) {
+        let Some(machine) = &self.nodes[at].machine else {
+            return;
+        };
+        let log = &self.nodes[at].log;
+        for offset in log.start.0..machine.high_watermark().0 {
+            let offset = Offset(offset);
+            let Some(record) = log.at(offset) else {
+                panic!(
+                    "R10: {} exposes {offset}, which it does not have",
+                    id_of(at)
+                );
+            };
+            let canonical = *self.committed.entry(offset).or_insert(record);
+            assert_eq!(record, canonical, "R2: {} differs at {offset}", id_of(at));
+        }
+    }
+
+    fn acknowledged(&mut self, at: usize, value: u32) {
+        let (offset, acks) = self.waiting.remove(&value).expect("nobody is told twice");
+        self.exposed(at);
+        let node = &self.nodes[at];
+        assert_eq!(node.log.at(offset).map(|record| record.1), Some(value));
+        assert!(
+            offset < node.log.durable,
+            "P2: acknowledged and not durable"
+        );
+        if acks == WantedAcks::InSync {
+            let there = self.committed.get(&offset).map(|record| record.1);
+            assert_eq!(there, Some(value), "R18: acknowledged and not committed");
+            let machine = node.machine.as_ref().expect("it runs");
+            let assignment = machine.assignment();
+            assert!(
+                assignment.isr.len() >= assignment.wanted_in_sync(),
+                "R18: acknowledged by too few"
+            );
+        }
+    }
+
+    /// Lets a node's machine do something.
+    fn with<T>(
+        &mut self,
+        at: usize,
+        act: impl FnOnce(&mut Node, Instant, &mut Vec<Effect<u32>>) -> T,
+    ) -> T {
+        let now = self.now;
+        let mut effects = Vec::new();
+        let result = act(&mut self.nodes[at], now, &mut effects);
+        self.carry_out(at, effects);
+        result
+    }
+
+    fn apply(&mut self, (kind, a, b): Move) {
+        let at = usize::from(a) % self.nodes.len();
+        match kind {
+            0..=39 => self.append(at, b),
+            40..=69 => self.with(at, |node, _, effects| node.sync(effects)),
+            70..=109 => self.fetch(at),
+            110..=169 => self.deliver(usize::from(a), true),
+            170..=179 => self.deliver(usize::from(a), false),
+            180..=184 => {
+                if !self.packets.is_empty() {
+                    let lost = usize::from(a) % self.packets.len();
+                    self.lose(lost);
+                }
+            }
+            185..=209 => self.learn(at),
+            210..=215 => self.crash(at, b),
+            216..=221 => {
+                if self.nodes[at].machine.is_none() {
+                    self.start(at, usize::from(b % 4));
+                }
+            }
+            222..=225 => self.register(at),
+            226..=229 => self.controller.fence(id_of(at)),
+            230..=235 => self.unfence(at),
+            236..=239 => self.controller.elect(id_of(at)),
+            240..=247 => {
+                self.now = self.now.plus(Duration::from_millis(u64::from(b)));
+                self.with(at, Node::tick);
+            }
+            248..=250 => self.with(at, Node::fail_sync),
+            251..=252 => self.with(at, |node, _, _| node.delete_records(b)),
+            _ => self.nodes[at].checkpoint(),
+        }
+    }
+
+    fn append(&mut self, at: usize, b: u8) {
+        let acks = match b % 3 {
+            0 => WantedAcks::Leader,
+            _ => WantedAcks::InSync,
+        };
+        let value = self.next_value;
+        let Some(offset) = self.nodes[at].may_append(acks) else {
+            return;
+        };
+        self.next_value += 1;
+        self.waiting.insert(value, (offset, acks));
+        self.with(at, |node, _, effects| node.append(value, acks, effects));
+    }
+
+    fn fetch(&mut self, at: usize) {
+        if let Some(request) = self.nodes[at].request() {
+            self.packets.push(Packet::Fetch(request));
+        }
+    }
+
+    fn lose(&mut self, lost: usize) {
+        // Who proposes is always told something.
+        match self.packets.remove(lost) {
+            Packet::Propose { from, proposal, .. } => {
+                let of = (proposal.leader_epoch, proposal.partition_epoch);
+                self.answer_proposal(from, of, Err(ErrorCode::RequestTimedOut));
+            }
+            Packet::Proposed {
+                to, process, of, ..
+            } => self.packets.push(Packet::Proposed {
+                to,
+                process,
+                of,
+                outcome: Err(ErrorCode::RequestTimedOut),
+            }),
+            Packet::Fetch(_) | Packet::Fetched(_) => {}
+        }
+    }
+
+    fn deliver(&mut self, which: usize, once: bool) {
+        if self.packets.is_empty() {
+            return;
+        }
+        let which = which % self.packets.len();
+        let packet = match once {
+            true => self.packets.remove(which),
+            false => self.packets[which].clone(),
+        };
+        match packet {
+            Packet::Fetch(request) => {
+                let at = at_of(request.to);
+                let answer = self.with(at, |node, now, effects| node.serve(&request, now, effects));
+                if let Some(answer) = answer {
+                    self.packets.push(Packet::Fetched(answer));
+                }
+            }
+            Packet::Fetched(answer) => {
+                let at = at_of(answer.to);
+                let committed = self.committed.clone();
+                self.with(at, |node, _, effects| {
+                    node.take(answer, &committed, effects)
+                });
+            }
+            Packet::Propose {
+                from,
+                broker_epoch,
+                proposal,
+            } => {
+                let of = (proposal.leader_epoch, proposal.partition_epoch);
+                let outcome = self.controller.alter(from, broker_epoch, &proposal);
+                self.answer_proposal(from, of, outcome);
+            }
+            Packet::Proposed {
+                to,
+                process,
+                of,
+                outcome,
+            } => self.proposed(to, process, of, outcome),
+        }
+    }
+
+    fn proposed(
+        &mut self,
+        to: BrokerId,
+        process: u64,
+        of: (LeaderEpoch, i32),
+        outcome: Result<(), ErrorCode>,
+    ) {
+        if self.nodes[at_of(to)].process != process {
+            return;
+        }
+        let history = &self.controller.history;
+        let outcome = match outcome {
+            Ok(()) => {
+                let state = history.iter().find(|state| state.1.partition_epoch > of.1);
+                let (_, accepted) = state.expect("it was committed");
+                let mut assignment = Assignment::clone(accepted);
+                assignment.me = to;
+                IsrOutcome::Accepted(Arc::new(assignment))
+            }
+            Err(ErrorCode::RequestTimedOut) => IsrOutcome::Unknown,
+            Err(code) => IsrOutcome::Refused(code),
+        };
+        self.with(at_of(to), |node, now, effects| {
+            node.answered(of, &outcome, now, effects);
+        });
+    }
+
+    fn learn(&mut self, at: usize) {
+        let next = self.nodes[at].applied + 1;
+        if self.nodes[at].machine.is_none() || next >= self.controller.history.len() {
+            return;
+        }
+        let state = self.controller.history[next].clone();
+        self.with(at, |node, now, effects| {
+            node.learn(next, &state, now, effects)
+        });
+    }
+
+    fn crash(&mut self, at: usize, survives: u8) {
+        self.nodes[at].crash(usize::from(survives));
+        self.waiting.retain(|value, _| {
+            let leads = |node: &Node| node.machine.is_some() && node.waiters.contains(value);
+            self.nodes.iter().any(leads)
+        });
+    }
+
+    fn register(&mut self, at: usize) {
+        let node = &self.nodes[at];
+        if node.machine.is_some() && node.broker_epoch.is_none() {
+            let epoch = self.controller.register(id_of(at));
+            self.nodes[at].broker_epoch = Some(epoch);
+        }
+    }
+
+    fn unfence(&mut self, at: usize) {
+        let node = &self.nodes[at];
+        let caught_up = node.applied + 1 == self.controller.history.len();
+        if node.machine.is_some() && node.broker_epoch.is_some() && caught_up {
+            self.controller.unfence(id_of(at));
+        }
+    }
+
+    fn check(&mut self) {
+        for at in 0..self.nodes.len() {
+            self.exposed(at);
+            self.nodes[at].check();
+        }
+        let end = self
+            .committed
+            .keys()
+            .next_back()
+            .map_or(Offset(0), |last| last.next());
+        for id in self.controller.trusted() {
+            let node = &self.nodes[at_of(id)];
+            for (offset, record) in self.committed.range(node.log.start..end) {
+                let have = node.log.at_durable(*offset);
+                assert_eq!(have, Some(*record), "R4: {id} lacks {offset}");
+            }
+        }
+    }
+
+    /// Nothing fails any more: all must come to agree.
+    fn heal(&mut self) {
+        for round in 0..400 {
+            for at in 0..self.nodes.len() {
+                if self.nodes[at].machine.is_none() {
+                    self.start(at, 0);
+                }
+                self.register(at);
+                self.learn(at);
+                self.unfence(at);
+                self.with(at, |node, _, effects| node.sync(effects));
+                self.fetch(at);
+                self.with(at, Node::tick);
+            }
+            self.controller.elect_if_none();
+            while !self.packets.is_empty() {
+                self.deliver(0, true);
+                self.check();
+            }
+            self.now = self.now.plus(Duration::from_millis(40));
+            if round > 20 && self.is_settled() {
+                return;
+            }
+        }
+        let told: Vec<_> = self.nodes.iter().map(Node::describe).collect();
+        panic!(
+            "V3: not settled: {:?} {told:#?} waiting {:?}",
+            self.controller.history.last(),
+            self.waiting
+        );
+    }
+
+    fn is_settled(&self) -> bool {
+        let (_, state) = self.controller.history.last().expect("there is a state");
+        let all_in_sync = state.isr.len() == self.nodes.len();
+        let up_to_date = |node: &Node| node.applied + 1 == self.controller.history.len();
+        let first = &self.nodes[0].log;
+        let alike = |node: &Node| {
+            node.log.end() == first.end()
+                && node.log.start == first.start
+                && node.log.epochs == first.epochs
+                && node.high_watermark() == Some(first.end())
+        };
+        all_in_sync
+            && self.waiting.is_empty()
+            && self
+                .nodes
+                .iter()
+                .all(|node| up_to_date(node) && alike(node))
+    }
+}
+
+fn run(count: usize, min_insync: usize, moves: Vec<Move>) {
+    #[cfg(feature = "mutants")]
+    if let Ok(name) = std::env::var("KLAMM_MUTANT") {
+        crate::mutant::choose(&name).expect("the mutant exists");
+    }
+    let mut world = World::new(count, min_insync);
+    for next in moves {
+        world.apply(next);
+        world.check();
+    }
+    world.heal();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn nothing_acknowledged_is_lost_and_replicas_agree(
+        count in 3_usize..=5,
+        min_insync in 1_usize..=2,
+        moves in proptest::collection::vec(any::<Move>(), 1..400),
+    ) {
+        run(count, min_insync, moves);
+    }
+}

@@ -1,0 +1,414 @@
+//! A broker with its log, as the shard and a fetcher would drive its machine.
+
+use super::controller::State;
+use super::*;
+use crate::log::epoch_cache::EpochCache;
+
+pub(super) type Record = (LeaderEpoch, u32);
+
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub to: BrokerId,
+    from: BrokerId,
+    process: u64,
+    broker_epoch: BrokerEpoch,
+    fetch: FollowerFetch,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub to: BrokerId,
+    process: u64,
+    leader_epoch: LeaderEpoch,
+    fetch_offset: Offset,
+    served: Served,
+    records: Vec<Record>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct ModelLog {
+    pub start: Offset,
+    pub durable: Offset,
+    pub epochs: EpochCache,
+    records: Vec<Record>,
+}
+
+impl ModelLog {
+    pub fn end(&self) -> Offset {
+        Offset(self.start.0 + i64::try_from(self.records.len()).expect("few records"))
+    }
+
+    pub fn at(&self, offset: Offset) -> Option<Record> {
+        let at = usize::try_from(offset.0 - self.start.0).ok()?;
+        self.records.get(at).copied()
+    }
+
+    pub fn at_durable(&self, offset: Offset) -> Option<Record> {
+        self.at(offset).filter(|_| offset < self.durable)
+    }
+
+    fn push(&mut self, record: Record) {
+        if self
+            .epochs
+            .latest()
+            .is_none_or(|latest| record.0 > latest.epoch)
+        {
+            self.epochs.assign(record.0, self.end());
+        }
+        self.records.push(record);
+    }
+
+    fn cut(&mut self, end: Offset) {
+        let keep = usize::try_from(end.0 - self.start.0).unwrap_or(0);
+        let empty = keep >= self.records.len();
+        self.records.truncate(keep);
+        if !empty || !crate::mutant!("empty-epoch-not-truncated") {
+            self.epochs.truncate_from_end(end);
+        }
+        self.durable = self.durable.min(end);
+    }
+
+    fn latest(&self) -> Option<LeaderEpoch> {
+        self.epochs.latest().map(|latest| latest.epoch)
+    }
+}
+
+pub(super) struct Node {
+    id: BrokerId,
+    pub log: ModelLog,
+    checkpointed: Option<Offset>,
+    /// How much of the controller's history it has seen.
+    pub applied: usize,
+    pub process: u64,
+    pub machine: Option<Partition<u32>>,
+    /// Of this process, once it has registered.
+    pub broker_epoch: Option<BrokerEpoch>,
+    pub waiters: Vec<u32>,
+    eligible: EligibleBrokers,
+    /// The high watermark seen last in this process and epoch.
+    seen: (LeaderEpoch, Offset),
+}
+
+impl Node {
+    pub fn new(id: BrokerId) -> Self {
+        Self {
+            id,
+            log: ModelLog::default(),
+            checkpointed: None,
+            applied: 0,
+            process: 0,
+            machine: None,
+            broker_epoch: None,
+            waiters: Vec::new(),
+            eligible: EligibleBrokers::default(),
+            seen: (LeaderEpoch(-1), Offset(0)),
+        }
+    }
+
+    fn mine(&self, assignment: &Assignment) -> Arc<Assignment> {
+        let mut assignment = assignment.clone();
+        assignment.me = self.id;
+        Arc::new(assignment)
+    }
+
+    pub fn start(
+        &mut self,
+        process: u64,
+        applied: usize,
+        (eligible, assignment): &State,
+        now: Instant,
+        effects: &mut Vec<Effect<u32>>,
+    ) {
+        self.process = process;
+        self.applied = applied;
+        self.eligible = eligible.clone();
+        let opened = Opened {
+            log_start_offset: self.log.start,
+            log_end_offset: self.log.end(),
+            latest_epoch: self.log.latest(),
+            high_watermark: self.checkpointed,
+        };
+        self.machine = Some(Partition::new(&self.mine(assignment), opened, now, effects));
+        self.seen = (LeaderEpoch(-1), Offset(0));
+    }
+
+    pub fn crash(&mut self, survives: usize) {
+        let Some(machine) = self.machine.take() else {
+            return;
+        };
+        drop(machine);
+        let unsynced = self.log.end().0 - self.log.durable.0;
+        let kept = i64::try_from(survives).expect("small") % (unsynced + 1);
+        self.log.cut(Offset(self.log.durable.0 + kept));
+        self.log.epochs.truncate_from_end(self.log.end());
+        self.log.durable = self.log.end();
+        self.broker_epoch = None;
+        self.waiters.clear();
+    }
+
+    pub fn checkpoint(&mut self) {
+        self.checkpointed = self.high_watermark().or(self.checkpointed);
+    }
+
+    pub fn high_watermark(&self) -> Option<Offset> {
+        self.machine.as_ref().map(Partition::high_watermark)
+    }
+
+    pub fn may_append(&self, acks: WantedAcks) -> Option<Offset> {
+        let machine = self.machine.as_ref()?;
+        machine.may_append(acks).ok().map(|()| self.log.end())
+    }
+
+    pub fn append(&mut self, value: u32, acks: WantedAcks, effects: &mut Vec<Effect<u32>>) {
+        let Some(machine) = &mut self.machine else {
+            return;
+        };
+        self.log.push((machine.assignment().leader_epoch, value));
+        self.waiters.push(value);
+        let end = self.log.end();
+        let waiter = Some((value, acks));
+        machine.step(Event::Appended { end, waiter }, effects);
+    }
+
+    pub fn sync(&mut self, effects: &mut Vec<Effect<u32>>) {
+        let Some(machine) = &mut self.machine else {
+            return;
+        };
+        self.log.durable = self.log.end();
+        let end = self.log.durable;
+        machine.step(Event::Durable { end }, effects);
+    }
+
+    pub fn fail_sync(&mut self, now: Instant, effects: &mut Vec<Effect<u32>>) {
+        let Some(machine) = &mut self.machine else {
+            return;
+        };
+        machine.step(Event::StorageFailed, effects);
+        self.log.cut(self.log.durable);
+        self.log.epochs.truncate_from_end(self.log.end());
+        let end = self.log.durable;
+        machine.step(Event::StorageRecovered { end, now }, effects);
+    }
+
+    pub fn delete_records(&mut self, amount: u8) {
+        let Some(machine) = &self.machine else {
+            return;
+        };
+        if machine.is_leader() {
+            let to = self.log.start.0 + i64::from(amount % 8);
+            self.delete_before(Offset(to).min(machine.high_watermark()));
+        }
+    }
+
+    fn delete_before(&mut self, start: Offset) {
+        let gone = usize::try_from(start.0 - self.log.start.0).unwrap_or(0);
+        self.log.records.drain(..gone);
+        self.log.start = self.log.start.max(start);
+        self.log.epochs.truncate_from_start(start);
+    }
+
+    fn around(eligible: &EligibleBrokers, now: Instant) -> Surroundings<'_> {
+        Surroundings {
+            now,
+            eligible,
+            lag_time_max: LAG,
+        }
+    }
+
+    pub fn tick(&mut self, now: Instant, effects: &mut Vec<Effect<u32>>) {
+        if let Some(machine) = &mut self.machine
+            && machine.next_check(LAG).is_some_and(|at| at <= now)
+        {
+            machine.check_isr(Self::around(&self.eligible, now), effects);
+        }
+    }
+
+    pub fn learn(
+        &mut self,
+        applied: usize,
+        (eligible, assignment): &State,
+        now: Instant,
+        effects: &mut Vec<Effect<u32>>,
+    ) {
+        self.applied = applied;
+        self.eligible = eligible.clone();
+        let assignment = self.mine(assignment);
+        if let Some(machine) = &mut self.machine {
+            machine.assign(&assignment, Self::around(&self.eligible, now), effects);
+        }
+    }
+
+    pub fn answered(
+        &mut self,
+        of: (LeaderEpoch, i32),
+        outcome: &IsrOutcome,
+        now: Instant,
+        effects: &mut Vec<Effect<u32>>,
+    ) {
+        if let Some(machine) = &mut self.machine {
+            let around = Self::around(&self.eligible, now);
+            machine.answered(of, outcome, around, effects);
+        }
+    }
+
+    /// A fetch to the leader, where this one follows and has synced everything.
+    pub fn request(&self) -> Option<Request> {
+        let (machine, broker_epoch) = (self.machine.as_ref()?, self.broker_epoch?);
+        let leader_epoch = machine.assignment().leader_epoch;
+        let position = machine.position(leader_epoch, self.log.start, self.log.latest());
+        let position = position.ok().flatten()?;
+        Some(Request {
+            to: machine.assignment().leader?,
+            from: self.id,
+            process: self.process,
+            broker_epoch,
+            fetch: FollowerFetch {
+                slot: 0,
+                leader_epoch,
+                fetch_offset: position.fetch_offset,
+                last_fetched_epoch: position.last_fetched_epoch,
+                log_start_offset: position.log_start_offset,
+            },
+        })
+    }
+
+    pub fn serve(
+        &mut self,
+        request: &Request,
+        now: Instant,
+        effects: &mut Vec<Effect<u32>>,
+    ) -> Option<Answer> {
+        let log = &self.log;
+        let machine = self.machine.as_mut()?;
+        let fetcher = Fetcher {
+            id: request.from,
+            broker_epoch: request.broker_epoch,
+        };
+        let fetch = request.fetch;
+        let epochs = |asked| log.epochs.end_of_epoch(asked, log.end());
+        let around = Self::around(&self.eligible, now);
+        let served = machine.fetched(fetcher, &fetch, log.start, epochs, around, effects);
+        let from = fetch.fetch_offset;
+        let served = match served {
+            Ok(served) => served,
+            // It learns where the log begins.
+            Err(ErrorCode::OffsetOutOfRange) if from < log.start => Served {
+                diverging: None,
+                log_end_offset: log.start,
+                high_watermark: machine.high_watermark(),
+                log_start_offset: log.start,
+            },
+            Err(_) => return None,
+        };
+        let mut records = Vec::new();
+        if served.diverging.is_none() && from >= log.start {
+            let shown = (from.0..served.log_end_offset.0).take(3);
+            records.extend(shown.filter_map(|offset| log.at(Offset(offset))));
+        }
+        Some(Answer {
+            to: request.from,
+            process: request.process,
+            leader_epoch: fetch.leader_epoch,
+            fetch_offset: from,
+            served,
+            records,
+        })
+    }
+
+    pub fn take(
+        &mut self,
+        answer: Answer,
+        committed: &BTreeMap<Offset, Record>,
+        effects: &mut Vec<Effect<u32>>,
+    ) {
+        let Some(machine) = &mut self.machine else {
+            return;
+        };
+        if answer.process != self.process {
+            return;
+        }
+        let (epoch, log) = (answer.leader_epoch, &mut self.log);
+        if let Some(diverging) = answer.served.diverging {
+            let mine = |asked| log.epochs.end_of_epoch(asked, log.end());
+            let Ok(end) = machine.cut(epoch, diverging, mine) else {
+                return;
+            };
+            let end = end.max(log.start);
+            for offset in end.0..log.end().0 {
+                let doomed = log.at(Offset(offset));
+                let needed = committed.get(&Offset(offset)).copied();
+                assert!(
+                    doomed != needed,
+                    "R9: {} cuts off {offset}, which is committed",
+                    self.id
+                );
+            }
+            log.durable = log.end();
+            log.cut(end);
+            machine.step(Event::Truncated { end }, effects);
+            return;
+        }
+        if machine.may_copy(epoch, answer.fetch_offset).is_err() {
+            return;
+        }
+        let start = answer.served.log_start_offset;
+        let high_watermark = answer.served.high_watermark;
+        let first = (!answer.records.is_empty()).then_some(answer.fetch_offset);
+        if let Some(start) = machine.restart_for((start, high_watermark), first) {
+            *log = ModelLog {
+                start,
+                durable: start,
+                ..ModelLog::default()
+            };
+            machine.step(Event::Restarted { start }, effects);
+        }
+        for record in answer.records {
+            log.push(record);
+            machine.step(Event::Copied { end: log.end() }, effects);
+        }
+        machine.step(Event::Told { high_watermark }, effects);
+        let start = start.min(machine.high_watermark());
+        self.delete_before(start);
+    }
+
+    /// What holds at any time.
+    pub fn check(&mut self) {
+        let Some(machine) = &self.machine else {
+            return;
+        };
+        let high = machine.high_watermark();
+        assert_eq!(machine.log_end_offset(), self.log.end());
+        assert!(
+            self.log.start <= high,
+            "R10: {} starts past {high}",
+            self.id
+        );
+        assert!(
+            high <= self.log.durable,
+            "R10: {} exposes what may go",
+            self.id
+        );
+        let epoch = machine.assignment().leader_epoch;
+        let (before, seen) = self.seen;
+        assert!(
+            before != epoch || seen <= high,
+            "R5: {} goes back from {seen} to {high}",
+            self.id
+        );
+        self.seen = (epoch, high);
+    }
+
+    pub fn describe(&self) -> String {
+        let machine = self.machine.as_ref();
+        format!(
+            "{} log [{}, {}) epochs {:?} high {:?} leads {:?} applied {}",
+            self.id,
+            self.log.start,
+            self.log.end(),
+            self.log.epochs.entries(),
+            self.high_watermark(),
+            machine.map(Partition::is_leader),
+            self.applied,
+        )
+    }
+}

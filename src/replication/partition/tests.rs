@@ -1,0 +1,335 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const ME: BrokerId = BrokerId(1);
+
+fn opened(end: i64) -> Opened {
+    Opened {
+        log_start_offset: Offset(0),
+        log_end_offset: Offset(end),
+        latest_epoch: None,
+        high_watermark: None,
+    }
+}
+
+fn alone(end: i64) -> Partition<u32> {
+    let assignment = Arc::new(Assignment::alone(ME, LeaderEpoch(0)));
+    Partition::new(&assignment, opened(end), Instant(0), &mut Vec::new())
+}
+
+fn assignment(leader: i32, epoch: i32, partition_epoch: i32, isr: &[i32]) -> Arc<Assignment> {
+    Arc::new(Assignment {
+        replicas: vec![BrokerId(1), BrokerId(2), BrokerId(3)],
+        isr: isr.iter().map(|id| BrokerId(*id)).collect(),
+        leader: Some(BrokerId(leader)),
+        partition_epoch,
+        min_insync_replicas: 2,
+        ..Assignment::alone(ME, LeaderEpoch(epoch))
+    })
+}
+
+fn eligible() -> EligibleBrokers {
+    let epochs = [(1, 11), (2, 12), (3, 13)];
+    Arc::new(
+        epochs
+            .map(|(id, epoch)| (BrokerId(id), BrokerEpoch(epoch)))
+            .into(),
+    )
+}
+
+fn around(eligible: &EligibleBrokers, millis: u64) -> Surroundings<'_> {
+    Surroundings {
+        now: Instant(millis * 1_000_000),
+        eligible,
+        lag_time_max: Duration::from_secs(30),
+    }
+}
+
+fn step(partition: &mut Partition<u32>, event: Event<u32>) -> Vec<Effect<u32>> {
+    let mut effects = Vec::new();
+    partition.step(event, &mut effects);
+    effects
+}
+
+fn appended(end: i64, waiter: u32) -> Event<u32> {
+    Event::Appended {
+        end: Offset(end),
+        waiter: Some((waiter, WantedAcks::InSync)),
+    }
+}
+
+fn durable(end: i64) -> Event<u32> {
+    Event::Durable { end: Offset(end) }
+}
+
+/// A fetch of broker `id` from `offset`, in epoch 1 unless it is to be another, of a log that
+/// agrees.
+fn fetch(
+    partition: &mut Partition<u32>,
+    (id, offset, epoch): (i32, i64, i32),
+    millis: u64,
+) -> (Result<Served, ErrorCode>, Vec<Effect<u32>>) {
+    let eligible = eligible();
+    let fetcher = Fetcher {
+        id: BrokerId(id),
+        broker_epoch: BrokerEpoch(i64::from(id) + 10),
+    };
+    let fetch = FollowerFetch {
+        slot: 0,
+        leader_epoch: LeaderEpoch(epoch),
+        fetch_offset: Offset(offset),
+        last_fetched_epoch: LeaderEpoch(1),
+        log_start_offset: Offset(0),
+    };
+    let end = partition.log_end_offset();
+    let mut effects = Vec::new();
+    let around = around(&eligible, millis);
+    let epochs = |asked| (asked, end);
+    let served = partition.fetched(fetcher, &fetch, Offset(0), epochs, around, &mut effects);
+    (served, effects)
+}
+
+fn leader(isr: &[i32]) -> Partition<u32> {
+    let assignment = assignment(1, 1, 5, isr);
+    Partition::new(&assignment, opened(0), Instant(0), &mut Vec::new())
+}
+
+#[test]
+fn an_append_is_acknowledged_only_once_it_is_durable() {
+    let mut partition = alone(10);
+    assert_eq!(step(&mut partition, appended(12, 1)), vec![]);
+    assert_eq!(partition.high_watermark(), Offset(10));
+    assert_eq!(
+        step(&mut partition, durable(12)),
+        vec![Effect::Expose(Offset(12)), Effect::Acknowledge(1)]
+    );
+}
+
+#[test]
+fn a_repeated_batch_waits_until_the_first_copy_is_durable() {
+    let mut partition = alone(0);
+    let first = Event::Appended {
+        end: Offset(2),
+        waiter: None,
+    };
+    step(&mut partition, first);
+    let repeated = Event::Repeated {
+        end: Offset(2),
+        waiter: Some((7, WantedAcks::Leader)),
+    };
+    assert_eq!(step(&mut partition, repeated), vec![]);
+    assert_eq!(
+        step(&mut partition, durable(2)),
+        vec![Effect::Expose(Offset(2)), Effect::Acknowledge(7)]
+    );
+    assert_eq!(step(&mut partition, repeated), vec![Effect::Acknowledge(7)]);
+}
+
+#[test]
+fn a_failed_sync_refuses_everyone_who_waits() {
+    let mut partition = alone(0);
+    step(&mut partition, appended(1, 1));
+    step(&mut partition, appended(2, 2));
+    let refused = step(&mut partition, Event::StorageFailed);
+    let storage = |waiter| Effect::Refuse(waiter, Doubt::Storage);
+    assert_eq!(refused, vec![storage(1), storage(2)]);
+    assert!(partition.is_storage_failed());
+    assert_eq!(step(&mut partition, durable(2)), vec![]);
+    let recovered = Event::StorageRecovered {
+        end: Offset(0),
+        now: Instant(0),
+    };
+    step(&mut partition, recovered);
+    assert!(!partition.is_storage_failed());
+    assert!(partition.is_leader());
+}
+
+#[test]
+fn what_a_recovery_kept_is_seen_without_another_append() {
+    let mut partition = alone(0);
+    step(&mut partition, appended(2, 1));
+    step(&mut partition, Event::StorageFailed);
+    let recovered = Event::StorageRecovered {
+        end: Offset(2),
+        now: Instant(0),
+    };
+    assert!(step(&mut partition, recovered).contains(&Effect::Expose(Offset(2))));
+}
+
+#[test]
+fn acks_all_waits_for_every_replica_in_sync_and_acks_1_for_the_leader() {
+    let mut partition = leader(&[1, 2, 3]);
+    step(&mut partition, appended(1, 1));
+    let local = Event::Appended {
+        end: Offset(2),
+        waiter: Some((2, WantedAcks::Leader)),
+    };
+    step(&mut partition, local);
+    assert_eq!(
+        step(&mut partition, durable(2)),
+        vec![Effect::Acknowledge(2)]
+    );
+    assert_eq!(fetch(&mut partition, (2, 2, 1), 1).1, vec![]);
+    assert_eq!(
+        fetch(&mut partition, (3, 1, 1), 1).1,
+        vec![Effect::Expose(Offset(1)), Effect::Acknowledge(1)]
+    );
+}
+
+#[test]
+fn too_few_in_sync_refuse_before_the_append_and_leave_it_open_after() {
+    let mut partition = leader(&[1, 2]);
+    step(&mut partition, appended(1, 1));
+    let (eligible, mut effects) = (eligible(), Vec::new());
+    let shrunk = assignment(1, 1, 6, &[1]);
+    partition.assign(&shrunk, around(&eligible, 1), &mut effects);
+    assert_eq!(effects, vec![Effect::Refuse(1, Doubt::TooFewInSync)]);
+    assert_eq!(
+        partition.may_append(WantedAcks::InSync),
+        Err(ErrorCode::NotEnoughReplicas)
+    );
+    assert_eq!(partition.may_append(WantedAcks::Leader), Ok(()));
+    assert_eq!(step(&mut partition, durable(1)), vec![]);
+    assert_eq!(partition.high_watermark(), Offset(0));
+}
+
+#[test]
+fn a_shrunk_isr_lets_the_high_watermark_go_on() {
+    let mut partition = leader(&[1, 2, 3]);
+    step(&mut partition, appended(1, 1));
+    step(&mut partition, durable(1));
+    fetch(&mut partition, (2, 1, 1), 1);
+    let (eligible, mut effects) = (eligible(), Vec::new());
+    let shrunk = assignment(1, 1, 6, &[1, 2]);
+    partition.assign(&shrunk, around(&eligible, 1), &mut effects);
+    assert_eq!(
+        effects,
+        vec![Effect::Expose(Offset(1)), Effect::Acknowledge(1)]
+    );
+}
+
+#[test]
+fn a_follower_that_lags_for_too_long_is_proposed_out() {
+    let mut partition = leader(&[1, 2, 3]);
+    step(&mut partition, appended(1, 1));
+    step(&mut partition, durable(1));
+    fetch(&mut partition, (2, 1, 1), 1000);
+    let lag = Duration::from_secs(30);
+    assert_eq!(partition.next_check(lag), Some(Instant(30_000_000_000)));
+    let (eligible, mut effects) = (eligible(), Vec::new());
+    partition.check_isr(around(&eligible, 29_999), &mut effects);
+    assert_eq!(effects, vec![]);
+    partition.check_isr(around(&eligible, 30_000), &mut effects);
+    let isr = vec![(ME, BrokerEpoch(11)), (BrokerId(2), BrokerEpoch(12))];
+    let proposal = Proposal {
+        leader_epoch: LeaderEpoch(1),
+        partition_epoch: 5,
+        isr,
+        recovering: false,
+    };
+    assert_eq!(effects, vec![Effect::Propose(proposal)]);
+    assert_eq!(partition.high_watermark(), Offset(0), "not committed yet");
+}
+
+#[test]
+fn a_replica_with_an_idle_log_or_alone_needs_no_alarm() {
+    let lag = Duration::from_secs(30);
+    assert_eq!(alone(4).next_check(lag), None);
+    let mut partition = leader(&[1, 2]);
+    fetch(&mut partition, (2, 0, 1), 1);
+    assert_eq!(partition.next_check(lag), None);
+}
+
+#[test]
+fn a_fetch_of_another_epoch_or_of_a_diverged_log_moves_nothing() {
+    let mut partition = leader(&[1, 2]);
+    step(&mut partition, appended(2, 1));
+    step(&mut partition, durable(2));
+    let (refused, effects) = fetch(&mut partition, (2, 2, 0), 1);
+    assert_eq!(
+        (refused, effects),
+        (Err(ErrorCode::FencedLeaderEpoch), vec![])
+    );
+    let (refused, effects) = fetch(&mut partition, (2, 2, 2), 1);
+    assert_eq!(
+        (refused, effects),
+        (Err(ErrorCode::UnknownLeaderEpoch), vec![])
+    );
+    let (served, effects) = fetch(&mut partition, (2, 3, 1), 1);
+    assert_eq!(
+        served.map(|served| served.diverging),
+        Ok(Some((LeaderEpoch(1), Offset(2))))
+    );
+    assert_eq!((effects, partition.high_watermark()), (vec![], Offset(0)));
+}
+
+#[test]
+fn an_unsynced_first_record_of_an_epoch_is_not_shown_to_followers() {
+    let mut partition = leader(&[1, 2]);
+    step(&mut partition, appended(2, 1));
+    assert_eq!(partition.shown_end(), Offset(0));
+    step(&mut partition, durable(2));
+    step(&mut partition, appended(3, 2));
+    assert_eq!(partition.shown_end(), Offset(3));
+}
+
+#[test]
+fn a_leader_that_finds_records_of_its_epoch_waits_for_a_newer_one() {
+    let restarted = Opened {
+        latest_epoch: Some(LeaderEpoch(1)),
+        ..opened(4)
+    };
+    let mut effects = Vec::new();
+    let assigned = assignment(1, 1, 5, &[1, 2]);
+    let mut partition = Partition::<u32>::new(&assigned, restarted, Instant(0), &mut effects);
+    assert_eq!(effects, vec![Effect::GiveUp(LeaderEpoch(1))]);
+    assert!(!partition.is_leader());
+    let (eligible, mut effects) = (eligible(), Vec::new());
+    let again = assignment(1, 2, 6, &[1, 2]);
+    partition.assign(&again, around(&eligible, 1), &mut effects);
+    assert!(partition.is_leader());
+}
+
+proptest! {
+    #[test]
+    fn alone_acknowledged_means_below_the_high_watermark(
+        moves in proptest::collection::vec((0_u8..4, 1_i64..5), 1..60)
+    ) {
+        let mut partition = alone(0);
+        let mut ends = BTreeMap::new();
+        let (mut end, mut durable, mut high) = (0, 0, 0);
+        for (id, (kind, amount)) in moves.into_iter().enumerate() {
+            let id = u32::try_from(id).expect("few moves");
+            let event = match kind {
+                0 | 1 => {
+                    end += amount;
+                    ends.insert(id, end);
+                    appended(end, id)
+                }
+                2 => {
+                    durable = (durable + amount).min(end);
+                    Event::Durable { end: Offset(durable) }
+                }
+                _ if partition.is_storage_failed() => {
+                    end = durable;
+                    Event::StorageRecovered { end: Offset(end), now: Instant(0) }
+                }
+                _ => {
+                    ends.insert(id, end);
+                    Event::Repeated { end: Offset(end), waiter: Some((id, WantedAcks::InSync)) }
+                }
+            };
+            for effect in step(&mut partition, event) {
+                if let Effect::Acknowledge(id) = effect {
+                    prop_assert!(ends[&id] <= partition.high_watermark().0);
+                }
+            }
+            prop_assert!(partition.high_watermark().0 >= high);
+            high = partition.high_watermark().0;
+            prop_assert!(high <= end);
+        }
+    }
+}

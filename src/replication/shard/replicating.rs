@@ -1,0 +1,316 @@
+//! What a shard does for partitions that several brokers hold.
+
+use tokio::sync::oneshot;
+
+use super::{Alarm, Shard};
+use crate::replication::assignment::{
+    EligibleBrokers, IsrProposal, ReplicationEvent, ReplicationSettings,
+};
+use crate::replication::command::{Command, Slot};
+use crate::replication::follower::{
+    FollowerAppend, FollowerFetch, FollowerPosition, FollowerTruncate, Served,
+};
+use crate::replication::following::Copied;
+use crate::replication::leader::Proposal;
+use crate::replication::partition::{Fetcher, Surroundings};
+use crate::replication::replica::Replica;
+use crate::types::{ErrorCode, Instant, LeaderEpoch};
+
+/// `replica.lag.time.max.ms` where nobody says so.
+const LAG_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+
+type Positions = Vec<Result<FollowerPosition, ErrorCode>>;
+
+/// A follower's request of which not every item is decided.
+pub(super) struct FollowRequest {
+    outcomes: Positions,
+    undecided: usize,
+    reply: oneshot::Sender<Positions>,
+}
+
+fn around<'a>(
+    eligible: &'a EligibleBrokers,
+    settings: Option<&ReplicationSettings>,
+    now: Instant,
+) -> Surroundings<'a> {
+    Surroundings {
+        now,
+        eligible,
+        lag_time_max: settings.map_or(LAG_TIME_MAX, |settings| settings.lag_time_max),
+    }
+}
+
+/// Passes a proposal on to whoever asks the controller.
+pub(super) fn propose(
+    settings: Option<&ReplicationSettings>,
+    slot: Slot,
+    replica: &Replica,
+    proposal: Proposal,
+) {
+    let identity = replica.log.identity();
+    let of = &identity.topic_partition;
+    tracing::trace!(
+        target: "klamm::replica", event = "isr-proposed", topic = &*of.topic,
+        partition = of.partition, leader_epoch = proposal.leader_epoch.0,
+        partition_epoch = proposal.partition_epoch, isr = ?proposal.isr,
+    );
+    tracing::trace!(target: "klamm::probe", name = "isr-proposed");
+    let Some(settings) = settings else { return };
+    // Nobody listens only while the broker stops.
+    let _ = settings.events.send(ReplicationEvent::Isr(IsrProposal {
+        slot,
+        topic_id: identity.topic_id,
+        partition: of.partition,
+        leader_epoch: proposal.leader_epoch,
+        partition_epoch: proposal.partition_epoch,
+        isr: proposal.isr,
+        recovering: proposal.recovering,
+    }));
+}
+
+/// Tells that this broker cannot lead a partition in an epoch.
+pub(super) fn give_up(
+    settings: Option<&ReplicationSettings>,
+    slot: Slot,
+    replica: &Replica,
+    leader_epoch: LeaderEpoch,
+) {
+    let identity = replica.log.identity();
+    tracing::warn!(
+        partition = %identity.topic_partition, epoch = leader_epoch.0,
+        "this broker does not lead the partition in this epoch: its log may lack what it had \
+         given to followers"
+    );
+    tracing::trace!(target: "klamm::probe", name = "leadership-given-up");
+    let Some(settings) = settings else { return };
+    // Nobody listens only while the broker stops.
+    let _ = settings.events.send(ReplicationEvent::StorageFailed {
+        slot,
+        topic_id: identity.topic_id,
+        partition: identity.topic_partition.partition,
+        leader_epoch,
+    });
+}
+
+impl Shard {
+    pub(super) async fn on_replication(&mut self, command: Command) {
+        let now = self.env.now();
+        match command {
+            Command::Eligible { brokers } => self.eligible = brokers,
+            Command::Assign {
+                slot,
+                assignment,
+                reply,
+            } => {
+                if let Some(replica) = self.replicas.get_mut(&slot) {
+                    let around = around(&self.eligible, self.settings.as_ref(), now);
+                    let effects = &mut replica.effects;
+                    replica.machine.assign(&assignment, around, effects);
+                    self.carry_out(slot);
+                }
+                if let Some(reply) = reply {
+                    let _ = reply.send(());
+                }
+            }
+            Command::IsrAnswered {
+                slot,
+                leader_epoch,
+                partition_epoch,
+                outcome,
+            } => {
+                if let Some(replica) = self.replicas.get_mut(&slot) {
+                    let around = around(&self.eligible, self.settings.as_ref(), now);
+                    let (of, effects) = ((leader_epoch, partition_epoch), &mut replica.effects);
+                    replica.machine.answered(of, &outcome, around, effects);
+                    self.carry_out(slot);
+                }
+            }
+            Command::FollowerFetch {
+                follower,
+                broker_epoch,
+                partitions,
+                reply,
+            } => {
+                let fetcher = Fetcher {
+                    id: follower,
+                    broker_epoch,
+                };
+                let served = partitions.iter().map(|fetch| self.fetched(fetcher, fetch));
+                let served = served.collect();
+                let _ = reply.send(served);
+            }
+            Command::FollowerAppend { items, reply } => self.copy(items, reply).await,
+            Command::FollowerTruncate { items, reply } => self.truncate(items, reply).await,
+            Command::FollowerPosition { partitions, reply } => {
+                let id = self.follow_request(partitions.len(), reply);
+                for (at, (slot, epoch)) in partitions.into_iter().enumerate() {
+                    self.await_position(slot, epoch, (id, at), Ok(()));
+                }
+            }
+            // All others are carried out where they come in.
+            _ => {}
+        }
+    }
+
+    fn fetched(&mut self, fetcher: Fetcher, fetch: &FollowerFetch) -> Result<Served, ErrorCode> {
+        let replica = self
+            .replicas
+            .get_mut(&fetch.slot)
+            .ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let reader = replica.log.reader();
+        let epochs = |epoch| reader.end_of_epoch(epoch);
+        let around = around(&self.eligible, self.settings.as_ref(), self.env.now());
+        let (start, effects) = (replica.log.log_start_offset(), &mut replica.effects);
+        let served = replica
+            .machine
+            .fetched(fetcher, fetch, start, epochs, around, effects);
+        self.carry_out(fetch.slot);
+        served
+    }
+
+    fn follow_request(&mut self, items: usize, reply: oneshot::Sender<Positions>) -> u64 {
+        let id = self.next_request;
+        self.next_request += 1;
+        if items == 0 {
+            let _ = reply.send(Vec::new());
+            return id;
+        }
+        let outcomes = vec![Err(ErrorCode::UnknownServerError); items];
+        let request = FollowRequest {
+            outcomes,
+            undecided: items,
+            reply,
+        };
+        self.follow_requests.insert(id, request);
+        id
+    }
+
+    async fn copy(&mut self, items: Vec<FollowerAppend>, reply: oneshot::Sender<Positions>) {
+        let id = self.follow_request(items.len(), reply);
+        let now = self.env.wall();
+        for (at, item) in items.into_iter().enumerate() {
+            let copied = match self.replicas.get_mut(&item.slot) {
+                Some(replica) if !self.closing.contains_key(&item.slot) => {
+                    replica.copy(&item, now).await
+                }
+                _ => Copied::refused(ErrorCode::NotLeaderOrFollower),
+            };
+            self.on_copied(item.slot, item.leader_epoch, (id, at), copied)
+                .await;
+        }
+    }
+
+    async fn truncate(&mut self, items: Vec<FollowerTruncate>, reply: oneshot::Sender<Positions>) {
+        let id = self.follow_request(items.len(), reply);
+        for (at, item) in items.into_iter().enumerate() {
+            let copied = match self.replicas.get_mut(&item.slot) {
+                Some(replica) if !self.closing.contains_key(&item.slot) => {
+                    replica.truncate(&item).await
+                }
+                _ => Copied::refused(ErrorCode::NotLeaderOrFollower),
+            };
+            self.on_copied(item.slot, item.leader_epoch, (id, at), copied)
+                .await;
+        }
+    }
+
+    async fn on_copied(
+        &mut self,
+        slot: Slot,
+        leader_epoch: LeaderEpoch,
+        waiter: super::Waiter,
+        copied: Copied,
+    ) {
+        for (appended, incarnation) in copied.writes {
+            self.await_write(slot, appended, incarnation, None);
+        }
+        if copied.failed {
+            self.recover(slot).await;
+        }
+        self.await_position(slot, leader_epoch, waiter, copied.result);
+        self.carry_out(slot);
+    }
+
+    /// Answers where the follower stands once all of its log is safe, or at once that it failed.
+    fn await_position(
+        &mut self,
+        slot: Slot,
+        leader_epoch: LeaderEpoch,
+        waiter: super::Waiter,
+        result: Result<(), ErrorCode>,
+    ) {
+        let replica = match (result, self.replicas.get_mut(&slot)) {
+            (Ok(()), Some(replica)) => replica,
+            (result, _) => {
+                let code = result.err().unwrap_or(ErrorCode::NotLeaderOrFollower);
+                self.decide_position(waiter, Err(code));
+                return;
+            }
+        };
+        match replica.position(leader_epoch) {
+            Ok(None) => replica.awaiting.push((waiter, leader_epoch)),
+            Ok(Some(position)) => self.decide_position(waiter, Ok(position)),
+            Err(code) => self.decide_position(waiter, Err(code)),
+        }
+    }
+
+    fn decide_position(
+        &mut self,
+        (id, at): super::Waiter,
+        outcome: Result<FollowerPosition, ErrorCode>,
+    ) {
+        let Some(request) = self.follow_requests.get_mut(&id) else {
+            return;
+        };
+        request.outcomes[at] = outcome;
+        request.undecided -= 1;
+        if request.undecided == 0
+            && let Some(request) = self.follow_requests.remove(&id)
+        {
+            let _ = request.reply.send(request.outcomes);
+        }
+    }
+
+    /// Sets the alarm that a partition needs, and answers followers that waited.
+    pub(super) fn after_step(&mut self, slot: Slot) {
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return;
+        };
+        let lag_time_max = self
+            .settings
+            .as_ref()
+            .map_or(LAG_TIME_MAX, |s| s.lag_time_max);
+        if let Some(at) = replica.machine.next_check(lag_time_max)
+            && replica.isr_alarm.is_none_or(|set| at < set)
+        {
+            if let Some(set) = replica.isr_alarm.replace(at) {
+                self.alarms.remove(&(set, Alarm::Isr(slot)));
+            }
+            self.alarms.insert((at, Alarm::Isr(slot)));
+        }
+        if replica.awaiting.is_empty() {
+            return;
+        }
+        for (waiter, epoch) in std::mem::take(&mut replica.awaiting) {
+            self.await_position(slot, epoch, waiter, Ok(()));
+        }
+    }
+
+    pub(super) fn on_isr_alarm(&mut self, slot: Slot) {
+        let now = self.env.now();
+        if let Some(replica) = self.replicas.get_mut(&slot) {
+            replica.isr_alarm = None;
+            let around = around(&self.eligible, self.settings.as_ref(), now);
+            replica.machine.check_isr(around, &mut replica.effects);
+            self.carry_out(slot);
+        }
+    }
+
+    /// Before a partition is let go of: nobody is left waiting.
+    pub(super) fn resign(&mut self, slot: Slot) {
+        if let Some(replica) = self.replicas.get_mut(&slot) {
+            replica.machine.resign(&mut replica.effects);
+            self.carry_out(slot);
+        }
+    }
+}
