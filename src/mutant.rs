@@ -412,6 +412,32 @@ pub const NAMES: &[Described] = &[
         "B97: offsets of a group with members expire. Commits with a retention time of their own.",
         &["CG5"],
     ),
+    // The quorum.
+    (
+        "higher-vote-is-granted",
+        "B50: the answer to a vote that names a higher one counts as a vote gained. Partitions, elections.",
+        &["M1", "M3", "P2"],
+    ),
+    (
+        "leads-before-own-entry",
+        "B60: a node elected acts as the controller before an entry of its own term, and with it all before, is applied. Elections.",
+        &["M6", "M3", "P2"],
+    ),
+    (
+        "vote-not-synced",
+        "B61: a vote is given before it is durable. Power loss between answer and sync.",
+        &["M1", "M9"],
+    ),
+    (
+        "raft-log-not-synced",
+        "B46, B71: an entry of the metadata log is confirmed before it is durable. Power loss of a majority.",
+        &["M5", "P2", "V2"],
+    ),
+    (
+        "damaged-snapshot-is-none",
+        "B69: a snapshot of the metadata that is damaged is taken for missing, and the node starts without it. Bit rot, restart.",
+        &["M7", "M10", "P2", "V2"],
+    ),
     // Copying between brokers, and who serves.
     (
         "session-keeps-first-epoch",
@@ -447,32 +473,6 @@ pub const NAMES: &[Described] = &[
         "deposed-leader-serves-consumers",
         "A broker that does not lead serves consumers as if it did. Elections.",
         &["R6", "P14"],
-    ),
-    // The quorum.
-    (
-        "higher-vote-is-granted",
-        "B50: the answer to a vote that names a higher one counts as a vote gained. Partitions, elections.",
-        &["M1", "M3", "P2"],
-    ),
-    (
-        "leads-before-own-entry",
-        "B60: a node elected acts as the controller before an entry of its own term, and with it all before, is applied. Elections.",
-        &["M6", "M3", "P2"],
-    ),
-    (
-        "vote-not-synced",
-        "B61: a vote is given before it is durable. Power loss between answer and sync.",
-        &["M1", "M9"],
-    ),
-    (
-        "raft-log-not-synced",
-        "B46, B71: an entry of the metadata log is confirmed before it is durable. Power loss of a majority.",
-        &["M5", "P2", "V2"],
-    ),
-    (
-        "damaged-snapshot-is-none",
-        "B69: a snapshot of the metadata that is damaged is taken for missing, and the node starts without it. Bit rot, restart.",
-        &["M7", "M10", "P2", "V2"],
     ),
     // Liveness.
     (

@@ -25,6 +25,15 @@ pub fn alive(broker: &Broker, context: &RequestContext) -> Vec<Endpoint> {
         .collect()
 }
 
+/// Brokers that are registered and not alive, as [`alive`] tells of the others.
+pub fn fenced(broker: &Broker, context: &RequestContext) -> Vec<Endpoint> {
+    let image = broker.controller.image();
+    let fenced = image.brokers().filter(|record| record.fenced);
+    fenced
+        .filter_map(|record| endpoint(broker, context, record))
+        .collect()
+}
+
 /// Broker `id`, if it is alive, for a client that came by the listener of `context`.
 pub fn of(broker: &Broker, context: &RequestContext, id: BrokerId) -> Option<Endpoint> {
     let image = broker.controller.image();

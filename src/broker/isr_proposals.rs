@@ -1,26 +1,50 @@
 //! Carries what leaders here want of the controller: other in-sync replicas, or to lead no more.
 //!
-//! Proposals that come while a request is under way go out together in the next. Every proposal is
-//! answered; one whose outcome is not known is answered so, and its partition proposes again.
+//! What comes while a request is under way goes out together in the next. Every proposal is
+//! answered; one whose outcome is not known is answered so, and its partition proposes again. A
+//! resignation is repeated until the metadata has another leader or a newer epoch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::Broker;
 use super::hosting::assignment;
-use crate::controller::{AlterPartition, IsrChange, IsrChanged, Refusal, Reply, Request};
+use crate::controller::{
+    AlterPartition, ClusterImage, IsrChange, IsrChanged, Refusal, Reply, Request,
+};
 use crate::replication::{Command, IsrOutcome, IsrProposal, ReplicationEvent};
-use crate::types::{BrokerEpoch, ErrorCode, LeaderEpoch, TopicId};
+use crate::types::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, TopicId};
 
 /// Partitions in one request.
 const PROPOSALS_MAX: usize = 1000;
 
+/// Pause before a resignation is repeated.
+const RESIGN_PAUSE: Duration = Duration::from_millis(250);
+
+type Key = (TopicId, i32);
+
+/// Partitions that this broker cannot lead in these epochs.
+type Resignations = BTreeMap<Key, LeaderEpoch>;
+
 /// Runs until the shards are gone.
 pub async fn run(broker: Arc<Broker>, mut events: mpsc::UnboundedReceiver<ReplicationEvent>) {
     let mut batch = Vec::new();
-    while events.recv_many(&mut batch, PROPOSALS_MAX).await > 0 {
+    let mut resignations = Resignations::new();
+    loop {
+        let received = match resignations.is_empty() {
+            true => Ok(events.recv_many(&mut batch, PROPOSALS_MAX).await),
+            false => {
+                let more = events.recv_many(&mut batch, PROPOSALS_MAX);
+                broker.env.timeout(RESIGN_PAUSE, more).await
+            }
+        };
+        if received == Ok(0) {
+            return;
+        }
         let mut proposals = Vec::new();
         for event in batch.drain(..) {
             match event {
@@ -30,104 +54,81 @@ pub async fn run(broker: Arc<Broker>, mut events: mpsc::UnboundedReceiver<Replic
                     partition,
                     leader_epoch,
                     ..
-                } => resign(&broker, (topic_id, partition), leader_epoch).await,
+                } => {
+                    resignations.insert((topic_id, partition), leader_epoch);
+                }
             }
         }
-        if !proposals.is_empty() {
-            propose(&broker, &proposals).await;
-        }
+        let image = broker.controller.image();
+        let me = broker.config.node_id;
+        resignations.retain(|key, epoch| is_held(&image, me, *key, *epoch));
+        propose(&broker, &proposals, &resignations).await;
     }
 }
 
-async fn propose(broker: &Broker, proposals: &[IsrProposal]) {
-    let broker_epoch = BrokerEpoch(broker.broker_epoch.load(Ordering::Acquire));
+/// Whether `me` still is to lead the partition in this epoch. An epoch that the image has not
+/// reached is on its way.
+fn is_held(image: &ClusterImage, me: BrokerId, key: Key, epoch: LeaderEpoch) -> bool {
+    let topic = image.topic_by_id(key.0);
+    let state = topic.and_then(|topic| topic.partition(key.1));
+    state.is_some_and(|state| {
+        state.leader_epoch < epoch || (state.leader_epoch == epoch && state.leader == Some(me))
+    })
+}
+
+async fn propose(broker: &Broker, proposals: &[IsrProposal], resignations: &Resignations) {
+    let resigned = resignations.iter().take(PROPOSALS_MAX);
+    let changes = resigned
+        .map(resignation)
+        .chain(proposals.iter().map(change));
+    let changes: Vec<IsrChange> = changes.collect();
+    if changes.is_empty() {
+        return;
+    }
     let request = AlterPartition {
         broker: broker.config.node_id,
-        broker_epoch,
-        changes: proposals.iter().map(change).collect(),
+        broker_epoch: BrokerEpoch(broker.broker_epoch.load(Ordering::Acquire)),
+        changes,
     };
-    let answered = broker
+    match broker
         .controller
         .ask(Request::AlterPartition(request))
-        .await;
-    let mut results = match answered {
-        Ok(Reply::AlterPartition(results)) => results,
+        .await
+    {
+        Ok(Reply::AlterPartition(results)) => {
+            let resigned = resignations.len().min(PROPOSALS_MAX);
+            let mut results = results.into_iter().skip(resigned);
+            for proposal in proposals {
+                let result = results.next();
+                let outcome = result.map_or(IsrOutcome::Unknown, |one| outcome(broker, one));
+                answer(broker, proposal, outcome);
+            }
+        }
         Ok(other) => {
             tracing::error!(?other, "the controller answered another question");
-            Vec::new()
+            for proposal in proposals {
+                answer(broker, proposal, IsrOutcome::Unknown);
+            }
         }
         Err(refusal) => {
             tracing::debug!(%refusal, "proposed in-sync replicas were not taken");
-            let outcome = all_refused(&refusal);
             for proposal in proposals {
-                answer(broker, proposal, outcome.clone());
+                answer(broker, proposal, all_refused(&refusal));
             }
-            return;
         }
-    };
-    for proposal in proposals {
-        let key = (proposal.topic_id, proposal.partition);
-        let at = results
-            .iter()
-            .position(|(topic, partition, _)| (*topic, *partition) == key);
-        let outcome = match at {
-            Some(at) => outcome(broker, results.swap_remove(at)),
-            None => IsrOutcome::Unknown,
-        };
-        answer(broker, proposal, outcome);
     }
 }
 
-/// Asks for in-sync replicas without this broker, whose log cannot be used, so that one of the
-/// others leads.
-async fn resign(broker: &Broker, key: (TopicId, i32), leader_epoch: LeaderEpoch) {
-    let image = broker.controller.image();
-    let me = broker.config.node_id;
-    let Some(topic) = image.topic_by_id(key.0) else {
-        return;
-    };
-    let Some(state) = topic.partition(key.1) else {
-        return;
-    };
-    if state.leader != Some(me) || state.leader_epoch != leader_epoch {
-        return;
-    }
-    let others = state.isr.iter().filter(|id| **id != me);
-    let isr: Vec<_> = others
-        .filter_map(|id| image.broker(*id).map(|broker| (*id, broker.epoch)))
-        .collect();
-    if isr.is_empty() {
-        tracing::warn!(
-            topic = %topic.name, partition = key.1,
-            "nobody else is in sync: the partition cannot be led until its storage is back"
-        );
-        return;
-    }
+/// No in-sync replicas: the leader cannot lead.
+fn resignation((key, leader_epoch): (&Key, &LeaderEpoch)) -> IsrChange {
     tracing::trace!(target: "klamm::probe", name = "leader-resigned");
-    let change = IsrChange {
+    IsrChange {
         topic_id: key.0,
         partition: key.1,
-        leader_epoch,
-        partition_epoch: state.partition_epoch,
-        isr,
-        recovering: state.recovering,
-    };
-    let request = AlterPartition {
-        broker: me,
-        broker_epoch: BrokerEpoch(broker.broker_epoch.load(Ordering::Acquire)),
-        changes: vec![change],
-    };
-    let answered = broker
-        .controller
-        .ask(Request::AlterPartition(request))
-        .await;
-    let refused = match answered {
-        Ok(Reply::AlterPartition(results)) => results.into_iter().find_map(|one| one.2.err()),
-        Ok(_) => None,
-        Err(refusal) => Some(refusal),
-    };
-    if let Some(refusal) = refused {
-        tracing::warn!(topic = %topic.name, partition = key.1, %refusal, "not resigned");
+        leader_epoch: *leader_epoch,
+        partition_epoch: -1,
+        isr: Vec::new(),
+        recovering: false,
     }
 }
 

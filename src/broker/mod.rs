@@ -25,6 +25,7 @@ mod log_dir;
 mod maintenance;
 mod metrics;
 mod partitions;
+mod quorum_admin;
 mod replica_fetcher;
 mod scrape;
 mod self_check;
@@ -52,6 +53,7 @@ use fetch_session::FetchSessions;
 use log_dir::LogDir;
 use metrics::Metrics;
 use partitions::{Hosted, Partitions};
+use quorum_admin::QuorumDesk;
 pub use start::StartError;
 
 /// How long a stopping broker waits for requests under way.
@@ -75,6 +77,7 @@ pub struct Broker {
     tail_cache: Arc<TailCache>,
     partitions: Partitions,
     controller: Controller,
+    quorum: QuorumDesk,
     /// Of this run's registration; -1 before it.
     broker_epoch: Arc<AtomicI64>,
     /// To the task that asks the controller for what leaders here want.

@@ -17,6 +17,7 @@ use super::hosting::Hosting;
 use super::log_dir::{self, LogDir, OpenError};
 use super::metrics::Metrics;
 use super::partitions::Partitions;
+use super::quorum_admin::QuorumDesk;
 use super::{Broker, high_watermarks, http, isr_proposals, listener, maintenance, self_check};
 use crate::config::{Advertised, BrokerConfig};
 use crate::controller::{
@@ -108,7 +109,20 @@ pub(super) async fn start(
         admin,
         ..
     } = ground.bound;
+    let quorum = match &ground.cluster {
+        Some(cluster) => cluster.desk.clone(),
+        None => {
+            let directory_id = ground.log_dirs[0].meta.directory_id;
+            QuorumDesk::alone(
+                &env,
+                config.node_id,
+                directory_id,
+                ground.controller.clone(),
+            )
+        }
+    };
     let broker = Arc::new(Broker {
+        quorum,
         fetch_sessions: Mutex::new(FetchSessions::new(config.network.fetch_session_cache_slots)),
         tail_cache: TailCache::new(tail_bytes),
         produce_memory: Arc::new(Semaphore::new(super::PRODUCE_KIB_MAX as usize)),

@@ -22,11 +22,13 @@ mod options;
 mod perf;
 mod place;
 mod produce;
+mod quorum;
 mod report;
 mod session;
 mod terminal;
 mod time_text;
 mod topic;
+mod why;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -67,6 +69,7 @@ Examples:
   klamm consume orders -e -f '%k -> %v\\n'
   klamm group describe billing                   members, offsets, lag
   klamm cluster health --wait 30                 for scripts and health checks
+  klamm why partition orders 0                   who leads it, and what led there
   klamm perf produce bench --duration 10         how fast is it?
 
 Commands speak to any Kafka-compatible cluster: --bootstrap-server HOST:PORT or
@@ -90,8 +93,12 @@ pub enum Command {
     Group(group::GroupCommand),
     /// Settings: explain a node's, describe and alter a cluster's
     Config(config::ConfigCommand),
-    /// Brokers, health, metadata, versions, log directories
+    /// Brokers, health, metadata, versions, log directories, where partitions are
     Cluster(cluster::ClusterCommand),
+    /// The controllers that keep the cluster's metadata, and their votes
+    Quorum(quorum::QuorumCommand),
+    /// Why something is as it is: the chain of causes
+    Why(why::WhyCommand),
     /// Measure throughput and latency of any Kafka-compatible cluster
     Perf(perf::PerfCommand),
 }
@@ -144,6 +151,8 @@ async fn dispatch(session: &mut Session, command: Command) -> Result<(), Failure
         Command::Group(command) => group::run(session, command).await,
         Command::Config(command) => config::run(session, command).await,
         Command::Cluster(command) => cluster::run(session, command).await,
+        Command::Quorum(command) => quorum::run(session, command).await,
+        Command::Why(command) => why::run(session, command).await,
         Command::Perf(command) => perf::run(session, command).await,
     }
 }

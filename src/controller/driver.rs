@@ -13,13 +13,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::announcer::Announcer;
-use super::delta::ImageDelta;
+use super::delta::{ImageDelta, TopicDelta};
+use super::duties::Duties;
 use super::forward::{Answered, Forward};
 use super::handle::{Command, Controller, Far, Shared};
-use super::image::{ClusterImage, ReplayError};
+use super::image::{ClusterImage, ReplayError, TopicImage};
 use super::ledger::{ControllerLedger, Situation};
 use super::quorum::{Committed, ProposeError, Quorum};
-use super::record::MetadataRecord;
+use super::record::{MetadataRecord, PartitionState};
 use super::request::{Refusal, Reply, Request};
 use crate::config::{BrokerDefaults, ReplicationConfig};
 use crate::env::{BoxFuture, Clock, Env, Rng};
@@ -62,6 +63,7 @@ pub struct ControllerTask {
     shared: Arc<Shared>,
     announcer: Announcer,
     flight: Option<Flight>,
+    duties: Option<Duties>,
 }
 
 /// Records on their way through the quorum.
@@ -77,6 +79,7 @@ enum Event {
     Proposed(Result<Offset, ProposeError>),
     CarriedOut(Offset),
     Command(Option<Command>),
+    Due,
 }
 
 impl Controller {
@@ -131,7 +134,6 @@ impl Controller {
         forward: Arc<dyn Forward>,
         updates: mpsc::Sender<ImageUpdate>,
     ) -> (Self, ControllerTask) {
-        let _ = replication;
         let entropy = env.entropy.stream("controller");
         let ledger = ControllerLedger::in_cluster(node, defaults);
         let far = Far {
@@ -139,7 +141,10 @@ impl Controller {
             forward,
         };
         let clock = env.clock.clone();
-        ControllerTask::start(quorum, ledger, entropy, clock, updates, Some(far))
+        let (controller, mut task) =
+            ControllerTask::start(quorum, ledger, entropy, clock, updates, Some(far));
+        task.duties = Some(Duties::new(env.clock.clone(), replication));
+        (controller, task)
     }
 }
 
@@ -179,6 +184,7 @@ impl ControllerTask {
             shared: shared.clone(),
             announcer: Announcer::new(updates),
             flight: None,
+            duties: None,
         };
         (Controller::new(node, sender, shared, far), task)
     }
@@ -196,6 +202,7 @@ impl ControllerTask {
                 Event::CarriedOut(end) => self.shared.carried_out(end),
                 Event::Command(None) => return Ok(()),
                 Event::Command(Some(command)) => self.handle(command),
+                Event::Due => self.attend(),
             }
             self.land();
         }
@@ -209,6 +216,7 @@ impl ControllerTask {
             outcome = outcome(&mut self.flight) => Event::Proposed(outcome),
             end = self.announcer.progress() => Event::CarriedOut(end),
             command = self.commands.recv(), if is_idle => Event::Command(command),
+            () = due(&mut self.duties), if is_idle => Event::Due,
         }
     }
 
@@ -237,11 +245,27 @@ impl ControllerTask {
     }
 
     fn decide(&mut self, request: &Request) -> Result<(Vec<MetadataRecord>, Reply), Refusal> {
-        let now = Situation {
+        let mut now = Situation {
             wall: self.clock.wall(),
             others_know: true,
         };
+        if let Some(duties) = &mut self.duties
+            && let Request::Heartbeat(heartbeat) = request
+        {
+            now.others_know = duties.heard(heartbeat);
+        }
         self.ledger.handle(&mut self.entropy, now, request)
+    }
+
+    /// Does what is due without being asked.
+    fn attend(&mut self) {
+        let Some(duties) = &mut self.duties else {
+            return;
+        };
+        let records = duties.attend(&self.ledger, self.clock.wall());
+        if !records.is_empty() {
+            self.propose(records, None);
+        }
     }
 
     fn propose(
@@ -292,6 +316,10 @@ impl ControllerTask {
         let image = Arc::new(self.ledger.image().clone());
         self.shared.publish(image.clone());
         self.follow(&committed);
+        tell(&image, &delta);
+        if let Some(duties) = &mut self.duties {
+            duties.follow(&image, self.is_active);
+        }
         self.announcer.offer(image.clone(), delta);
         if self.is_alone {
             self.settle().await;
@@ -326,4 +354,65 @@ async fn outcome(flight: &mut Option<Flight>) -> Result<Offset, ProposeError> {
         Some(proposed) => proposed.await,
         None => std::future::pending().await,
     }
+}
+
+/// Completes when the controller of a cluster has something to do by itself.
+async fn due(duties: &mut Option<Duties>) {
+    match duties {
+        Some(duties) => duties.due().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells listeners of `klamm::metadata` what was replayed.
+fn tell(image: &ClusterImage, delta: &ImageDelta) {
+    if !tracing::enabled!(target: "klamm::metadata", tracing::Level::TRACE) {
+        return;
+    }
+    let end = image.end().0;
+    for id in &delta.brokers {
+        let broker = image.broker(*id);
+        tracing::trace!(
+            target: "klamm::metadata",
+            end,
+            broker = id.0,
+            epoch = broker.map_or(-1, |broker| broker.epoch.0),
+            is_alive = broker.is_some_and(|broker| broker.is_alive()),
+        );
+    }
+    for (id, change) in &delta.topics {
+        let Some(topic) = image.topic_by_id(*id) else {
+            tracing::trace!(target: "klamm::metadata", end, topic_id = %id, deleted = true);
+            continue;
+        };
+        for (partition, state) in (0..).zip(&topic.partitions) {
+            let is_told = match change {
+                TopicDelta::Changed(changes) => {
+                    changes.created.contains(&partition) || changes.changed.contains(&partition)
+                }
+                _ => true,
+            };
+            if is_told {
+                tell_partition(topic, partition, state, end);
+            }
+        }
+    }
+}
+
+fn tell_partition(topic: &TopicImage, partition: i32, state: &PartitionState, end: i64) {
+    tracing::trace!(
+        target: "klamm::metadata",
+        end,
+        topic = &*topic.name,
+        topic_id = %topic.id,
+        partition,
+        leader = state.leader.map_or(-1, |leader| leader.0),
+        leader_epoch = state.leader_epoch.0,
+        partition_epoch = state.partition_epoch,
+        replicas = ?state.replicas,
+        isr = ?state.isr,
+        elr = ?state.elr,
+        recovering = state.recovering,
+        cause = state.cause.name(),
+    );
 }

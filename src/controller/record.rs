@@ -164,10 +164,13 @@ pub enum Cause {
     ReassignmentCancelled = 14,
     /// Fewer in-sync replicas are enough from here on.
     MinInsyncReplicasChanged = 15,
+    /// The leader could not go on: its storage failed, or it may have lost what it had given to
+    /// followers in this epoch.
+    LeaderResigned = 16,
 }
 
 impl Cause {
-    const ALL: [(Self, &'static str); 16] = [
+    const ALL: [(Self, &'static str); 17] = [
         (Self::TopicCreated, "TOPIC_CREATED"),
         (Self::PartitionsAdded, "PARTITIONS_ADDED"),
         (Self::BrokerStarted, "BROKER_STARTED"),
@@ -187,6 +190,7 @@ impl Cause {
             Self::MinInsyncReplicasChanged,
             "MIN_INSYNC_REPLICAS_CHANGED",
         ),
+        (Self::LeaderResigned, "LEADER_RESIGNED"),
     ];
 
     fn from_code(code: u8) -> Option<Self> {

@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::identity::Identity;
 use super::question::{self, NodeAnswer, NodeQuestion, View};
+use crate::broker::quorum_admin::QuorumDesk;
 use crate::config::QuorumConfig;
-use crate::controller::{Controller, Peer, RaftError, RaftHandle};
+use crate::controller::{Controller, Peer, PeerService as _, RaftError, RaftHandle};
 use crate::env::BoxFuture;
 use crate::types::{BrokerId, ErrorCode, Uuid};
 use crate::wire::message::ask_peer::{AskPeerRequest, AskPeerResponse};
@@ -29,6 +30,7 @@ pub struct Gate {
     is_controller: bool,
     wanted_cluster: Option<Uuid>,
     raft: OnceLock<RaftHandle>,
+    desk: OnceLock<QuorumDesk>,
     controller: OnceLock<Controller>,
     offers: mpsc::Sender<Offer>,
 }
@@ -46,13 +48,15 @@ impl Gate {
             is_controller: quorum.is_controller,
             wanted_cluster,
             raft: OnceLock::new(),
+            desk: OnceLock::new(),
             controller: OnceLock::new(),
             offers,
         })
     }
 
-    pub(super) fn open_raft(&self, raft: RaftHandle) {
+    pub(super) fn open_raft(&self, raft: RaftHandle, desk: QuorumDesk) {
         let _ = self.raft.set(raft);
+        let _ = self.desk.set(desk);
     }
 
     pub(super) fn open_controller(&self, controller: Controller) {
@@ -110,6 +114,10 @@ impl Gate {
             },
             question::FORWARDED => match self.controller.get() {
                 Some(controller) => Ok(controller.answer_forwarded(rest).await),
+                None => Err(self.not_yet()),
+            },
+            question::ADMIN => match self.desk.get() {
+                Some(desk) => desk.answer(from, rest).await,
                 None => Err(self.not_yet()),
             },
             other => Err(format!(

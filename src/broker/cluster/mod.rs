@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 
 use super::drain::Drain;
 use super::log_dir::{self, LogDir, OpenError, TakenDirs};
+use super::quorum_admin::QuorumDesk;
 use crate::config::{Advertised, BrokerConfig, LogDirError, Membership, address};
 use crate::controller::{
     Controller, Forward, Peer, PeerError, RaftHandle, RaftOpenError, RaftOptions, RaftQuorum,
@@ -57,6 +58,8 @@ pub enum ClusterError {
 /// What a node of a cluster has besides what every node has.
 pub struct ClusterPart {
     pub raft: RaftHandle,
+    /// Where administrators ask about the quorum.
+    pub desk: QuorumDesk,
     /// Ends the connections of other nodes, after those of clients.
     peer_drain: Arc<Drain>,
     pub standing: Standing,
@@ -149,7 +152,8 @@ impl Arriving {
             let path = log_dirs[0].path.clone();
             return Err(OpenError::Refused { path, reason: gone }.into());
         }
-        self.gate.open_raft(raft.clone());
+        let desk = QuorumDesk::in_cluster(env, self.me.id, raft.clone(), self.calls.clone());
+        self.gate.open_raft(raft.clone(), desk.clone());
         self.finder.join(&raft, &self.me).await?;
         for dir in &mut log_dirs {
             if dir.meta.membership != Membership::Joined {
@@ -158,6 +162,7 @@ impl Arriving {
         }
         let part = ClusterPart {
             raft,
+            desk,
             peer_drain,
             standing: Standing::default(),
             calls: self.calls,

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::broker::quorum_admin::QUORUM_QUESTION;
 use crate::config::Voter;
 use crate::controller::{Peer, RAFT_QUESTION};
 use crate::types::{BrokerId, Uuid};
@@ -13,6 +14,8 @@ pub(super) const RAFT: u8 = RAFT_QUESTION;
 pub(super) const FORWARDED: u8 = 2;
 /// First byte of a [`NodeQuestion`].
 pub(super) const NODE: u8 = 3;
+/// First byte of an administrator's question about the quorum.
+pub(super) const ADMIN: u8 = QUORUM_QUESTION;
 
 /// A question of one node to another, as JSON.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

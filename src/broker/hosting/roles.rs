@@ -202,7 +202,9 @@ impl Hosting {
         let Some(state) = topic.partition(partition) else {
             return;
         };
-        if state.leader != Some(self.broker.config.node_id) || state.replicas.len() < 2 {
+        let me = self.broker.config.node_id;
+        // Alone in sync it would be elected again and again.
+        if state.leader != Some(me) || state.isr.iter().all(|id| *id == me) {
             return;
         }
         let event = ReplicationEvent::StorageFailed {

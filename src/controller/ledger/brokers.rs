@@ -210,7 +210,8 @@ impl ControllerLedger {
 
     /// Fences the brokers whose runs with these epochs are over. Others are left alone: a later run
     /// is not dead because an earlier one is.
-    pub(super) fn fence_brokers(
+    #[must_use]
+    pub fn fence_brokers(
         &self,
         now: Timestamp,
         brokers: &[(BrokerId, BrokerEpoch)],

@@ -7,6 +7,7 @@
 use super::draft::{Draft, Wanted};
 use super::{ControllerLedger, Outcome};
 use crate::controller::image::TopicImage;
+use crate::controller::next_state::Leadership;
 use crate::controller::record::{Cause, PartitionState};
 use crate::controller::request::{AlterPartition, IsrChange, Refusal, Reply};
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Timestamp};
@@ -43,6 +44,10 @@ impl ControllerLedger {
             return refuse(ErrorCode::UnknownTopicOrPartition, text);
         };
         let state = state.clone();
+        if change.isr.is_empty() {
+            check_leader(topic, &state, proposer, change)?;
+            return Ok(resign(draft, topic, partition, state, proposer));
+        }
         check_epochs(topic, &state, proposer, change)?;
         check_replicas(topic, &state, change)?;
         check_alive(draft, change)?;
@@ -67,19 +72,11 @@ fn check_epochs(
     proposer: BrokerId,
     change: &IsrChange,
 ) -> Result<(), Refusal> {
+    check_leader(topic, state, proposer, change)?;
     let of = format!("partition {} of topic '{}'", change.partition, topic.name);
-    let (asked, is) = (change.leader_epoch, state.leader_epoch);
-    if asked < is {
-        let text = format!("{of} is in leader epoch {}, not {}", is.0, asked.0);
-        return refuse(ErrorCode::FencedLeaderEpoch, text);
-    }
-    if asked > is || change.partition_epoch > state.partition_epoch {
-        let text = format!("{of} has not reached these epochs here; a newer controller may lead");
+    if change.partition_epoch > state.partition_epoch {
+        let text = format!("{of} has not reached this epoch here; a newer controller may lead");
         return refuse(ErrorCode::NotController, text);
-    }
-    if state.leader != Some(proposer) {
-        let text = format!("broker {proposer} does not lead {of}");
-        return refuse(ErrorCode::InvalidRequest, text);
     }
     if change.partition_epoch < state.partition_epoch && !crate::mutant!("isr-without-compare") {
         let (is, asked) = (state.partition_epoch, change.partition_epoch);
@@ -87,6 +84,49 @@ fn check_epochs(
         return refuse(ErrorCode::InvalidUpdateVersion, text);
     }
     Ok(())
+}
+
+fn check_leader(
+    topic: &TopicImage,
+    state: &PartitionState,
+    proposer: BrokerId,
+    change: &IsrChange,
+) -> Result<(), Refusal> {
+    let of = format!("partition {} of topic '{}'", change.partition, topic.name);
+    let (asked, is) = (change.leader_epoch, state.leader_epoch);
+    if asked < is {
+        let text = format!("{of} is in leader epoch {}, not {}", is.0, asked.0);
+        return refuse(ErrorCode::FencedLeaderEpoch, text);
+    }
+    if asked > is {
+        let text = format!("{of} has not reached this epoch here; a newer controller may lead");
+        return refuse(ErrorCode::NotController, text);
+    }
+    if state.leader != Some(proposer) {
+        let text = format!("broker {proposer} does not lead {of}");
+        return refuse(ErrorCode::InvalidRequest, text);
+    }
+    Ok(())
+}
+
+/// Has another in-sync replica lead in place of `leader`, which leaves the ISR and may come back
+/// into it; where there is no other, `leader` itself in a newer epoch.
+fn resign(
+    draft: &mut Draft<'_>,
+    topic: &TopicImage,
+    partition: i32,
+    state: PartitionState,
+    leader: BrokerId,
+) -> PartitionState {
+    let others = |id: &&BrokerId| **id != leader && draft.may_lead(**id);
+    let others: Vec<BrokerId> = state.isr.iter().filter(others).copied().collect();
+    let mut wanted = Wanted::new(state.clone(), Cause::LeaderResigned, Some(leader));
+    match others.is_empty() {
+        true => wanted.leadership = Leadership::Anew,
+        false => wanted.state.isr = others,
+    }
+    draft.change(topic, partition, wanted);
+    draft.state(topic, partition).cloned().unwrap_or(state)
 }
 
 fn check_replicas(

@@ -24,17 +24,24 @@ pub(super) fn current() -> Arc<Env> {
         .expect("every future of the consensus library is wrapped in `within`")
 }
 
+/// Puts `env` in place of this thread's, and gives that. A thread that is ending, and drops its
+/// tasks, has none any more, nor does what it drops need one.
+fn replace(env: Option<Arc<Env>>) -> Option<Arc<Env>> {
+    let replaced = CURRENT.try_with(|current| current.replace(env));
+    replaced.unwrap_or_default()
+}
+
 /// Puts the environment before back when dropped, also by a panic.
 struct Entered(Option<Arc<Env>>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.with_borrow_mut(|current| *current = self.0.take());
+        replace(self.0.take());
     }
 }
 
 fn enter(env: &Arc<Env>) -> Entered {
-    Entered(CURRENT.with_borrow_mut(|current| current.replace(env.clone())))
+    Entered(replace(Some(env.clone())))
 }
 
 /// `body`'s result, computed in `env`.

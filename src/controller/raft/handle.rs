@@ -118,12 +118,8 @@ impl RaftHandle {
 
     fn membership(&self) -> Membership {
         let metrics = self.raft.metrics();
-        let membership = metrics
-            .borrow_watched()
-            .membership_config
-            .membership()
-            .clone();
-        membership
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().clone()
     }
 
     /// Whether this node has ever belonged to a quorum: something is in its log or it has voted.

@@ -197,13 +197,17 @@ impl Outbox {
     pub fn make_snapshot(&self) -> Result<KeptSnapshot, String> {
         let mut state = self.state();
         state.settle();
-        let (settled, image) = match (&state.settled, &state.image, &state.snapshot) {
-            (_, None, Some(snapshot)) => return Ok(snapshot.clone()),
-            (settled, image, _) => (settled.clone(), image.clone().unwrap_or_default()),
+        let settled = state.settled.clone();
+        let records = match (&state.image, &state.snapshot) {
+            // Nothing but entries without records was settled since.
+            (None, Some(snapshot)) => Ok(snapshot.records.clone()),
+            (image, _) => {
+                let image = image.clone().unwrap_or_default();
+                drop(state);
+                batch_format::encode_body(&image.to_records())
+            }
         };
-        drop(state);
         let (last, membership) = settled.unzip();
-        let records = batch_format::encode_body(&image.to_records());
         Ok(KeptSnapshot {
             meta: SnapshotMeta {
                 last_log_id: last,

@@ -184,8 +184,10 @@ impl Writer {
             self.break_off(error);
         }
         for done in waiting.drain(..) {
-            let copied = outcome.as_ref().map(|()| ());
-            done.tell(copied.map_err(|error| io::Error::new(error.kind(), error.to_string())));
+            done.tell(match &outcome {
+                Ok(()) => Ok(()),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            });
         }
     }
 

@@ -201,7 +201,7 @@ fn a_shrunk_isr_lets_the_high_watermark_go_on() {
     let mut partition = leader(&[1, 2, 3]);
     step(&mut partition, appended(1, 1));
     step(&mut partition, durable(1));
-    fetch(&mut partition, (2, 1, 1), 1);
+    fetch(&mut partition, (2, 1, 1), 1).0.expect("it is served");
     let (eligible, mut effects) = (eligible(), Vec::new());
     let shrunk = assignment(1, 1, 6, &[1, 2]);
     partition.assign(&shrunk, around(&eligible, 1), &mut effects);
@@ -216,7 +216,9 @@ fn a_follower_that_lags_for_too_long_is_proposed_out() {
     let mut partition = leader(&[1, 2, 3]);
     step(&mut partition, appended(1, 1));
     step(&mut partition, durable(1));
-    fetch(&mut partition, (2, 1, 1), 1000);
+    fetch(&mut partition, (2, 1, 1), 1000)
+        .0
+        .expect("it is served");
     let lag = Duration::from_secs(30);
     assert_eq!(partition.next_check(lag), Some(Instant(30_000_000_000)));
     let (eligible, mut effects) = (eligible(), Vec::new());
@@ -239,7 +241,7 @@ fn a_replica_with_an_idle_log_or_alone_needs_no_alarm() {
     let lag = Duration::from_secs(30);
     assert_eq!(alone(4).next_check(lag), None);
     let mut partition = leader(&[1, 2]);
-    fetch(&mut partition, (2, 0, 1), 1);
+    fetch(&mut partition, (2, 0, 1), 1).0.expect("it is served");
     assert_eq!(partition.next_check(lag), None);
 }
 

@@ -35,6 +35,10 @@ impl Controller {
         Assignment::clone(last)
     }
 
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.state().leader_epoch
+    }
+
     /// Those that have everything committed, as far as the controller knows.
     pub fn trusted(&self) -> Vec<BrokerId> {
         let state = self.state();
@@ -80,27 +84,14 @@ impl Controller {
     }
 
     fn leave(&mut self, id: BrokerId) {
-        let state = self.state();
-        let isr: Vec<_> = state
-            .isr
-            .iter()
-            .filter(|other| **other != id)
-            .copied()
-            .collect();
-        // Nobody may be left in sync: then they are eligible to lead.
-        let mut state = state;
+        let mut state = self.state();
+        let others = state.isr.iter().filter(|other| **other != id);
+        let isr = others.copied().collect();
         if state.leader == Some(id) {
             state.leader = None;
             state.leader_epoch.0 += 1;
         }
-        match isr.is_empty() {
-            true => {
-                state.elr.push(id);
-                state.isr.clear();
-                self.commit(state, Vec::new());
-            }
-            false => self.commit(state, isr),
-        }
+        self.commit(state, isr);
     }
 
     pub fn fence(&mut self, id: BrokerId) {
@@ -143,8 +134,9 @@ impl Controller {
     }
 
     pub fn elect_if_none(&mut self) {
-        let state = self.state();
-        if state.leader.is_none() {
+        let (state, eligible) = (self.state(), self.eligible());
+        let mut candidates = state.isr.iter().chain(&state.elr);
+        if state.leader.is_none() && candidates.any(|id| eligible.contains_key(id)) {
             let isr = state.isr.clone();
             self.commit(state, isr);
         }

@@ -1,0 +1,117 @@
+//! ElectLeaders: elections at an administrator's wish.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::broker::Broker;
+use crate::controller::{ElectLeaders, ElectionKind, PartitionResult as Elected, Refusal};
+use crate::types::ErrorCode;
+use crate::wire::message::elect_leaders::{
+    ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
+};
+
+pub async fn handle(broker: Arc<Broker>, request: ElectLeadersRequest) -> ElectLeadersResponse {
+    let kind = match request.election_type {
+        0 => ElectionKind::Preferred,
+        1 => ElectionKind::Unclean,
+        _ => {
+            let error_code = ErrorCode::InvalidRequest.code();
+            return ElectLeadersResponse {
+                error_code,
+                ..Default::default()
+            };
+        }
+    };
+    let partitions: Option<Vec<(String, i32)>> = request.topic_partitions.map(|topics| {
+        let each = topics.iter().flat_map(|topic| {
+            let name = topic.topic.as_str();
+            topic.partitions.iter().map(|one| (name.to_owned(), *one))
+        });
+        each.collect()
+    });
+    let named = partitions.clone();
+    let controller = super::controller_within(&broker, request.timeout_ms);
+    let wanted = ElectLeaders { kind, partitions };
+    match (controller.elect_leaders(wanted).await, named) {
+        (Ok(results), named) => answer(results, named.is_none()),
+        (Err(refusal), Some(named)) => {
+            let refused = |(topic, partition)| (topic, partition, Err(refusal.clone()));
+            answer(named.into_iter().map(refused).collect(), false)
+        }
+        (Err(refusal), None) => ElectLeadersResponse {
+            error_code: refusal.code.code(),
+            ..Default::default()
+        },
+    }
+}
+
+/// Of all partitions only those are told of whose leader changed or should have: the others are as
+/// wanted.
+fn answer(results: Vec<Elected>, of_all: bool) -> ElectLeadersResponse {
+    let as_wanted = |outcome: &Result<(), Refusal>| matches!(outcome, Err(refusal) if refusal.code == ErrorCode::ElectionNotNeeded);
+    let mut topics: BTreeMap<String, Vec<PartitionResult>> = BTreeMap::new();
+    for (topic, partition, outcome) in results {
+        if of_all && as_wanted(&outcome) {
+            continue;
+        }
+        let (error_code, error_message) = super::outcome(outcome);
+        topics.entry(topic).or_default().push(PartitionResult {
+            partition_id: partition,
+            error_code,
+            error_message,
+            ..Default::default()
+        });
+    }
+    let results = topics
+        .into_iter()
+        .map(|(topic, partition_result)| ReplicaElectionResult {
+            topic: topic.into(),
+            partition_result,
+            ..Default::default()
+        });
+    ElectLeadersResponse {
+        replica_election_results: results.collect(),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results() -> Vec<Elected> {
+        let needless = Refusal::new(ErrorCode::ElectionNotNeeded, "it leads");
+        vec![
+            ("b".to_owned(), 1, Ok(())),
+            ("a".to_owned(), 0, Err(needless)),
+        ]
+    }
+
+    #[test]
+    fn asked_for_all_partitions_those_as_wanted_are_left_out() {
+        let answer = answer(results(), true);
+        let [topic] = &answer.replica_election_results[..] else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(
+            (topic.topic.as_str(), topic.partition_result.len()),
+            ("b", 1)
+        );
+        assert_eq!(topic.partition_result[0].error_code, 0);
+        assert_eq!(topic.partition_result[0].error_message, None);
+    }
+
+    #[test]
+    fn asked_for_by_name_each_partition_is_answered() {
+        let answer = answer(results(), false);
+        let found: Vec<(&str, i16)> = answer
+            .replica_election_results
+            .iter()
+            .map(|topic| (topic.topic.as_str(), topic.partition_result[0].error_code))
+            .collect();
+        assert_eq!(
+            found,
+            [("a", ErrorCode::ElectionNotNeeded.code()), ("b", 0)]
+        );
+    }
+}
