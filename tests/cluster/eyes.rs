@@ -6,8 +6,11 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, BufMut as _, BytesMut};
 use klamm::types::ErrorCode;
+use klamm::wire::Str;
+use klamm::wire::message::describe_quorum::{
+    DescribeQuorumRequest, PartitionRequest, TopicRequest,
+};
 use klamm::wire::message::metadata::{MetadataRequest, MetadataResponse};
 
 use super::super::wire_client::{WireClient, code};
@@ -143,29 +146,21 @@ pub fn wait<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<T, S
     }
 }
 
-/// DescribeQuorum, version 0, up to the leader of the only partition.
+/// The leader that node's quorum knows; -1 for none.
 fn quorum_leader(port: u16) -> io::Result<i32> {
-    const TOPIC: &[u8] = b"__cluster_metadata";
-    const TAGS: u8 = 0;
-    let mut request = BytesMut::new();
-    request.put_slice(&[0, 55, 0, 0, 0, 0, 0, 0, 0xff, 0xff, TAGS]);
-    request.put_slice(&[2, 1 + TOPIC.len() as u8]);
-    request.put_slice(TOPIC);
-    request.put_slice(&[2, 0, 0, 0, 0, TAGS, TAGS, TAGS]);
-    let mut client = WireClient::connect(port)?;
-    client.send_bytes(&(request.len() as u32).to_be_bytes())?;
-    client.send_bytes(&request)?;
-    let mut answer = client.receive_frame()?;
-    let before_code = 4 + 1;
-    let before_leader = 1 + 1 + TOPIC.len() + 1 + 4 + 2;
-    if answer.len() < before_code + 2 + before_leader + 4 {
-        return Err(io::Error::other(format!("a short answer: {answer:?}")));
+    let partition = PartitionRequest::default();
+    let request = DescribeQuorumRequest {
+        topics: vec![TopicRequest {
+            topic_name: Str::from("__cluster_metadata"),
+            partitions: vec![partition],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let answer = WireClient::connect(port)?.call(2, request)?;
+    let partition = answer.topics.first().and_then(|it| it.partitions.first());
+    match (code(answer.error_code), partition) {
+        (ErrorCode::None, Some(partition)) => Ok(partition.leader_id),
+        (refused, _) => Err(io::Error::other(refused.name())),
     }
-    answer.advance(before_code);
-    let refused = code(answer.get_i16());
-    if refused != ErrorCode::None {
-        return Err(io::Error::other(refused.name()));
-    }
-    answer.advance(before_leader);
-    Ok(answer.get_i32())
 }

@@ -41,16 +41,20 @@ pub fn compare(cluster: &ClusterProcess, topic: &str) -> usize {
     }
 }
 
-/// The segments of a log, one after the other. A replica may begin a segment where another does
-/// not.
+/// Where the batches of a segment begin: the page before is about this replica alone.
+const HEADER_PAGE_BYTES: usize = 4096;
+
+/// The batches of a log. A replica may begin a segment where another does not.
 fn log(directory: &Path) -> Vec<u8> {
     let entries = fs::read_dir(directory).expect("the directory can be read");
     let files = entries.map(|entry| entry.expect("it can be listed").path());
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "log");
     let mut segments: Vec<PathBuf> = files.filter(is_segment).collect();
     segments.sort();
-    let contents = segments
-        .iter()
-        .map(|path| fs::read(path).expect("a segment can be read"));
-    contents.collect::<Vec<_>>().concat()
+    let mut batches = Vec::new();
+    for path in segments {
+        let segment = fs::read(path).expect("a segment can be read");
+        batches.extend_from_slice(&segment[HEADER_PAGE_BYTES..]);
+    }
+    batches
 }
