@@ -332,10 +332,14 @@ impl ControllerTask {
 
     /// Takes note of who leads.
     fn follow(&mut self, committed: &Committed) {
-        let Committed::Leader { leader, .. } = committed else {
+        let Committed::Leader { leader, term } = committed else {
             return;
         };
         self.is_active = *leader == Some(self.node);
+        if self.is_active {
+            let term = i64::try_from(*term).unwrap_or(i64::MAX);
+            tracing::trace!(target: "klamm::metadata", event = "active", term);
+        }
         self.shared.lead(*leader);
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Seen {
     pub follower: BrokerId,
     pub broker_epoch: BrokerEpoch,
     pub fetch_offset: Offset,
+    /// It has deleted everything that the leader has.
+    pub has_deleted: bool,
     pub log_end_offset: Offset,
     pub now: Instant,
 }
@@ -38,6 +40,8 @@ pub(super) struct Seen {
 struct Follower {
     /// The durable end of its log; unknown until it has fetched in this epoch.
     fetch_offset: Option<Offset>,
+    /// Nothing in its log is older than the leader's, and thereby compared with nothing.
+    has_deleted: bool,
     broker_epoch: BrokerEpoch,
     /// When it had all that the leader had, at the latest.
     caught_up_at: Instant,
@@ -98,6 +102,7 @@ impl<W: Copy> Leader<W> {
         for id in assignment.replicas.iter().filter(others) {
             self.followers.entry(*id).or_insert(Follower {
                 fetch_offset: None,
+                has_deleted: false,
                 broker_epoch: BrokerEpoch(-1),
                 caught_up_at: now,
                 last_fetch: None,
@@ -122,6 +127,7 @@ impl<W: Copy> Leader<W> {
             follower.caught_up_at = follower.caught_up_at.max(at);
         }
         follower.fetch_offset = Some(seen.fetch_offset);
+        follower.has_deleted = seen.has_deleted;
         follower.broker_epoch = seen.broker_epoch;
         follower.last_fetch = Some((seen.now, seen.log_end_offset));
         true
@@ -240,7 +246,7 @@ impl<W: Copy> Leader<W> {
                 *epoch == follower.broker_epoch || crate::mutant!("broker-epoch-ignored")
             }
         };
-        registered && follower.fetch_offset.is_some_and(|end| end >= from)
+        registered && follower.has_deleted && follower.fetch_offset.is_some_and(|end| end >= from)
     }
 
     /// The in-sync replicas that should be proposed now, if others than there are.
@@ -266,7 +272,11 @@ impl<W: Copy> Leader<W> {
         let mut isr: Vec<BrokerId> = members.filter(|id| !late.contains(id)).collect();
         if late.is_empty() {
             let joining = |id: &BrokerId| {
-                !assignment.isr.contains(id) && self.may_join(*id, high_watermark, eligible)
+                // One that would be late at once is not let in, or it would go in and out.
+                let deadline = self.deadline(*id, log_end_offset, lag_time_max);
+                !assignment.isr.contains(id)
+                    && deadline.is_none_or(|at| at > now)
+                    && self.may_join(*id, high_watermark, eligible)
             };
             isr.extend(self.followers.keys().copied().filter(joining));
         }

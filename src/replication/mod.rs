@@ -7,6 +7,7 @@ mod assignment;
 mod command;
 mod follower;
 mod following;
+pub mod high_watermarks;
 mod leader;
 mod partition;
 mod replica;

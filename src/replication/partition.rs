@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::assignment::{Assignment, EligibleBrokers, IsrOutcome};
 use super::command::WantedAcks;
-use super::follower::{FollowerFetch, FollowerPosition, Served};
+use super::follower::{FollowerFetch, FollowerPosition, FollowerTruncate, Served};
 use super::leader::{Leader, Proposal, Seen};
 use super::view::Leadership;
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Instant, LeaderEpoch, Offset};
@@ -359,18 +359,26 @@ impl<W: Copy> Partition<W> {
         }
     }
 
-    /// Where a follower cuts its log, given an epoch and its end in the leader's log, by which the
-    /// two logs part; `mine` is the end of an epoch in its own.
+    /// Where a follower cuts its log, given its leader's word on where the logs part. `latest_epoch`
+    /// is its log's, and `mine` the end of an epoch in it. An answer to a position that is not the
+    /// present one says nothing of the present log.
     pub fn cut(
         &self,
-        leader_epoch: LeaderEpoch,
-        (epoch, end): (LeaderEpoch, Offset),
+        said: &FollowerTruncate,
+        latest_epoch: Option<LeaderEpoch>,
         mine: impl Fn(LeaderEpoch) -> (LeaderEpoch, Offset),
     ) -> Result<Offset, ErrorCode> {
         match self.role {
             Role::Leader(_) if crate::mutant!("truncates-what-it-leads") => {}
-            _ => self.follows(leader_epoch)?,
+            _ => self.follows(said.leader_epoch)?,
         }
+        let latest_epoch = latest_epoch.unwrap_or(LeaderEpoch::NONE);
+        if (said.fetch_offset, said.last_fetched_epoch) != (self.log_end_offset, latest_epoch)
+            && !crate::mutant!("old-answer-truncates")
+        {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        let (epoch, end) = said.diverging;
         if crate::mutant!("truncates-to-high-watermark") {
             return Ok(self.high_watermark);
         }
@@ -669,6 +677,7 @@ impl<W: Copy> Partition<W> {
             follower: fetcher.id,
             broker_epoch: fetcher.broker_epoch,
             fetch_offset: fetch.fetch_offset,
+            has_deleted: fetch.log_start_offset >= log_start_offset,
             log_end_offset,
             now: around.now,
         });

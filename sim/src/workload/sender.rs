@@ -182,6 +182,7 @@ impl Sender {
             transaction_timeout_ms: 60_000,
             ..Default::default()
         };
+        self.line.anyone();
         let error = match self.line.call(request, 0).await {
             Err(error) => error,
             Ok(answer) => match error_name(answer.error_code) {
@@ -510,6 +511,9 @@ impl Sender {
 
     /// Sends again what was answered, in the version and with the topic's id that are known.
     fn repeat(&mut self, parcel: &Parcel, base_offset: i64) {
+        if !self.line.turn_to(&parcel.to) {
+            return;
+        }
         let request = parcel.known_request(&self.line);
         let recent = self.recent.get(&parcel.to.partition);
         let is_recent = parcel

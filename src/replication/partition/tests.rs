@@ -216,7 +216,9 @@ fn a_follower_that_lags_for_too_long_is_proposed_out() {
     let mut partition = leader(&[1, 2, 3]);
     step(&mut partition, appended(1, 1));
     step(&mut partition, durable(1));
-    fetch(&mut partition, (2, 1, 1), 1000).0.expect("it is served");
+    fetch(&mut partition, (2, 1, 1), 1000)
+        .0
+        .expect("it is served");
     let lag = Duration::from_secs(30);
     assert_eq!(partition.next_check(lag), Some(Instant(30_000_000_000)));
     let (eligible, mut effects) = (eligible(), Vec::new());

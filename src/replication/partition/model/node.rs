@@ -21,6 +21,7 @@ pub(super) struct Answer {
     process: u64,
     leader_epoch: LeaderEpoch,
     fetch_offset: Offset,
+    last_fetched_epoch: LeaderEpoch,
     served: Served,
     records: Vec<Record>,
 }
@@ -310,17 +311,13 @@ impl Node {
             process: request.process,
             leader_epoch: fetch.leader_epoch,
             fetch_offset: from,
+            last_fetched_epoch: fetch.last_fetched_epoch,
             served,
             records,
         })
     }
 
-    pub fn take(
-        &mut self,
-        answer: Answer,
-        committed: &BTreeMap<Offset, Record>,
-        effects: &mut Vec<Effect<u32>>,
-    ) {
+    pub fn take(&mut self, answer: Answer, committed: &Committed, effects: &mut Vec<Effect<u32>>) {
         let Some(machine) = &mut self.machine else {
             return;
         };
@@ -329,14 +326,21 @@ impl Node {
         }
         let (epoch, log) = (answer.leader_epoch, &mut self.log);
         if let Some(diverging) = answer.served.diverging {
+            let said = FollowerTruncate {
+                slot: 0,
+                leader_epoch: epoch,
+                fetch_offset: answer.fetch_offset,
+                last_fetched_epoch: answer.last_fetched_epoch,
+                diverging,
+            };
             let mine = |asked| log.epochs.end_of_epoch(asked, log.end());
-            let Ok(end) = machine.cut(epoch, diverging, mine) else {
+            let Ok(end) = machine.cut(&said, log.latest(), mine) else {
                 return;
             };
             let end = end.max(log.start);
             for offset in end.0..log.end().0 {
                 let doomed = log.at(Offset(offset));
-                let needed = committed.get(&Offset(offset)).copied();
+                let needed = committed.at(Offset(offset));
                 assert!(
                     doomed != needed,
                     "R9: {} cuts off {offset}, which is committed",
