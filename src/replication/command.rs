@@ -91,13 +91,19 @@ pub struct CompactionRound {
 
 /// What a shard is asked to do.
 pub enum Command {
-    /// Take over a partition with its open log. `high_watermark` is the one last checkpointed.
+    /// Take over a partition with its open log. `high_watermark` is the one last checkpointed;
+    /// `is_new` says that the log was made now, for this replica, by this process. One that an
+    /// earlier process had leads no sooner than in a leader epoch after that of `assignment`,
+    /// unless this broker is the only replica. Such an `assignment` is to be from metadata in which
+    /// this process is registered: with an older one the replica might lead again in an epoch that
+    /// an earlier process led.
     Host {
         slot: Slot,
         log: Box<Log>,
         assignment: Arc<Assignment>,
         durability: WantedDurability,
         high_watermark: Option<Offset>,
+        is_new: bool,
         reply: oneshot::Sender<Arc<PartitionView>>,
     },
     /// The controller changed who holds, leads or is in sync with a partition. One that is older

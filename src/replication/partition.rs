@@ -12,7 +12,9 @@
 //! **An epoch is led once.** A leader whose log was cut back by a failure may have given followers
 //! what it lost; going on, it would put other records in their place under the same epoch, and
 //! nobody could see the difference. So it leads again only in a newer epoch; and so does one that
-//! finds records of the epoch in its log as it starts, since there may have been more.
+//! starts with a log that an earlier process had, since that may have led, and have lost or cut
+//! what it appended. (Whoever hosts a replica does so from metadata in which the present process
+//! is registered: epochs that an earlier one led are not newer than that.)
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,9 +124,10 @@ pub struct Opened {
     pub log_start_offset: Offset,
     /// All of it is durable.
     pub log_end_offset: Offset,
-    pub latest_epoch: Option<LeaderEpoch>,
     /// The one checkpointed.
     pub high_watermark: Option<Offset>,
+    /// The log was made now: no earlier process of this broker had this replica.
+    pub is_new: bool,
 }
 
 /// A replica on this broker.
@@ -151,7 +154,7 @@ impl<W: Copy> Partition<W> {
     ) -> Self {
         let (start, end) = (opened.log_start_offset, opened.log_end_offset);
         let alone = assignment.is_alone();
-        let led_before = |epoch: &LeaderEpoch| !alone && *epoch >= assignment.leader_epoch;
+        let may_have_led = !alone && !opened.is_new;
         let mut partition = Self {
             assignment: assignment.clone(),
             log_end_offset: end,
@@ -161,7 +164,7 @@ impl<W: Copy> Partition<W> {
                 false => opened.high_watermark.unwrap_or(start).max(start).min(end),
             },
             role: Role::Idle,
-            barred: opened.latest_epoch.filter(led_before),
+            barred: may_have_led.then_some(assignment.leader_epoch),
             storage_failed: false,
         };
         if crate::mutant!("epoch-led-again-after-restart") {
@@ -218,26 +221,6 @@ impl<W: Copy> Partition<W> {
     #[must_use]
     pub fn is_storage_failed(&self) -> bool {
         self.storage_failed
-    }
-
-    /// Exclusive end of what followers may read. The first records of an epoch are shown once one
-    /// of them is durable, by which a restart knows that the epoch was led.
-    #[must_use]
-    pub fn shown_end(&self) -> Offset {
-        match &self.role {
-            Role::Leader(leader) if self.durable_end <= leader.epoch_start => {
-                self.log_end_offset.min(leader.epoch_start)
-            }
-            _ => self.log_end_offset,
-        }
-    }
-
-    /// Whether the next append is the first of this epoch and other replicas are to copy it: it is
-    /// to be synced whatever the topic says, so that [`Self::shown_end`] can move.
-    #[must_use]
-    pub fn begins_epoch(&self) -> bool {
-        let begins = |leader: &Leader<W>| self.durable_end <= leader.epoch_start;
-        matches!(&self.role, Role::Leader(leader) if begins(leader)) && !self.assignment.is_alone()
     }
 
     /// Whether a batch may be appended, with these acks.
@@ -652,7 +635,7 @@ impl<W: Copy> Partition<W> {
         let (log_end_offset, high_watermark) = (self.log_end_offset, self.high_watermark);
         let mut served = Served {
             diverging: None,
-            log_end_offset: self.shown_end(),
+            log_end_offset: self.log_end_offset,
             high_watermark,
             log_start_offset,
         };

@@ -171,10 +171,12 @@ impl Shard {
                 assignment,
                 durability,
                 high_watermark,
+                is_new,
                 reply,
             } => {
                 let now = self.env.now();
-                let replica = Replica::new(*log, &assignment, durability, high_watermark, now);
+                let before = (high_watermark, is_new);
+                let replica = Replica::new(*log, &assignment, durability, before, now);
                 let view = replica.view.clone();
                 self.replicas.insert(slot, replica);
                 self.carry_out(slot);

@@ -120,16 +120,16 @@ impl Node {
         now: Instant,
         effects: &mut Vec<Effect<u32>>,
     ) {
-        self.process = process;
         self.applied = applied;
         self.eligible = eligible.clone();
         let opened = Opened {
             log_start_offset: self.log.start,
             log_end_offset: self.log.end(),
-            latest_epoch: self.log.latest(),
             high_watermark: self.checkpointed,
+            is_new: self.process == 0,
         };
         self.machine = Some(Partition::new(&self.mine(assignment), opened, now, effects));
+        self.process = process;
         self.seen = (LeaderEpoch(-1), Offset(0));
     }
 
