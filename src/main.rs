@@ -6,10 +6,11 @@
 
 use std::io::Read as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use klamm::broker::Broker;
-use klamm::cli::{self, Cli, ClusterOptions, Command, NodeOptions, Surroundings};
+use klamm::cli::{self, Cli, ClusterOptions, Command, DevOptions, NodeOptions, Surroundings};
 use klamm::config::{BrokerConfig, Loaded, LogFormat};
 use klamm::env;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     match cli.command {
         None => run_node(&cli.node),
         Some(Command::Start(node)) => run_node(&node),
+        Some(Command::Dev(options)) => run_dev(&options),
         Some(command) => run_command(cli.cluster, command),
     }
 }
@@ -87,27 +89,58 @@ fn read_stdin() -> cli::Input {
 }
 
 fn run_node(options: &NodeOptions) -> ExitCode {
-    let Loaded { config, warnings } = match load(options) {
-        Ok(loaded) => loaded,
-        Err(text) => return fail(USAGE, &text),
-    };
-    if let Err(text) = tracing_to_stderr(config.log_format, &config.log_level) {
-        return fail(USAGE, &text);
+    match load(options) {
+        Ok(loaded) => run_nodes(vec![loaded]),
+        Err(text) => fail(USAGE, &text),
     }
-    for warning in warnings {
-        tracing::warn!("{}", warning.0);
+}
+
+/// Runs a cluster for development. Its data goes with it, unless a place was given.
+fn run_dev(options: &DevOptions) -> ExitCode {
+    let temporary = std::env::temp_dir().join(format!("klamm-dev-{}", std::process::id()));
+    let dir = options.dir.as_ref().unwrap_or(&temporary);
+    let loaded = match options.configs(dir) {
+        Ok(loaded) => loaded,
+        Err(errors) => return fail(USAGE, &errors.to_string()),
+    };
+    let end = run_nodes(loaded);
+    if options.dir.is_none()
+        && let Err(error) = std::fs::remove_dir_all(&temporary)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        eprintln!("klamm: {} was not removed: {error}", temporary.display());
+    }
+    end
+}
+
+/// Runs one node, or several that have the form of the first one's log.
+fn run_nodes(loaded: Vec<Loaded>) -> ExitCode {
+    let first = &loaded[0].config;
+    if let Err(text) = tracing_to_stderr(first.log_format, &first.log_level) {
+        return fail(USAGE, &text);
     }
     if let Err(error) = env::tokio::raise_file_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    let mut config = config;
-    if config.worker_threads == 0 {
-        config.worker_threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let mut configs = Vec::with_capacity(loaded.len());
+    for Loaded {
+        mut config,
+        warnings,
+    } in loaded
+    {
+        for warning in warnings {
+            tracing::warn!("{}", warning.0);
+        }
+        if config.worker_threads == 0 {
+            config.worker_threads = cores;
+        }
+        configs.push(config);
     }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(config.worker_threads);
+    builder.worker_threads(configs[0].worker_threads);
     match builder.enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(config)),
+        Ok(runtime) => runtime.block_on(serve(configs)),
         Err(error) => fail(FAILED, &format!("no threads to run on: {error}")),
     }
 }
@@ -138,42 +171,58 @@ fn unreadable(path: &std::path::Path, error: &std::io::Error) -> String {
     }
 }
 
-async fn serve(config: BrokerConfig) -> ExitCode {
-    let options = env::tokio::Options::default();
-    let disk_stats = options.disk_stats.clone();
-    let env = match env::tokio::env(options) {
-        Ok(env) => env,
-        Err(error) => return fail(FAILED, &error.to_string()),
-    };
+/// Starts all nodes at once, and stops them one after another.
+async fn serve(configs: Vec<BrokerConfig>) -> ExitCode {
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) else {
         return fail(FAILED, "signals cannot be heard");
     };
+    let starting = futures_util::future::try_join_all(configs.into_iter().map(start));
     let started = tokio::select! {
         biased;
-        started = Broker::start(env, config, Some(disk_stats)) => started,
+        started = starting => started,
         _ = terminate.recv() => return ExitCode::SUCCESS,
         _ = interrupt.recv() => return ExitCode::SUCCESS,
     };
-    let broker = match started {
-        Ok(broker) => broker,
-        Err(error) => return fail(FAILED, &error.to_string()),
+    let brokers = match started {
+        Ok(brokers) => brokers,
+        Err(text) => return fail(FAILED, &text),
     };
+    if brokers.len() > 1 {
+        let addresses: Vec<String> = brokers.iter().flat_map(|one| one.addresses()).collect();
+        tracing::info!(bootstrap_servers = %addresses.join(","), "the cluster is ready");
+    }
+    let ended = brokers.iter().map(|broker| Box::pin(broker.draining()));
     let mut end = ExitCode::SUCCESS;
     tokio::select! {
         biased;
         _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
         _ = interrupt.recv() => tracing::info!("interrupted: draining"),
-        () = broker.draining() => end = fail(FAILED, "the broker cannot go on: see its log"),
+        _ = futures_util::future::select_all(ended) => {
+            end = fail(FAILED, "the broker cannot go on: see its log");
+        }
     }
+    let stopping = async {
+        for broker in brokers.iter().rev() {
+            broker.stop().await;
+        }
+    };
     tokio::select! {
         biased;
-        () = broker.stop() => end,
+        () = stopping => end,
         _ = terminate.recv() => fail(FAILED, "told to stop again: not waiting for the drain"),
         _ = interrupt.recv() => fail(FAILED, "told to stop again: not waiting for the drain"),
     }
+}
+
+async fn start(config: BrokerConfig) -> Result<Arc<Broker>, String> {
+    let options = env::tokio::Options::default();
+    let disk_stats = options.disk_stats.clone();
+    let env = env::tokio::env(options).map_err(|error| error.to_string())?;
+    let started = Broker::start(env, config, Some(disk_stats)).await;
+    started.map_err(|error| error.to_string())
 }
 
 /// Shows lines at or above `level`: one level for all, or `module=level`, comma-separated.
@@ -189,6 +238,11 @@ fn tracing_to_stderr(format: LogFormat, level: &str) -> Result<(), String> {
              module=level, comma-separated"
         )
     })?;
+    // What a library tells of itself is for those who ask for it.
+    let wanted = match level.contains("openraft") {
+        true => wanted,
+        false => wanted.with_target("openraft", tracing::level_filters::LevelFilter::ERROR),
+    };
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Json => {

@@ -294,6 +294,46 @@ pub const NAMES: &[Described] = &[
         "B28: a follower whose log starts within a batch refuses that batch. DeleteRecords within a batch, new follower.",
         &["V3", "R12"],
     ),
+    (
+        "leader-epoch-reused",
+        "R1: another replica is elected leader in the same leader epoch. Leader killed.",
+        &["R1", "R2", "P1", "P2", "M11"],
+    ),
+    (
+        "reassignment-ends-early",
+        "B35: a reassignment is complete when one of its targets is in sync. Reassignment, then the loss of what was dropped.",
+        &["R3", "R7", "P2", "P3"],
+    ),
+    (
+        "eligible-for-ever",
+        "B22: with enough in-sync replicas again, those that left stay eligible, though the high watermark moves on without them. Followers cut off, then the leader killed.",
+        &["R3", "R4", "R7", "P2", "P3"],
+    ),
+    (
+        "isr-of-an-earlier-run",
+        "B23: an in-sync proposal that names an earlier run of a follower is taken for the present one. Power loss of a follower while its proposal is under way.",
+        &["R4", "R15", "P2", "P3"],
+    ),
+    (
+        "fenced-into-isr",
+        "B24: a broker that is fenced or stopping is taken into an ISR.",
+        &["R7", "V1", "V2"],
+    ),
+    (
+        "last-replica-trusted",
+        "B25: a replica that came back without its data, or without what a `replicated` topic held in memory, stays eligible. Lost disk, power loss.",
+        &["R3", "R4", "R15", "P2", "P3"],
+    ),
+    (
+        "isr-without-compare",
+        "B26: an in-sync proposal takes effect on another state than it was made for. Proposals that cross a fencing.",
+        &["R4", "R7", "P2", "P3"],
+    ),
+    (
+        "same-run-new-epoch",
+        "B36: a registration sent again gets another broker epoch. Lost answers.",
+        &["M11", "V1", "V2"],
+    ),
     // Retention and deletion.
     (
         "log-start-not-persisted",
@@ -376,6 +416,68 @@ pub const NAMES: &[Described] = &[
         "offsets-expire-while-subscribed",
         "B97: offsets of a group with members expire. Commits with a retention time of their own.",
         &["CG5"],
+    ),
+    // The quorum.
+    (
+        "higher-vote-is-granted",
+        "B50: the answer to a vote that names a higher one counts as a vote gained. Partitions, elections.",
+        &["M1", "M3", "P2"],
+    ),
+    (
+        "leads-before-own-entry",
+        "B60: a node elected acts as the controller before an entry of its own term, and with it all before, is applied. Elections.",
+        &["M6", "M3", "P2"],
+    ),
+    (
+        "vote-not-synced",
+        "B61: a vote is given before it is durable. Power loss between answer and sync.",
+        &["M1", "M9"],
+    ),
+    (
+        "raft-log-not-synced",
+        "B46, B71: an entry of the metadata log is confirmed before it is durable. Power loss of a majority.",
+        &["M5", "P2", "V2"],
+    ),
+    (
+        "damaged-snapshot-is-none",
+        "B69: a snapshot of the metadata that is damaged is taken for missing, and the node starts without it. Bit rot, restart.",
+        &["M7", "M10", "P2", "V2"],
+    ),
+    // Copying between brokers, and who serves.
+    (
+        "session-keeps-first-epoch",
+        "B05: a fetch session keeps the leader epoch it began with. Elections under a session.",
+        &["R6", "V3"],
+    ),
+    (
+        "late-fetch-answer-taken",
+        "B13: a follower takes an answer of a leader it does not follow any more. Elections.",
+        &["R9", "P2", "R2"],
+    ),
+    (
+        "list-offsets-before-epoch-start",
+        "B18: a new leader tells its high watermark before it has reached its epoch. Elections.",
+        &["P14"],
+    ),
+    (
+        "removal-by-topic-name",
+        "B34: the log of a topic goes with an older topic of its name. Deletion, creation.",
+        &["V3", "P2"],
+    ),
+    (
+        "follower-serves-its-log-end",
+        "R17: a follower gives consumers what may not be committed. Reads by rack, elections.",
+        &["R17", "P1"],
+    ),
+    (
+        "groups-stay-with-a-deposed-leader",
+        "B98: a coordinator goes on after its broker stopped leading. Elections, commits.",
+        &["CG7", "CG3"],
+    ),
+    (
+        "deposed-leader-serves-consumers",
+        "A broker that does not lead serves consumers as if it did. Elections.",
+        &["R6", "P14"],
     ),
     // Liveness.
     (

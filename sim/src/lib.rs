@@ -24,6 +24,7 @@ pub mod runner;
 pub mod swarm;
 mod task;
 mod trace;
+pub mod watch;
 pub mod workload;
 mod world;
 

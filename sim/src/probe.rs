@@ -1,10 +1,11 @@
 //! What the broker tells of its inside while it runs under simulation.
 //!
 //! Production code emits trace events that nobody listens to in production: `klamm::probe`, by
-//! name, where something rare happens, and `klamm::log_state` when the offsets of a log change.
-//! [`install`] listens on this thread: probes are counted, log states become [`Note::Log`] of the
-//! history, and what the broker logs as a warning or an error goes to the trace. Everything else
-//! is refused at its call site and costs a load.
+//! name, where something rare happens, `klamm::log_state` when the offsets of a log change, and
+//! `klamm::replica` and `klamm::metadata` when what nodes believe of each other does. [`install`]
+//! listens on this thread: probes are counted, log states become [`Note::Log`] of the history, the
+//! [`Watch`] hears of them and of the rest, and what the broker logs as a warning or an error goes
+//! to the trace. Everything else is refused at its call site and costs a load.
 //!
 //! The process of a note or of a line of the trace is the simulated node whose task emitted it.
 
@@ -28,14 +29,20 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use crate::record::Recorder;
 use crate::trace::Trace;
+use crate::watch::{Fields, Source, Watch};
 
 const PROBE: &str = "klamm::probe";
 const LOG_STATE: &str = "klamm::log_state";
+const REPLICA: &str = "klamm::replica";
+const METADATA: &str = "klamm::metadata";
 
 /// Every name that production code gives to a probe, in order.
 pub const NAMES: &[&str] = &[
     "append-refused-closing",
     "append-refused-offline",
+    "broker-fenced",
+    "broker-shutting-down",
+    "broker-unfenced",
     "clean-start",
     "commit-refused",
     "compaction-dropped",
@@ -51,6 +58,8 @@ pub const NAMES: &[&str] = &[
     "delete-records-moved-start",
     "disk-full-append",
     "duplicate-answered",
+    "elected-last-known",
+    "elected-uncleanly",
     "epochs-corrected-at-start",
     "fall-back-removed-segment",
     "fetch-session-evicted",
@@ -87,6 +96,10 @@ pub const NAMES: &[&str] = &[
     "producer-snapshot-beyond-end",
     "producer-snapshot-skipped",
     "producer-snapshot-used",
+    "raft-leader-suspected",
+    "raft-log-rewritten",
+    "raft-log-truncated",
+    "raft-snapshot-installed",
     "read-met-corruption",
     "retention-removed-segment",
     "retention-rolled",
@@ -152,11 +165,17 @@ pub fn show_logs(level: Level) {
 /// Begins to listen on this thread, in place of whoever listened: log states go to `recorder`,
 /// warnings and errors to `trace`.
 pub fn install(recorder: Recorder, trace: Trace) -> Probes {
+    install_with(recorder, trace, Watch::default())
+}
+
+/// As [`install`], with somebody who judges what the nodes tell.
+pub fn install_with(recorder: Recorder, trace: Trace, watch: Watch) -> Probes {
     let counts = Arc::default();
     let listener = Listener {
         counts: Arc::clone(&counts),
         recorder,
         trace,
+        watch,
     };
     let shown = SHOWN.get().map(|level| {
         tracing_subscriber::fmt::layer()
@@ -199,6 +218,8 @@ fn is_heard(of: &Metadata<'_>) -> bool {
     !of.is_span()
         && (target == PROBE
             || target == LOG_STATE
+            || target == REPLICA
+            || target == METADATA
             || (*of.level() <= Level::WARN && is_ours(target)))
 }
 
@@ -210,6 +231,22 @@ struct Listener {
     counts: Arc<Mutex<BTreeMap<String, u64>>>,
     recorder: Recorder,
     trace: Trace,
+    watch: Watch,
+}
+
+impl Listener {
+    fn hear(&self, source: Source, event: &Event<'_>) {
+        if !self.watch.is_on() {
+            return;
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let node = current_node();
+        let (name, rest) = (fields.name(), fields.without(&["name"]));
+        self.trace
+            .event(&node, format_args!("{source:?} {name}{rest}"));
+        self.watch.hear(&node, source, &fields);
+    }
 }
 
 impl<S: Subscriber> Layer<S> for Listener {
@@ -229,8 +266,14 @@ impl<S: Subscriber> Layer<S> for Listener {
             LOG_STATE => {
                 let mut fields = StateFields::default();
                 event.record(&mut fields);
-                self.recorder.note(&current_node(), fields.note());
+                let (node, note) = (current_node(), fields.note());
+                if let Note::Log { of, state } = &note {
+                    self.watch.log(&node, of, state);
+                }
+                self.recorder.note(&node, note);
             }
+            REPLICA => self.hear(Source::Replica, event),
+            METADATA => self.hear(Source::Metadata, event),
             _ => {
                 let mut line = Line(format!("log {}", event.metadata().level()));
                 event.record(&mut line);

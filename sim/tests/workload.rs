@@ -64,6 +64,7 @@ fn topics() -> Vec<TopicPlan> {
     vec![TopicPlan {
         name: TOPIC.to_owned(),
         partitions: 3,
+        replicas: 1,
         config: BTreeMap::new(),
     }]
 }

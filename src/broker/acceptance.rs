@@ -17,18 +17,11 @@ fn refused(code: ErrorCode, reason: impl Into<String>) -> AppendRefused {
     }
 }
 
-/// Checks `acks` against the topic's `min.insync.replicas` and the replicas in sync.
-pub fn check_acks(acks: i16, config: &TopicConfig, in_sync: usize) -> Result<(), AppendRefused> {
+/// Checks that `acks` means something. Whether enough replicas are in sync for `acks=-1` is for the
+/// owner of the partition to say.
+pub fn check_acks(acks: i16) -> Result<(), AppendRefused> {
     match acks {
-        0 | 1 => Ok(()),
-        -1 if in_sync >= config.min_insync_replicas => Ok(()),
-        -1 => Err(refused(
-            ErrorCode::NotEnoughReplicas,
-            format!(
-                "{in_sync} replica in sync, min.insync.replicas is {}: add brokers or lower it",
-                config.min_insync_replicas
-            ),
-        )),
+        -1..=1 => Ok(()),
         other => Err(refused(
             ErrorCode::InvalidRequiredAcks,
             format!("acks={other}: only 0, 1 and -1 (all) have a meaning"),

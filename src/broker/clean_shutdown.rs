@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::log_dir::LogDir;
 use crate::env::Env;
 use crate::log::CleanEnd;
-use crate::log::checkpoint::{self, CheckpointError};
+use crate::log::checkpoint::{self, CheckpointError, Place};
 use crate::types::{Offset, Uuid};
 
 const NAME: &str = ".klamm_cleanshutdown";
@@ -22,7 +22,7 @@ pub type Ends = BTreeMap<String, CleanEnd>;
 /// What the marker in `dir` says, if there is one of this very directory. The marker is gone when
 /// this returns. One that cannot be read is taken for none: the logs are looked through.
 pub async fn take(env: &Env, dir: &LogDir) -> Result<Option<Ends>, CheckpointError> {
-    let ends = match checkpoint::read(&*env.disk, &dir.path, NAME).await {
+    let ends = match checkpoint::read_in(&*env.disk, Place::Name, &dir.path, NAME).await {
         Ok(None) => return Ok(None),
         Ok(Some(body)) => decode(dir.meta.directory_id, body),
         Err(CheckpointError::Damaged { path, reason }) => {
@@ -46,8 +46,9 @@ pub async fn take(env: &Env, dir: &LogDir) -> Result<Option<Ends>, CheckpointErr
 
 /// Leaves the marker. To be called once every log is closed, and only if each was closed well.
 pub async fn leave(env: &Env, dir: &LogDir, ends: &Ends) -> Result<(), CheckpointError> {
-    checkpoint::write(
+    checkpoint::write_in(
         &*env.disk,
+        Place::Name,
         &dir.path,
         NAME,
         encode(dir.meta.directory_id, ends),

@@ -12,9 +12,12 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::Drain;
+use super::door::Door;
 use super::handler::{self, Handling, RequestContext};
-use super::{Broker, Drain};
-use crate::env::{BoxFuture, Stream};
+use super::metrics::Metrics;
+use crate::config::NetworkConfig;
+use crate::env::{BoxFuture, Env, Stream};
 use crate::types::Instant;
 use crate::wire::api::ApiKey;
 use crate::wire::frame::{self, LENGTH_BYTES, RequestError};
@@ -59,8 +62,28 @@ enum Reply {
     Fail(Ended),
 }
 
+/// What the connections of a listener share.
+pub struct Serving {
+    pub env: Env,
+    pub network: NetworkConfig,
+    pub metrics: Arc<Metrics>,
+    /// Ends them.
+    pub drain: Arc<Drain>,
+    pub door: Door,
+}
+
+impl Serving {
+    /// How long a connection may be silent.
+    fn connections_max_idle(&self) -> Duration {
+        const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+        self.network
+            .connections_max_idle_ms
+            .map_or(NEVER, Duration::from_millis)
+    }
+}
+
 struct Connection {
-    broker: Arc<Broker>,
+    serving: Arc<Serving>,
     stream: Box<dyn Stream>,
     local_address: Arc<str>,
     peer_address: Arc<str>,
@@ -72,17 +95,12 @@ struct Connection {
 }
 
 /// Serves `stream` until either side ends it.
-pub async fn serve(
-    broker: Arc<Broker>,
-    stream: Box<dyn Stream>,
-    listener: usize,
-    drain: Arc<Drain>,
-) {
+pub async fn serve(serving: Arc<Serving>, stream: Box<dyn Stream>, listener: usize) {
     let local_address: Arc<str> = stream.local_address().into();
     let peer_address: Arc<str> = stream.peer_address().into();
-    broker.metrics.connection_opened();
+    serving.metrics.connection_opened();
     let mut connection = Connection {
-        broker: broker.clone(),
+        serving: serving.clone(),
         stream,
         local_address,
         peer_address,
@@ -91,7 +109,7 @@ pub async fn serve(
         exclusive: false,
         listener,
     };
-    let ended = connection.run(&drain).await;
+    let ended = connection.run(&serving.drain).await;
     let peer = &connection.peer_address;
     if matches!(ended, Ended::FrameTooLarge(..)) {
         tracing::trace!(target: "klamm::probe", name = "oversized-request-refused");
@@ -103,13 +121,13 @@ pub async fn serve(
         _ => tracing::debug!(%peer, reason = %ended, "connection closed"),
     }
     let _ = connection.stream.shutdown().await;
-    broker.metrics.connection_closed();
+    serving.metrics.connection_closed();
 }
 
 impl Connection {
     async fn run(&mut self, drain: &Drain) -> Ended {
-        let idle = super::connections_max_idle(&self.broker.config);
-        let env = self.broker.env.clone();
+        let idle = self.serving.connections_max_idle();
+        let env = self.serving.env.clone();
         let mut timer = env.clock.timer();
         timer.reset(env.now().plus(idle));
         loop {
@@ -173,7 +191,7 @@ impl Connection {
         let Some(announced) = self.announced() else {
             return Ok(None);
         };
-        let most = self.broker.config.network.request_max_bytes;
+        let most = self.serving.network.request_max_bytes;
         let length = usize::try_from(announced)
             .ok()
             .filter(|length| *length <= most)
@@ -205,7 +223,7 @@ impl Connection {
     }
 
     async fn start_request(&mut self, frame: Bytes) -> Result<(), Ended> {
-        let started = self.broker.env.now();
+        let started = self.serving.env.now();
         let (header, request) = match frame::decode_request(frame) {
             Ok(decoded) => decoded,
             Err(RequestError::UnsupportedVersion {
@@ -232,13 +250,13 @@ impl Connection {
         let Handling {
             response,
             exclusive,
-        } = handler::start(&self.broker, context, request).await;
+        } = self.serving.door.start(context, request).await;
         self.exclusive = exclusive;
-        let broker = self.broker.clone();
+        let serving = self.serving.clone();
         let correlation_id = header.correlation_id;
         let reply: BoxFuture<'static, Reply> = Box::pin(async move {
             let response = response.await;
-            observe(&broker, key, started, response.as_ref());
+            observe(&serving, key, started, response.as_ref());
             match response {
                 Some(handler::Answer::Response(response)) => {
                     match response.frame(correlation_id, version) {
@@ -273,7 +291,7 @@ impl Connection {
             }
             next = futures_util::FutureExt::now_or_never(self.replies.next()).flatten();
         }
-        let env = self.broker.env.clone();
+        let env = self.serving.env.clone();
         let written = env
             .timeout(patience, write_all(self.stream.as_mut(), slices))
             .await;
@@ -282,10 +300,10 @@ impl Connection {
     }
 }
 
-fn observe(broker: &Broker, key: ApiKey, started: Instant, response: Option<&handler::Answer>) {
-    let took = broker.env.now().since(started);
+fn observe(serving: &Serving, key: ApiKey, started: Instant, response: Option<&handler::Answer>) {
+    let took = serving.env.now().since(started);
     let failed = matches!(response, Some(handler::Answer::CloseConnection));
-    broker.metrics.request_served(key, took, failed);
+    serving.metrics.request_served(key, took, failed);
 }
 
 /// Most slices given to one vectored write.

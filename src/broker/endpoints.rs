@@ -2,8 +2,8 @@
 
 use super::Broker;
 use super::handler::RequestContext;
-use crate::config::Advertised;
-use crate::controller::BrokerRecord;
+use crate::config::{Advertised, Listener};
+use crate::controller::{BrokerRecord, ClusterImage};
 use crate::types::BrokerId;
 
 /// A broker as clients see it.
@@ -25,14 +25,42 @@ pub fn alive(broker: &Broker, context: &RequestContext) -> Vec<Endpoint> {
         .collect()
 }
 
+/// Brokers that are registered and not alive, as [`alive`] tells of the others.
+pub fn fenced(broker: &Broker, context: &RequestContext) -> Vec<Endpoint> {
+    let image = broker.controller.image();
+    let fenced = image.brokers().filter(|record| record.fenced);
+    fenced
+        .filter_map(|record| endpoint(broker, context, record))
+        .collect()
+}
+
+/// Broker `id`, if it is alive, for a client that came by the listener of `context`.
+pub fn of(broker: &Broker, context: &RequestContext, id: BrokerId) -> Option<Endpoint> {
+    let image = broker.controller.image();
+    let record = image.broker(id)?;
+    let is_alive = !record.fenced && !record.shutting_down;
+    is_alive
+        .then(|| endpoint(broker, context, record))
+        .flatten()
+}
+
+/// Whom clients are to ask what is for the controller: the active one where it is a broker, too.
+/// Any broker hands on what it is asked.
+pub fn controller(broker: &Broker, image: &ClusterImage) -> BrokerId {
+    let active = broker.controller.leader();
+    active
+        .filter(|id| image.alive().any(|alive| alive == *id))
+        .unwrap_or(broker.config.node_id)
+}
+
 /// This broker, as the client sees it.
 pub fn own(broker: &Broker, context: &RequestContext) -> Endpoint {
-    let listener = &broker.config.listeners[context.listener];
     let (dialled_host, dialled_port) = split(&context.local_address);
-    let (host, port) = match &listener.advertised {
-        Advertised::Fixed { host, port } => (host.clone(), i32::from(*port)),
-        Advertised::Echo { port: 0 } => (dialled_host, dialled_port),
-        Advertised::Echo { port } => (dialled_host, i32::from(*port)),
+    let advertised = listener(broker, context).map(|listener| &listener.advertised);
+    let (host, port) = match advertised {
+        Some(Advertised::Fixed { host, port }) => (host.clone(), i32::from(*port)),
+        Some(Advertised::Echo { port: 0 }) | None => (dialled_host, dialled_port),
+        Some(Advertised::Echo { port }) => (dialled_host, i32::from(*port)),
     };
     Endpoint {
         id: broker.config.node_id,
@@ -42,11 +70,21 @@ pub fn own(broker: &Broker, context: &RequestContext) -> Endpoint {
     }
 }
 
+/// The listener for clients that the client came by. One that came by a listener for nodes is told
+/// of the one that brokers use; a node that is only a controller has none.
+fn listener<'a>(broker: &'a Broker, context: &RequestContext) -> Option<&'a Listener> {
+    let listeners = &broker.config.listeners;
+    let inter_broker = &broker.config.quorum.inter_broker_listener;
+    listeners
+        .get(context.listener)
+        .or_else(|| listeners.iter().find(|one| one.name == *inter_broker))
+}
+
 fn endpoint(broker: &Broker, context: &RequestContext, record: &BrokerRecord) -> Option<Endpoint> {
     if record.id == broker.config.node_id {
         return Some(own(broker, context));
     }
-    let name = &broker.config.listeners[context.listener].name;
+    let name = &listener(broker, context)?.name;
     let found = record
         .endpoints
         .iter()

@@ -236,7 +236,10 @@ impl Session {
             .map(|target| (target.key.clone(), target))
             .collect();
         for (target, _) in &mut self.targets {
-            if let Some(new) = changed.remove(&target.key) {
+            if let Some(mut new) = changed.remove(&target.key) {
+                if crate::mutant!("session-keeps-first-epoch") {
+                    new.fetch.current_leader_epoch = target.fetch.current_leader_epoch;
+                }
                 *target = new;
             }
         }

@@ -11,7 +11,7 @@ use crate::env::BoxFuture;
 use crate::replication::{
     AppendItem, Command, FetchSignal, PartitionView, ShardHandle, WantedAcks,
 };
-use crate::types::{ErrorCode, Offset};
+use crate::types::{ErrorCode, LeaderEpoch, Offset};
 use crate::wire::batch::{BatchBuilder, Compression, RecordBatch};
 
 /// Bytes read at once while a coordinator loads.
@@ -20,13 +20,28 @@ const LOAD_BYTES: usize = 1 << 20;
 pub struct GroupLog {
     hosted: Hosted,
     shard: ShardHandle,
+    /// In which this broker leads. A coordinator of an earlier epoch knows nothing of what others
+    /// wrote in between: it reads and writes nothing any more.
+    leader_epoch: LeaderEpoch,
 }
 
 impl GroupLog {
     #[must_use]
-    pub fn new(hosted: Hosted, shard: ShardHandle) -> Self {
-        Self { hosted, shard }
+    pub fn new(hosted: Hosted, shard: ShardHandle, leader_epoch: LeaderEpoch) -> Self {
+        Self {
+            hosted,
+            shard,
+            leader_epoch,
+        }
     }
+}
+
+/// Whether this broker leads in this very epoch.
+fn leads(view: &PartitionView, leader_epoch: LeaderEpoch) -> bool {
+    let leadership = view.leadership();
+    view.is_online()
+        && (leadership.is_leader && leadership.leader_epoch == leader_epoch
+            || crate::mutant!("groups-stay-with-a-deposed-leader"))
 }
 
 impl ShardLog for GroupLog {
@@ -51,7 +66,7 @@ impl ShardLog for GroupLog {
             items: vec![item],
             reply: Some(reply),
         };
-        let submitted = self.shard.submit(command);
+        let submitted = leads(&self.hosted.view, self.leader_epoch) && self.shard.submit(command);
         Box::pin(async move {
             if !submitted {
                 return Err(ErrorCode::NotCoordinator);
@@ -66,16 +81,20 @@ impl ShardLog for GroupLog {
     }
 
     fn read(&self, from: Offset) -> BoxFuture<'static, Result<LoadedBatch, ErrorCode>> {
-        let view = self.hosted.view.clone();
-        Box::pin(async move { read(&view, from).await })
+        let (view, leader_epoch) = (self.hosted.view.clone(), self.leader_epoch);
+        Box::pin(async move { read(&view, leader_epoch, from).await })
     }
 }
 
-async fn read(view: &Arc<PartitionView>, from: Offset) -> Result<LoadedBatch, ErrorCode> {
+async fn read(
+    view: &Arc<PartitionView>,
+    leader_epoch: LeaderEpoch,
+    from: Offset,
+) -> Result<LoadedBatch, ErrorCode> {
     let reader = view.reader();
     let until = reader.log_end_offset();
     let from = from.max(reader.log_start_offset());
-    exposed(view, until).await?;
+    exposed(view, leader_epoch, until).await?;
     let read = reader
         .read(from, until, LOAD_BYTES, true)
         .await
@@ -107,11 +126,15 @@ async fn read(view: &Arc<PartitionView>, from: Offset) -> Result<LoadedBatch, Er
 }
 
 /// Waits until everything below `until` is safe to act on.
-async fn exposed(view: &Arc<PartitionView>, until: Offset) -> Result<(), ErrorCode> {
+async fn exposed(
+    view: &Arc<PartitionView>,
+    leader_epoch: LeaderEpoch,
+    until: Offset,
+) -> Result<(), ErrorCode> {
     loop {
         let signal = Arc::new(FetchSignal::default());
         view.register(&signal);
-        if !view.is_online() {
+        if !leads(view, leader_epoch) {
             return Err(ErrorCode::NotCoordinator);
         }
         if view.high_watermark() >= until {

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -31,6 +31,7 @@ const HEAD: Entry = (Uuid([0; 16]), -1);
 pub type Entry = (TopicId, i32);
 
 pub struct HostedRegister {
+    dir: PathBuf,
     file: Arc<dyn File>,
     /// Entries in the file, all durable, with the head.
     written: u32,
@@ -78,6 +79,7 @@ impl HostedRegister {
         // What is right stays as it is: a write less that may go wrong.
         match file {
             Some(file) if whole && kept == entries => Ok(Self {
+                dir: dir.to_owned(),
                 file,
                 written: count(kept.len() + 1),
                 entries: kept,
@@ -101,6 +103,7 @@ impl HostedRegister {
         disk.rename(&fresh, &dir.join(NAME)).await?;
         disk.sync_dir(dir).await?;
         Ok(Self {
+            dir: dir.to_owned(),
             file,
             written,
             entries,
@@ -110,6 +113,16 @@ impl HostedRegister {
     #[must_use]
     pub fn contains(&self, entry: Entry) -> bool {
         self.entries.contains(&entry)
+    }
+
+    /// Takes partitions out that are not this broker's any more; durable when it returns.
+    pub async fn leave(&mut self, env: &Env, gone: &BTreeSet<Entry>) -> io::Result<()> {
+        let kept: BTreeSet<Entry> = self.entries.difference(gone).copied().collect();
+        if kept.len() == self.entries.len() {
+            return Ok(());
+        }
+        *self = Self::write(&*env.disk, &self.dir, kept).await?;
+        Ok(())
     }
 
     /// Enters partitions; durable when it returns.

@@ -1,5 +1,15 @@
 //! Carries changes of the metadata into the partitions hosted here: logs are made, opened,
-//! configured and removed.
+//! configured and removed; their owners are told who leads; copying starts and ends; coordinators
+//! are loaded and unloaded.
+//!
+//! **Promises.** A log is removed only when committed metadata says that its topic (by id) is gone
+//! or that this broker is not among its replicas. What the metadata merely does not name is set
+//! aside. A log that was here and is missed is never replaced by an empty one while anybody counts
+//! on what was in it.
+
+mod dirs;
+mod opening;
+mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,28 +18,24 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::clean_shutdown::Ends;
-use super::group_log::GroupLog;
+use super::high_watermarks::HighWatermarks;
 use super::hosted_register::{Entry, HostedRegister};
 use super::log_dir::LogDir;
-use super::partitions::Hosted;
+use super::partitions::{Hosted, HostedTopic};
+use super::replica_fetcher::{Move, ReplicaFetchers};
 use super::{Broker, topics};
 use crate::config::TopicConfig;
 use crate::controller::{
-    ClusterImage, ConfigResource, ImageDelta, PartitionState, ResourceType, TopicDelta, TopicImage,
+    ClusterImage, ConfigResource, ImageDelta, ResourceType, TopicDelta, TopicImage,
 };
-use crate::env::Env;
-use crate::log::{CleanEnd, Log, LogError, LogIdentity, OpenOptions};
-use crate::replication::Assignment;
-use crate::types::{BrokerId, TopicId, TopicPartition};
+use crate::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
+
+use dirs::{existing, remove_logs, set_aside};
+use opening::{Plan, Wanted, open};
+pub use roles::assignment;
 
 /// Logs that are opened at once.
 const OPENING_MAX: usize = 16;
-
-/// Suffix of a partition's directory that is being removed.
-const DELETED_SUFFIX: &str = "-delete";
-
-/// Suffix of a directory whose topic is not of this cluster.
-const STRAY_SUFFIX: &str = "-stray";
 
 /// What the owner of the hosted partitions keeps between changes.
 pub struct Hosting {
@@ -39,14 +45,11 @@ pub struct Hosting {
     found: BTreeMap<String, PathBuf>,
     /// How logs ended, from the clean-shutdown markers.
     ends: Ends,
-}
-
-/// A partition to host.
-struct Wanted {
-    topic_partition: TopicPartition,
-    topic_id: TopicId,
-    state: Arc<PartitionState>,
-    config: Arc<TopicConfig>,
+    /// From the checkpoints.
+    high_watermarks: HighWatermarks,
+    fetchers: ReplicaFetchers,
+    /// Partitions of the offsets topic whose groups were loaded here, with the epoch of that.
+    coordinating: BTreeMap<i32, LeaderEpoch>,
 }
 
 impl Hosting {
@@ -54,6 +57,7 @@ impl Hosting {
         broker: Arc<Broker>,
         image: &ClusterImage,
         ends: Ends,
+        high_watermarks: HighWatermarks,
     ) -> std::io::Result<Self> {
         let env = &broker.env;
         let mut found = BTreeMap::new();
@@ -66,42 +70,72 @@ impl Hosting {
         let any_log = !found.is_empty();
         let register = HostedRegister::open(env, &broker.log_dirs[0].path, &known, any_log).await?;
         Ok(Self {
+            fetchers: ReplicaFetchers::new(broker.clone()),
             broker,
             register,
             found,
             ends,
+            high_watermarks,
+            coordinating: BTreeMap::new(),
         })
     }
 
-    /// Hosts everything the image gives to this broker. Called once, before any change.
+    /// Hosts everything the image gives to this broker. Called once, before any change, with an
+    /// image that has everything up to this broker's registration.
     pub async fn host_all(&mut self, image: &ClusterImage) {
+        self.tell_eligible(image).await;
+        let mut moves = Vec::new();
         for topic in image.topics() {
             let all: BTreeSet<i32> = (0..).take(topic.partitions.len()).collect();
-            self.host(image, topic, &all).await;
+            moves.extend(self.host(image, topic, &all).await);
         }
-        for path in std::mem::take(&mut self.found).into_values() {
-            set_aside(&self.broker, &path).await;
+        self.fetchers.apply(image, moves);
+        if image.cluster_id().is_some() {
+            for path in std::mem::take(&mut self.found).into_values() {
+                set_aside(&self.broker, &path).await;
+            }
         }
+        self.high_watermarks.clear();
     }
 
     /// Carries out one change.
     pub async fn apply(&mut self, image: &ClusterImage, delta: &ImageDelta) {
+        if !delta.brokers.is_empty() {
+            self.tell_eligible(image).await;
+            self.fetchers.follow_addresses(image);
+        }
+        let mut moves = Vec::new();
         for (id, change) in &delta.topics {
             match change {
-                TopicDelta::Deleted { name, .. } => self.remove(name, *id).await,
+                TopicDelta::Deleted { name, partitions } => {
+                    let gone = (0..).take(*partitions).map(|partition| Move {
+                        key: (*id, partition),
+                        to: None,
+                    });
+                    moves.extend(gone);
+                    self.remove(name, *id).await;
+                }
                 TopicDelta::Created => {
                     if let Some(topic) = image.topic_by_id(*id).cloned() {
                         let all = (0..).take(topic.partitions.len()).collect();
-                        self.host(image, &topic, &all).await;
+                        moves.extend(self.host(image, &topic, &all).await);
                     }
                 }
                 TopicDelta::Changed(changes) => {
                     if let Some(topic) = image.topic_by_id(*id).cloned() {
-                        self.host(image, &topic, &changes.created).await;
+                        let mut fresh = changes.created.clone();
+                        let given = self.reassign(&topic, &changes.changed, &mut moves).await;
+                        fresh.extend(given);
+                        moves.extend(self.host(image, &topic, &fresh).await);
                     }
                 }
             }
         }
+        self.fetchers.apply(image, moves);
+        self.apply_configs(image, delta).await;
+    }
+
+    async fn apply_configs(&mut self, image: &ClusterImage, delta: &ImageDelta) {
         let everywhere = |resource: &ConfigResource| resource.resource_type == ResourceType::Broker;
         if delta.configs.iter().any(everywhere) {
             for topic in image.topics() {
@@ -116,27 +150,25 @@ impl Hosting {
         }
     }
 
-    async fn host(&mut self, image: &ClusterImage, topic: &TopicImage, partitions: &BTreeSet<i32>) {
-        if partitions.is_empty() {
-            return;
+    /// Opens those of `partitions` that are this broker's; answers how they are copied.
+    async fn host(
+        &mut self,
+        image: &ClusterImage,
+        topic: &TopicImage,
+        partitions: &BTreeSet<i32>,
+    ) -> Vec<Move> {
+        if topic.name.as_ref() == crate::group::TOPIC {
+            let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+            self.broker.groups.set_partitions(count);
         }
         let config = Arc::new(self.topic_config(image, &topic.name));
-        let mine = self.broker.config.node_id;
-        let wanted: Vec<Wanted> = partitions
-            .iter()
-            .filter_map(|partition| {
-                let state = topic.partition(*partition)?.clone();
-                state.replicas.contains(&mine).then(|| Wanted {
-                    topic_partition: TopicPartition::new(topic.name.clone(), *partition),
-                    topic_id: topic.id,
-                    state,
-                    config: config.clone(),
-                })
-            })
-            .collect();
+        let wanted = self.wanted(topic, partitions, &config);
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let plans: Vec<_> = wanted.into_iter().map(|wanted| self.plan(wanted)).collect();
         let mut opened = Vec::new();
         let mut offline = BTreeSet::new();
-        let plans: Vec<_> = wanted.into_iter().map(|wanted| self.plan(wanted)).collect();
         let mut opening = stream::iter(plans)
             .map(|plan| open(self.broker.clone(), plan))
             .buffer_unordered(OPENING_MAX);
@@ -152,7 +184,35 @@ impl Hosting {
             }
         }
         drop(opening);
-        self.publish(topic, config, opened, &offline).await;
+        self.publish(topic, config, opened.clone(), &offline).await;
+        for partition in offline {
+            self.resign_offline(topic, partition);
+        }
+        opened.sort_by_key(|hosted| hosted.topic_partition.partition);
+        let mut moves = Vec::with_capacity(opened.len());
+        for hosted in &opened {
+            moves.extend(self.take_role(topic, hosted).await);
+        }
+        moves
+    }
+
+    fn wanted(
+        &self,
+        topic: &TopicImage,
+        partitions: &BTreeSet<i32>,
+        config: &Arc<TopicConfig>,
+    ) -> Vec<Wanted> {
+        let me = self.broker.config.node_id;
+        let wanted = partitions.iter().filter_map(|partition| {
+            let state = topic.partition(*partition)?.clone();
+            state.replicas.contains(&me).then(|| Wanted {
+                topic_partition: TopicPartition::new(topic.name.clone(), *partition),
+                topic_id: topic.id,
+                state,
+                config: config.clone(),
+            })
+        });
+        wanted.collect()
     }
 
     async fn publish(
@@ -170,25 +230,9 @@ impl Hosting {
             // The logs exist; should they be lost before the next start, that would go unnoticed.
             tracing::error!(%error, "hosted partitions could not be registered");
         }
-        let is_offsets = topic.name.as_ref() == crate::group::TOPIC;
-        let groups = if is_offsets {
-            opened.clone()
-        } else {
-            Vec::new()
-        };
         self.broker
             .partitions
             .publish(&topic.name, topic.id, config, opened, offline);
-        if is_offsets {
-            let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-            self.broker.groups.set_partitions(count);
-        }
-        for hosted in groups {
-            let shard = self.broker.partitions.shards()[hosted.shard].clone();
-            let (partition, epoch) = (hosted.topic_partition.partition, hosted.view.leader_epoch());
-            let log = Arc::new(GroupLog::new(hosted, shard));
-            self.broker.groups.load(partition, epoch, log).await;
-        }
     }
 
     fn plan(&mut self, wanted: Wanted) -> Plan {
@@ -206,6 +250,7 @@ impl Hosting {
             exists,
             registered,
             clean: self.ends.remove(&name),
+            high_watermark: self.high_watermarks.remove(&entry).filter(|_| exists),
         }
     }
 
@@ -240,52 +285,73 @@ impl Hosting {
         })
     }
 
-    async fn configure(&self, image: &ClusterImage, name: &str) {
+    async fn configure(&mut self, image: &ClusterImage, name: &str) {
+        let Some(hosted) = self.broker.partitions.table().topic(name).cloned() else {
+            return;
+        };
         let config = Arc::new(self.topic_config(image, name));
         let log_config = topics::log_config(&self.broker.config, &config);
         let durability = topics::durability(&config);
+        let is_min_changed = hosted.config.min_insync_replicas != config.min_insync_replicas;
         self.broker
             .partitions
             .configure(name, config, &log_config, durability)
             .await;
+        if is_min_changed && let Some(topic) = image.topic_by_id(hosted.id) {
+            let all = hosted.partitions.keys().copied().collect();
+            self.assign(topic, &all).await;
+        }
     }
 
-    async fn remove(&self, name: &str, id: TopicId) {
+    async fn remove(&mut self, name: &str, id: TopicId) {
         let table = self.broker.partitions.table();
-        if table.topic(name).is_none_or(|topic| topic.id != id) {
+        let is_meant =
+            |topic: &Arc<HostedTopic>| topic.id == id || crate::mutant!("removal-by-topic-name");
+        if !table.topic(name).is_some_and(is_meant) {
             return;
         }
         let Some(topic) = self.broker.partitions.remove(name).await else {
             return;
         };
         if name == crate::group::TOPIC {
-            for hosted in topic.partitions.values() {
-                let partition = hosted.topic_partition.partition;
-                self.broker
-                    .groups
-                    .unload(partition, hosted.view.leader_epoch())
-                    .await;
+            for (partition, epoch) in std::mem::take(&mut self.coordinating) {
+                self.broker.groups.unload(partition, epoch).await;
             }
         }
-        for dir in &self.broker.log_dirs {
-            let hosted = topic.partitions.values();
-            let doomed = hosted.filter(|hosted| hosted.dir.parent() == Some(&dir.path));
-            let doomed: Vec<&Path> = doomed.map(|hosted| hosted.dir.as_path()).collect();
-            if let Err(error) = remove_logs(&self.broker.env, &dir.path, &doomed, id).await {
-                // The next start removes what has its new name.
-                let dir = dir.path.display();
-                tracing::error!(%dir, topic = name, %error, "logs not removed");
-            }
-        }
+        self.remove_dirs(name, id, topic.partitions.values()).await;
         // What could not be opened may be damaged, or another topic's: it is kept, out of the way.
         for partition in &topic.offline {
-            for dir in &self.broker.log_dirs {
-                set_aside(&self.broker, &dir.path.join(format!("{name}-{partition}"))).await;
-            }
+            self.set_aside_partition(name, *partition).await;
         }
         let names = vec![crate::wire::Str::from(name)];
         if let Err(code) = self.broker.groups.topics_deleted(names).await {
             tracing::warn!(topic = %name, %code, "offsets committed for it may be left");
+        }
+    }
+
+    async fn set_aside_partition(&self, topic: &str, partition: i32) {
+        for dir in &self.broker.log_dirs {
+            set_aside(&self.broker, &dir.path.join(format!("{topic}-{partition}"))).await;
+        }
+    }
+
+    /// Removes the directories of closed partitions of the topic `id`.
+    async fn remove_dirs<'a>(
+        &self,
+        name: &str,
+        id: TopicId,
+        partitions: impl Iterator<Item = &'a Hosted> + Clone,
+    ) {
+        for dir in &self.broker.log_dirs {
+            let here = partitions.clone();
+            let doomed = here.filter(|hosted| hosted.dir.parent() == Some(&dir.path));
+            let doomed: Vec<&Path> = doomed.map(|hosted| hosted.dir.as_path()).collect();
+            let removed = remove_logs(&self.broker.env, &dir.path, &doomed, id).await;
+            if let Err(error) = removed {
+                // The next start removes what has its new name.
+                let dir = dir.path.display();
+                tracing::error!(%dir, topic = name, %error, "logs not removed");
+            }
         }
     }
 }
@@ -301,178 +367,4 @@ fn hosted_entries(image: &ClusterImage, mine: BrokerId) -> BTreeSet<Entry> {
         }
     }
     entries
-}
-
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(suffix);
-    name.into()
-}
-
-/// How one partition is to be opened.
-struct Plan {
-    wanted: Wanted,
-    dir: PathBuf,
-    exists: bool,
-    /// Whether a log of this very partition was here, and clients were told so.
-    registered: bool,
-    clean: Option<CleanEnd>,
-}
-
-/// Why a partition cannot be hosted.
-#[derive(Debug, thiserror::Error)]
-enum HostError {
-    #[error(
-        "its log was here and is gone from {}: restore the directory, or delete the topic", .0.display()
-    )]
-    Lost(PathBuf),
-    #[error("{0}")]
-    Log(#[from] LogError),
-    #[error("the broker is shutting down")]
-    Stopping,
-}
-
-async fn open(broker: Arc<Broker>, plan: Plan) -> (i32, Result<Hosted, HostError>) {
-    (
-        plan.wanted.topic_partition.partition,
-        try_open(&broker, plan).await,
-    )
-}
-
-async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError> {
-    let Plan {
-        wanted,
-        dir,
-        exists,
-        registered,
-        clean,
-    } = plan;
-    if registered && !exists {
-        return Err(HostError::Lost(dir));
-    }
-    let topic_partition = wanted.topic_partition;
-    let options = OpenOptions {
-        identity: LogIdentity {
-            topic_id: wanted.topic_id,
-            topic_partition: topic_partition.clone(),
-        },
-        config: topics::log_config(&broker.config, &wanted.config),
-        clean,
-        tail_cache: broker.tail_cache.clone(),
-    };
-    let log = match exists {
-        true => reopen(broker, &dir, options, registered).await?,
-        false => Log::create(&broker.env, &dir, options).await?,
-    };
-    let durability = topics::durability(&wanted.config);
-    let epoch = wanted.state.leader_epoch;
-    let assignment = Arc::new(Assignment::alone(broker.config.node_id, epoch));
-    let hosted = broker
-        .partitions
-        .host(topic_partition, dir, log, assignment, durability)
-        .await;
-    hosted.ok_or(HostError::Stopping)
-}
-
-/// Opens a log that was found. One that names another topic is that of an earlier topic of this
-/// name, which was deleted when the broker ended, unless a log of this very topic was there before.
-/// One that names nothing readable is damaged: it is never put aside for an empty log.
-async fn reopen(
-    broker: &Broker,
-    dir: &Path,
-    options: OpenOptions,
-    registered: bool,
-) -> Result<Log, LogError> {
-    let partition = options.identity.topic_partition.clone();
-    match Log::open(&broker.env, dir, options.clone()).await {
-        Ok((log, recovery)) => {
-            if let Some(cut) = &recovery.cut {
-                tracing::warn!(%partition, ?cut, "an unsynced tail was cut off");
-            }
-            Ok(log)
-        }
-        Err(LogError::AnotherTopic { .. }) if !registered => {
-            set_aside(broker, dir).await;
-            Log::create(&broker.env, dir, options).await
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Frees the name of a directory that belongs to no topic, and keeps what is in it.
-async fn set_aside(broker: &Broker, path: &Path) {
-    let random: [u8; 4] = broker.random_bytes();
-    let aside = suffixed(
-        path,
-        &format!(".{:08x}{STRAY_SUFFIX}", u32::from_be_bytes(random)),
-    );
-    match broker.env.disk.rename(path, &aside).await {
-        Ok(()) => {
-            tracing::trace!(target: "klamm::probe", name = "stray-log-set-aside");
-            tracing::warn!(
-                from = %path.display(),
-                to = %aside.display(),
-                "a log that belongs to no topic was set aside: remove it when it is not missed"
-            );
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(
-            dir = %path.display(),
-            %error,
-            "a log that belongs to no topic could not be set aside"
-        ),
-    }
-}
-
-/// Removes the directories of a deleted topic's partitions in the data directory `dir`. Their new
-/// names are durable before any file goes: a power loss must not bring back a part of a log under
-/// the name of a partition.
-async fn remove_logs(env: &Env, dir: &Path, doomed: &[&Path], id: TopicId) -> std::io::Result<()> {
-    if doomed.is_empty() {
-        return Ok(());
-    }
-    let mut renamed = Vec::new();
-    let mut failed = None;
-    for path in doomed {
-        let gone = suffixed(path, &format!(".{id}{DELETED_SUFFIX}"));
-        match env.disk.rename(path, &gone).await {
-            Ok(()) => renamed.push(gone),
-            Err(error) => failed = Some(error),
-        }
-    }
-    env.disk.sync_dir(dir).await?;
-    for gone in renamed {
-        if let Err(error) = env.disk.remove_dir(&gone).await {
-            failed = Some(error);
-        }
-    }
-    failed.map_or(Ok(()), Err)
-}
-
-/// The partitions' directories in a data directory, by name. What a deletion left is removed.
-async fn existing(env: &Env, dir: &LogDir) -> std::io::Result<Vec<(String, PathBuf)>> {
-    let mut found = Vec::new();
-    let mut is_synced = false;
-    for entry in env.disk.list(&dir.path).await? {
-        let path = dir.path.join(&entry.name);
-        if !entry.is_dir || entry.name.starts_with("__cluster_metadata") {
-            continue;
-        }
-        if entry.name.ends_with(DELETED_SUFFIX) {
-            tracing::trace!(target: "klamm::probe", name = "unfinished-deletion-finished");
-            if !is_synced {
-                // A process that was killed may have left the new name unsynced.
-                env.disk.sync_dir(&dir.path).await?;
-                is_synced = true;
-            }
-            env.disk.remove_dir(&path).await?;
-        } else if entry
-            .name
-            .rsplit_once('-')
-            .is_some_and(|(_, n)| n.parse::<i32>().is_ok())
-        {
-            found.push((entry.name, path));
-        }
-    }
-    Ok(found)
 }

@@ -1,10 +1,10 @@
-//! Accepts client connections, within the limits of the settings.
+//! Accepts connections, within the limits of the settings.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Broker, connection};
+use super::connection::{self, Serving};
 use crate::env::Listener;
 
 /// Pause after a connection could not be accepted (too many open files, for one).
@@ -56,14 +56,14 @@ impl Drop for Admitted {
 }
 
 /// Accepts until the task is dropped.
-pub async fn serve(broker: Arc<Broker>, mut listener: Box<dyn Listener>, index: usize) {
+pub async fn serve(serving: Arc<Serving>, mut listener: Box<dyn Listener>, index: usize) {
     let admission = Arc::new(Admission::default());
     loop {
         let stream = match listener.accept().await {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "connection not accepted");
-                broker.env.sleep(PAUSE).await;
+                serving.env.sleep(PAUSE).await;
                 continue;
             }
         };
@@ -71,7 +71,7 @@ pub async fn serve(broker: Arc<Broker>, mut listener: Box<dyn Listener>, index: 
         let host = peer
             .rsplit_once(':')
             .map_or(peer.as_str(), |(host, _)| host);
-        let network = &broker.config.network;
+        let network = &serving.network;
         let admitted = admission.admit(
             host,
             network.max_connections,
@@ -85,12 +85,11 @@ pub async fn serve(broker: Arc<Broker>, mut listener: Box<dyn Listener>, index: 
             );
             continue;
         };
-        let serving = broker.clone();
+        let shared = serving.clone();
         let body = async move {
-            let drain = serving.drain.clone();
-            connection::serve(serving, stream, index, drain).await;
+            connection::serve(shared, stream, index).await;
             drop(admitted);
         };
-        broker.env.spawn("connection", body).detach();
+        serving.env.spawn("connection", body).detach();
     }
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::config::{
-    BrokerConfig, DirEntryKind, DirState, LogDirError, MetaProperties, check_log_dir,
+    BrokerConfig, DirEntryKind, DirState, LogDirError, Membership, MetaProperties, check_log_dir,
 };
 use crate::env::{Env, LockGuard, OpenMode};
-use crate::types::Uuid;
+use crate::types::{BrokerId, Uuid};
 
 const META: &str = "meta.properties";
 const META_NEW: &str = "meta.properties.new";
@@ -42,9 +42,103 @@ pub struct LogDir {
     _lock: Box<dyn LockGuard>,
 }
 
-/// Takes all data directories, in the order of the settings. New ones join the cluster of those
-/// that exist, or of `config.cluster_id`, or of a new cluster.
-pub async fn open_all(env: &Env, config: &BrokerConfig) -> Result<Vec<LogDir>, OpenError> {
+impl LogDir {
+    /// Says durably how far the node is on its way into its cluster.
+    pub async fn set_membership(
+        &mut self,
+        env: &Env,
+        membership: Membership,
+    ) -> Result<(), OpenError> {
+        let meta = MetaProperties {
+            membership,
+            ..self.meta.clone()
+        };
+        write_meta(env, &self.path, &meta)
+            .await
+            .map_err(|source| failed(&self.path, source))?;
+        self.meta = meta;
+        Ok(())
+    }
+}
+
+/// The data directories, taken for this process; new ones are not anybody's yet.
+pub struct TakenDirs {
+    node_id: BrokerId,
+    dirs: Vec<TakenDir>,
+    /// Of those that exist, or from the settings.
+    pub cluster_id: Option<Uuid>,
+    /// For a cluster that is being made.
+    pub new_cluster_id: Uuid,
+}
+
+struct TakenDir {
+    path: PathBuf,
+    lock: Box<dyn LockGuard>,
+    directory_id: Uuid,
+    known: Option<MetaProperties>,
+}
+
+impl TakenDirs {
+    /// The first directory, which holds the metadata.
+    #[must_use]
+    pub fn first(&self) -> (&Path, Uuid) {
+        (&self.dirs[0].path, self.dirs[0].directory_id)
+    }
+
+    /// What the first directory says of it; `None`: it is new.
+    #[must_use]
+    pub fn membership(&self) -> Option<Membership> {
+        let known = self.dirs[0].known.as_ref()?;
+        Some(known.membership)
+    }
+
+    /// Refuses with a text that names the first directory.
+    #[must_use]
+    pub fn refused(&self, reason: LogDirError) -> OpenError {
+        OpenError::Refused {
+            path: self.dirs[0].path.clone(),
+            reason,
+        }
+    }
+
+    /// Makes all of them this cluster's, durably.
+    pub async fn settle(
+        self,
+        env: &Env,
+        cluster_id: Uuid,
+        membership: Membership,
+    ) -> Result<Vec<LogDir>, OpenError> {
+        let mut dirs = Vec::with_capacity(self.dirs.len());
+        for taken in self.dirs {
+            let path = taken.path;
+            let meta = match taken.known {
+                Some(meta) => meta,
+                None => {
+                    let meta = MetaProperties {
+                        cluster_id,
+                        node_id: self.node_id,
+                        directory_id: taken.directory_id,
+                        membership,
+                    };
+                    write_meta(env, &path, &meta)
+                        .await
+                        .map_err(|source| failed(&path, source))?;
+                    meta
+                }
+            };
+            dirs.push(LogDir {
+                path,
+                meta,
+                _lock: taken.lock,
+            });
+        }
+        Ok(dirs)
+    }
+}
+
+/// Takes all data directories, in the order of the settings. Those that exist must be of one
+/// cluster, that of the settings if they say one.
+pub async fn take_all(env: &Env, config: &BrokerConfig) -> Result<TakenDirs, OpenError> {
     let mut found = Vec::with_capacity(config.log_dirs.len());
     for path in &config.log_dirs {
         let lock = take(env, path).await?;
@@ -56,41 +150,74 @@ pub async fn open_all(env: &Env, config: &BrokerConfig) -> Result<Vec<LogDir>, O
         DirState::Ours(meta) => Some(meta.cluster_id),
         DirState::Empty => None,
     });
-    let cluster_id = existing
-        .or(config.cluster_id)
-        .unwrap_or_else(|| Uuid::from_random(rng.bytes()));
-    let expected = config.cluster_id.unwrap_or(cluster_id);
+    let new_cluster_id = Uuid::from_random(rng.bytes());
+    let expected = config.cluster_id.or(existing);
+    let is_alone = config.quorum.is_alone();
     let mut dirs = Vec::with_capacity(found.len());
     for (path, lock, state) in found {
-        let meta = match state {
+        let known = match state {
             DirState::Ours(meta) => {
-                meta.validate(Some(expected), config.node_id)
-                    .map_err(|reason| OpenError::Refused {
+                check(&meta, expected, config.node_id, is_alone).map_err(|reason| {
+                    OpenError::Refused {
                         path: path.clone(),
                         reason,
-                    })?;
-                meta
+                    }
+                })?;
+                Some(meta)
             }
-            DirState::Empty => {
-                let directory_id = Uuid::from_random(rng.bytes());
-                let meta = MetaProperties {
-                    cluster_id,
-                    node_id: config.node_id,
-                    directory_id,
-                };
-                write_meta(env, &path, &meta)
-                    .await
-                    .map_err(|source| failed(&path, source))?;
-                meta
-            }
+            DirState::Empty => None,
         };
-        dirs.push(LogDir {
+        let directory_id = match &known {
+            Some(meta) => meta.directory_id,
+            None => Uuid::from_random(rng.bytes()),
+        };
+        dirs.push(TakenDir {
             path,
-            meta,
-            _lock: lock,
+            lock,
+            directory_id,
+            known,
         });
     }
-    Ok(dirs)
+    Ok(TakenDirs {
+        node_id: config.node_id,
+        dirs,
+        cluster_id: expected,
+        new_cluster_id,
+    })
+}
+
+fn check(
+    meta: &MetaProperties,
+    expected: Option<Uuid>,
+    node: BrokerId,
+    is_alone: bool,
+) -> Result<(), LogDirError> {
+    meta.validate(expected, node)?;
+    match (meta.membership, is_alone) {
+        (Membership::Alone, false) => Err(LogDirError::OfSingleNode),
+        (Membership::Joining | Membership::Joined, true) => Err(LogDirError::OfCluster),
+        _ => Ok(()),
+    }
+}
+
+/// Whether there is anything in the directory `name` of `dir`.
+pub async fn holds(env: &Env, dir: &Path, name: &str) -> Result<bool, OpenError> {
+    let entries = env
+        .disk
+        .list(dir)
+        .await
+        .map_err(|source| failed(dir, source))?;
+    if !entries
+        .iter()
+        .any(|entry| entry.name == name && entry.is_dir)
+    {
+        return Ok(false);
+    }
+    let inside = dir.join(name);
+    let entries = env.disk.list(&inside).await;
+    Ok(!entries
+        .map_err(|source| failed(&inside, source))?
+        .is_empty())
 }
 
 fn failed(path: &Path, source: io::Error) -> OpenError {

@@ -68,7 +68,7 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let latency = ApiKey::ALL
+        let latency = ApiKey::TABLE
             .iter()
             .map(|key| (*key, Histogram::new(LATENCY_BOUNDS)))
             .collect();

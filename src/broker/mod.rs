@@ -6,44 +6,54 @@
 
 mod acceptance;
 mod clean_shutdown;
+mod cluster;
 mod connection;
+mod door;
 mod drain;
 mod endpoints;
 mod fetch_session;
+mod ground;
 mod group_log;
 mod handler;
+mod high_watermarks;
 mod hosted_register;
 mod hosting;
 mod http;
+mod isr_proposals;
 mod listener;
 mod log_dir;
 mod maintenance;
 mod metrics;
 mod partitions;
+mod quorum_admin;
+mod replica_fetcher;
 mod scrape;
 mod self_check;
 mod start;
 mod topics;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::BrokerConfig;
 use crate::controller::Controller;
 use crate::env::{DiskStats, Env, Rng, Task};
 use crate::group::GroupCoordinator;
 use crate::log::{CleanEnd, TailCache};
+use crate::replication::ReplicationEvent;
 
+use cluster::ClusterPart;
 use drain::Drain;
 use fetch_session::FetchSessions;
 use log_dir::LogDir;
 use metrics::Metrics;
 use partitions::{Hosted, Partitions};
+use quorum_admin::QuorumDesk;
 pub use start::StartError;
 
 /// How long a stopping broker waits for requests under way.
@@ -67,10 +77,17 @@ pub struct Broker {
     tail_cache: Arc<TailCache>,
     partitions: Partitions,
     controller: Controller,
+    quorum: QuorumDesk,
+    /// Of this run's registration; -1 before it.
+    broker_epoch: Arc<AtomicI64>,
+    /// To the task that asks the controller for what leaders here want.
+    replication_events: mpsc::UnboundedSender<ReplicationEvent>,
+    /// `None` on a node that is a cluster by itself.
+    cluster: Option<Arc<ClusterPart>>,
     groups: GroupCoordinator,
     fetch_sessions: Mutex<FetchSessions>,
     produce_memory: Arc<Semaphore>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     disk_stats: Option<Arc<DiskStats>>,
     rng: Mutex<Rng>,
     drain: Arc<Drain>,
@@ -78,7 +95,7 @@ pub struct Broker {
     /// Stopped in reverse order of their start.
     tasks: Mutex<Vec<Task>>,
     /// `ip:port` of each client listener, in the order of the settings.
-    addresses: Mutex<Vec<String>>,
+    addresses: Vec<String>,
 }
 
 impl Broker {
@@ -98,10 +115,7 @@ impl Broker {
     /// The addresses clients are served on, `ip:port`, with the ports that were bound.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
-        self.addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.addresses.clone()
     }
 
     /// Completes when the broker can serve no more: it was stopped, or its controller failed.
@@ -119,7 +133,13 @@ impl Broker {
         if self.drain.is_on() {
             return Err("draining");
         }
+        let is_fenced = |cluster: &Arc<ClusterPart>| !cluster.standing.is_unfenced();
         match self.ready.load(Ordering::Acquire) {
+            true if self.config.quorum.is_broker
+                && self.cluster.as_ref().is_some_and(is_fenced) =>
+            {
+                Err("fenced by the controller")
+            }
             true => Ok(()),
             false => Err("starting"),
         }
@@ -129,6 +149,7 @@ impl Broker {
     /// the clean-shutdown markers are left.
     pub async fn stop(&self) {
         tracing::info!("stopping");
+        self.hand_over().await;
         self.drain.start();
         let deadline = self.env.now().plus(DRAIN_MAX);
         while self.metrics.connections() > 0 && self.env.now() < deadline {
@@ -140,9 +161,28 @@ impl Broker {
         let mut tasks = tasks.into_iter();
         let kept: Vec<Task> = tasks.by_ref().take(shards).collect();
         drop(tasks.rev().collect::<Vec<_>>());
+        if self.cluster.is_some() {
+            high_watermarks::write(self).await;
+        }
         self.close_logs().await;
         drop(kept);
+        if let Some(cluster) = &self.cluster {
+            cluster.leave_quorum(&self.env).await;
+        }
         tracing::info!("stopped");
+    }
+
+    /// In a cluster: lets others lead first, while clients are still served.
+    async fn hand_over(&self) {
+        let is_serving = self.ready.load(Ordering::Acquire) && !self.drain.is_on();
+        let id = self.config.node_id;
+        let is_wanted = self.config.controlled_shutdown_enable
+            && self.config.quorum.is_broker
+            // Without another there is nobody to lead.
+            && self.controller.image().alive().any(|other| other != id);
+        if let Some(cluster) = self.cluster.as_ref().filter(|_| is_serving && is_wanted) {
+            cluster.standing.hand_over(&self.env).await;
+        }
     }
 
     async fn close_logs(&self) {
@@ -189,13 +229,4 @@ impl Broker {
             .unwrap_or_else(PoisonError::into_inner)
             .bytes()
     }
-}
-
-/// How long a connection may be silent.
-fn connections_max_idle(config: &BrokerConfig) -> Duration {
-    const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
-    config
-        .network
-        .connections_max_idle_ms
-        .map_or(NEVER, Duration::from_millis)
 }

@@ -12,7 +12,7 @@ use super::metrics::TopicCounters;
 use crate::config::TopicConfig;
 use crate::log::{CleanEnd, Log, LogConfig};
 use crate::replication::{Assignment, Command, PartitionView, ShardHandle, Slot, WantedDurability};
-use crate::types::{ErrorCode, TopicId, TopicPartition};
+use crate::types::{ErrorCode, Offset, TopicId, TopicPartition};
 
 /// One hosted partition.
 #[derive(Clone)]
@@ -121,6 +121,13 @@ impl Partitions {
         &self.shards
     }
 
+    /// Which shard owns the partition of this slot.
+    #[must_use]
+    pub fn shard_of(&self, slot: Slot) -> usize {
+        let count = u64::try_from(self.shards.len()).expect("a handful of shards");
+        usize::try_from(slot % count).expect("less than the number of shards")
+    }
+
     fn change(&self, change: impl FnOnce(&mut Table)) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         change(Arc::make_mut(&mut table));
@@ -134,10 +141,10 @@ impl Partitions {
         log: Log,
         assignment: Arc<Assignment>,
         durability: WantedDurability,
+        high_watermark: Option<Offset>,
     ) -> Option<Hosted> {
         let slot = self.next_slot.fetch_add(1, Ordering::Relaxed);
-        let count = u64::try_from(self.shards.len()).expect("a handful of shards");
-        let shard = usize::try_from(slot % count).expect("less than the number of shards");
+        let shard = self.shard_of(slot);
         let (reply, view) = oneshot::channel();
         let log = Box::new(log);
         let command = Command::Host {
@@ -145,7 +152,7 @@ impl Partitions {
             log,
             assignment,
             durability,
-            high_watermark: None,
+            high_watermark,
             reply,
         };
         self.shards[shard].send(command).await;
@@ -207,6 +214,31 @@ impl Partitions {
             self.close(hosted).await;
         }
         Some(topic)
+    }
+
+    /// Takes one partition out of the table and closes its log; answers what was hosted of it.
+    pub async fn take(&self, id: TopicId, partition: i32) -> Option<Hosted> {
+        let mut taken = None;
+        self.change(|table| {
+            let Some(name) = table.by_id.get(&id).cloned() else {
+                return;
+            };
+            let Some(topic) = table.by_name.get(&name).filter(|topic| topic.id == id) else {
+                return;
+            };
+            let mut copy = HostedTopic::clone(topic);
+            taken = copy.partitions.remove(&partition);
+            copy.offline.remove(&partition);
+            if copy.partitions.is_empty() && copy.offline.is_empty() {
+                table.by_name.remove(&name);
+                table.by_id.remove(&id);
+            } else {
+                table.by_name.insert(name, Arc::new(copy));
+            }
+        });
+        let taken = taken?;
+        self.close(&taken).await;
+        Some(taken)
     }
 
     /// Closes the log of a partition after its writes have ended.

@@ -1,30 +1,35 @@
 //! How a broker starts, step by step.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc};
 
 use super::clean_shutdown::{self, Ends};
+use super::cluster::ClusterError;
+use super::cluster::lifecycle::Registrar;
+use super::connection::Serving;
+use super::door::{Door, NodeDoor};
 use super::drain::Drain;
 use super::fetch_session::FetchSessions;
+use super::ground::{self, Bound};
 use super::hosting::Hosting;
 use super::log_dir::{self, LogDir, OpenError};
 use super::metrics::Metrics;
 use super::partitions::Partitions;
-use super::{Broker, http, listener, maintenance, self_check};
+use super::quorum_admin::QuorumDesk;
+use super::{Broker, high_watermarks, http, isr_proposals, listener, maintenance, self_check};
 use crate::config::{Advertised, BrokerConfig};
 use crate::controller::{
-    BrokerEndpoint, Controller, ControllerError, ImageUpdate, LocalQuorum, LocalQuorumError,
-    Refusal, RegisterBroker,
+    BrokerEndpoint, ClusterImage, ControllerError, ImageUpdate, LocalQuorumError, Refusal,
+    RegisterBroker,
 };
 use crate::env::{DiskStats, Env, Listener, Task};
 use crate::group::{GroupConfig, GroupCoordinator};
 use crate::log::TailCache;
 use crate::log::checkpoint::CheckpointError;
-use crate::replication::ShardHandle;
-use crate::types::Uuid;
+use crate::replication::{ReplicationSettings, ShardHandle};
+use crate::types::{BrokerEpoch, Uuid};
 
 /// Changes of the metadata that may wait to be carried out.
 const UPDATES_MAX: usize = 64;
@@ -45,6 +50,10 @@ pub enum StartError {
     Controller(#[from] ControllerError),
     #[error("the controller refused this broker: {0}")]
     Refused(#[from] Refusal),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error("the broker was stopped before it had started")]
+    Stopped,
     #[error("hosted partitions: {0}")]
     Hosting(std::io::Error),
     #[error(
@@ -60,52 +69,77 @@ pub enum StartError {
 
 pub(super) async fn start(
     env: Env,
-    config: BrokerConfig,
+    mut config: BrokerConfig,
     disk_stats: Option<Arc<DiskStats>>,
 ) -> Result<Arc<Broker>, StartError> {
     let began = env.now();
-    let log_dirs = log_dir::open_all(&env, &config).await?;
-    // Bound before anything else is done, so that a port that is taken is said at once; nobody is
-    // accepted before the logs are open.
-    let listeners = listen(&env, &config).await?;
-    let admin = listen_admin(&env, &config).await?;
-    let ends = take_markers(&env, &log_dirs).await?;
+    let dirs = log_dir::take_all(&env, &config).await?;
+    // Bound before anything else is done, so that a port that is taken is said at once; no client
+    // is served before the logs are open.
+    let bound = Bound::listen(&env, &mut config).await?;
+    let incarnation = Uuid::from_random(env.entropy.stream("incarnation").bytes());
+    let (updates, incoming) = mpsc::channel(UPDATES_MAX);
+    let metrics = Arc::new(Metrics::default());
+    let drain = Arc::new(Drain::default());
+    let ground = match config.quorum.is_alone() {
+        true => ground::alone(&env, &config, dirs, bound, updates).await?,
+        false => {
+            let served = (metrics.clone(), drain.clone());
+            ground::in_cluster(&env, &config, dirs, incarnation, bound, served, updates).await?
+        }
+    };
+    let ends = take_markers(&env, &ground.log_dirs).await?;
     let after_clean_shutdown = ends.is_some();
     if after_clean_shutdown {
         tracing::trace!(target: "klamm::probe", name = "clean-start");
     }
-    let (updates, mut incoming) = mpsc::channel(UPDATES_MAX);
-    let (controller, task) = open_controller(&env, &config, &log_dirs, updates).await?;
     let mut tasks = Vec::new();
-    let partitions = Partitions::new(start_shards(&env, &config, &mut tasks));
-    let drain = Arc::new(Drain::default());
-    tasks.push(env.spawn("controller", control(task, drain.clone())));
-    register(
-        &env,
-        &config,
-        &controller,
-        &log_dirs,
-        after_clean_shutdown,
-        &mut incoming,
-    )
-    .await?;
+    let (replication_events, proposals) = mpsc::unbounded_channel();
+    let settings = ReplicationSettings {
+        lag_time_max: config.replication.lag_time_max,
+        events: replication_events.clone(),
+    };
+    let partitions = Partitions::new(start_shards(&env, &config, &settings, &mut tasks));
+    tasks.push(env.spawn("controller", control(ground.task, drain.clone())));
     let groups = start_groups(&env, &config);
     let tail_bytes = usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX);
+    let Bound {
+        clients,
+        addresses,
+        admin,
+        ..
+    } = ground.bound;
+    let quorum = match &ground.cluster {
+        Some(cluster) => cluster.desk.clone(),
+        None => {
+            let directory_id = ground.log_dirs[0].meta.directory_id;
+            QuorumDesk::alone(
+                &env,
+                config.node_id,
+                directory_id,
+                ground.controller.clone(),
+            )
+        }
+    };
     let broker = Arc::new(Broker {
+        quorum,
         fetch_sessions: Mutex::new(FetchSessions::new(config.network.fetch_session_cache_slots)),
         tail_cache: TailCache::new(tail_bytes),
         produce_memory: Arc::new(Semaphore::new(super::PRODUCE_KIB_MAX as usize)),
         rng: Mutex::new(env.entropy.stream("broker")),
-        metrics: Metrics::default(),
+        metrics,
         drain,
         ready: AtomicBool::new(false),
         tasks: Mutex::default(),
-        addresses: Mutex::default(),
+        addresses,
         env,
         config,
-        log_dirs,
+        log_dirs: ground.log_dirs,
         partitions,
-        controller,
+        controller: ground.controller,
+        broker_epoch: Arc::new(AtomicI64::new(-1)),
+        replication_events,
+        cluster: ground.cluster,
         groups,
         disk_stats,
     });
@@ -117,11 +151,171 @@ pub(super) async fn start(
                 .spawn("admin-listener", http::serve(broker.clone(), admin)),
         );
     }
-    host(&broker, ends.unwrap_or_default(), incoming, &mut tasks).await?;
-    serve(&broker, listeners, &mut tasks);
+    // Before the logs are opened: their owners may propose at once.
+    let proposals = isr_proposals::run(broker.clone(), proposals);
+    tasks.push(broker.env.spawn("isr-proposals", proposals));
+    let opening = Opening {
+        broker: broker.clone(),
+        incarnation,
+        after_clean_shutdown,
+        ends: ends.unwrap_or_default(),
+        incoming,
+    };
+    opening.open(&mut tasks).await?;
+    serve(&broker, clients, ground.door.as_deref(), &mut tasks);
     *broker.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+    unfenced(&broker).await;
+    broker.ready.store(true, Ordering::Release);
     announce(&broker, began);
     Ok(broker)
+}
+
+/// A broker that has its metadata and not yet its partitions.
+struct Opening {
+    broker: Arc<Broker>,
+    incarnation: Uuid,
+    after_clean_shutdown: bool,
+    ends: Ends,
+    incoming: mpsc::Receiver<ImageUpdate>,
+}
+
+impl Opening {
+    /// Registers the broker, opens every log, and keeps following the metadata.
+    async fn open(mut self, tasks: &mut Vec<Task>) -> Result<(), StartError> {
+        let broker = self.broker.clone();
+        if let Some(cluster) = &broker.cluster {
+            tasks.push(cluster.watch(&broker.env, &broker.config, &broker.controller));
+        }
+        if !broker.config.quorum.is_broker {
+            tasks.push(broker.env.spawn("metadata", ignore(self.incoming)));
+            return Ok(());
+        }
+        let registrar = Registrar::new(
+            &broker.env,
+            &broker.config,
+            &broker.controller,
+            broker.log_dirs[0].meta.cluster_id,
+            self.request(),
+        );
+        let (epoch, image) = register(&broker, &registrar, &mut self.incoming).await?;
+        broker.broker_epoch.store(epoch.0, Ordering::Release);
+        let marks = high_watermarks::read(&broker.env, &broker.log_dirs).await;
+        let hosting = Hosting::new(broker.clone(), &image, self.ends, marks).await;
+        let mut hosting = hosting.map_err(StartError::Hosting)?;
+        hosting.host_all(&image).await;
+        if let Some(cluster) = &broker.cluster {
+            let checkpoints = high_watermarks::run(broker.clone());
+            tasks.push(broker.env.spawn("high-watermarks", checkpoints));
+            cluster.standing.registered(epoch);
+            cluster.standing.carried_out(image.end());
+            tasks.push(
+                broker
+                    .env
+                    .spawn("heartbeats", live(broker.clone(), registrar)),
+            );
+        }
+        let following = follow(broker.clone(), hosting, self.incoming);
+        tasks.push(broker.env.spawn("hosting", following));
+        Ok(())
+    }
+
+    fn request(&self) -> RegisterBroker {
+        let config = &self.broker.config;
+        let dirs = self.broker.log_dirs.iter();
+        RegisterBroker {
+            id: config.node_id,
+            incarnation: self.incarnation,
+            endpoints: endpoints(config),
+            rack: config.rack.clone(),
+            directories: dirs.map(|dir| dir.meta.directory_id).collect(),
+            after_clean_shutdown: self.after_clean_shutdown,
+        }
+    }
+}
+
+/// Founds or rejoins the cluster. Changes of the metadata that come up are not carried out here:
+/// the hosting starts from the image that is returned, which has the registration, and from which
+/// on every further change comes in.
+async fn register(
+    broker: &Broker,
+    registrar: &Registrar,
+    incoming: &mut mpsc::Receiver<ImageUpdate>,
+) -> Result<(BrokerEpoch, Arc<ClusterImage>), StartError> {
+    let id = broker.config.node_id;
+    let mut registered = std::pin::pin!(registrar.register());
+    let mut epoch = None;
+    let mut last: Option<Arc<ClusterImage>> = None;
+    loop {
+        if let (Some(epoch), Some(image)) = (epoch, &last)
+            && image.broker(id).is_some_and(|broker| broker.epoch >= epoch)
+        {
+            return Ok((epoch, image.clone()));
+        }
+        tokio::select! {
+            biased;
+            update = incoming.recv() => match update {
+                Some(update) => {
+                    last = Some(update.image);
+                    let _ = update.done.send(());
+                }
+                None => return Err(StartError::Stopped),
+            },
+            outcome = &mut registered, if epoch.is_none() => epoch = Some(outcome?),
+            () = broker.drain.started() => return Err(StartError::Stopped),
+        }
+    }
+}
+
+/// Carries out what changes.
+async fn follow(
+    broker: Arc<Broker>,
+    mut hosting: Hosting,
+    mut incoming: mpsc::Receiver<ImageUpdate>,
+) {
+    while let Some(update) = incoming.recv().await {
+        hosting.apply(&update.image, &update.delta).await;
+        if let Some(cluster) = &broker.cluster {
+            cluster.standing.carried_out(update.image.end());
+        }
+        let _ = update.done.send(());
+    }
+}
+
+/// For a node without partitions.
+async fn ignore(mut incoming: mpsc::Receiver<ImageUpdate>) {
+    while let Some(update) = incoming.recv().await {
+        let _ = update.done.send(());
+    }
+}
+
+/// Keeps the broker registered; where another process took its place, the broker stops.
+async fn live(broker: Arc<Broker>, registrar: Registrar) {
+    let Some(cluster) = broker.cluster.clone() else {
+        return;
+    };
+    let refusal = registrar
+        .keep_alive(&cluster.standing, &broker.broker_epoch)
+        .await;
+    tracing::error!(
+        %refusal,
+        "this broker is not registered any more: it stops. Is there another node with node.id={}?",
+        broker.config.node_id
+    );
+    broker.drain.start();
+}
+
+/// In a cluster: waits until the controller lets this broker lead.
+async fn unfenced(broker: &Broker) {
+    let Some(cluster) = &broker.cluster else {
+        return;
+    };
+    if broker.config.quorum.is_broker {
+        tokio::select! {
+            biased;
+            () = cluster.standing.unfenced() => {}
+            () = broker.drain.started() => {}
+        }
+    }
 }
 
 /// Runs the controller; where it fails, the broker stops.
@@ -132,44 +326,6 @@ async fn control(task: crate::controller::ControllerTask, drain: Arc<Drain>) {
         tracing::error!(%error, "the controller failed: the broker stops");
         drain.start();
     }
-}
-
-async fn listen(env: &Env, config: &BrokerConfig) -> Result<Vec<Box<dyn Listener>>, StartError> {
-    let mut listeners = Vec::with_capacity(config.listeners.len());
-    for wanted in &config.listeners {
-        listeners.push(bind(env, "listeners", &wanted.host, wanted.port).await?);
-    }
-    Ok(listeners)
-}
-
-async fn listen_admin(
-    env: &Env,
-    config: &BrokerConfig,
-) -> Result<Option<Box<dyn Listener>>, StartError> {
-    match &config.admin_listener {
-        None => Ok(None),
-        Some(at) => Ok(Some(
-            bind(env, "klamm.admin.listener", &at.host, at.port).await?,
-        )),
-    }
-}
-
-async fn bind(
-    env: &Env,
-    name: &'static str,
-    host: &str,
-    port: u16,
-) -> Result<Box<dyn Listener>, StartError> {
-    let address = match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
-    };
-    let listening = env.net.listen(&address).await;
-    listening.map_err(|source| StartError::Listen {
-        name,
-        address,
-        source,
-    })
 }
 
 /// How logs ended, if every data directory says that they ended in order.
@@ -188,63 +344,19 @@ async fn take_markers(env: &Env, dirs: &[LogDir]) -> Result<Option<Ends>, StartE
     Ok(all)
 }
 
-async fn open_controller(
+fn start_shards(
     env: &Env,
     config: &BrokerConfig,
-    dirs: &[LogDir],
-    updates: mpsc::Sender<ImageUpdate>,
-) -> Result<(Controller, crate::controller::ControllerTask), StartError> {
-    let paths: Vec<PathBuf> = dirs.iter().map(|dir| dir.path.clone()).collect();
-    let snapshot_bytes = config.metadata_snapshot_bytes;
-    let quorum =
-        LocalQuorum::open(env.disk.clone(), &paths, config.node_id, snapshot_bytes).await?;
-    let defaults = config.defaults().clone();
-    Ok(Controller::open(env, Box::new(quorum), config.node_id, defaults, updates).await?)
-}
-
-fn start_shards(env: &Env, config: &BrokerConfig, tasks: &mut Vec<Task>) -> Vec<ShardHandle> {
+    settings: &ReplicationSettings,
+    tasks: &mut Vec<Task>,
+) -> Vec<ShardHandle> {
     let count = config.worker_threads.max(1);
     let start = |_| {
-        let (shard, task) = ShardHandle::start(env, None);
+        let (shard, task) = ShardHandle::start(env, Some(settings.clone()));
         tasks.push(task);
         shard
     };
     (0..count).map(start).collect()
-}
-
-/// Founds or rejoins the cluster. Changes of the metadata that come up are not carried out here:
-/// the hosting starts from the image that results.
-async fn register(
-    env: &Env,
-    config: &BrokerConfig,
-    controller: &Controller,
-    dirs: &[LogDir],
-    after_clean_shutdown: bool,
-    incoming: &mut mpsc::Receiver<ImageUpdate>,
-) -> Result<(), StartError> {
-    let incarnation = Uuid::from_random(env.entropy.stream("incarnation").bytes());
-    let request = RegisterBroker {
-        id: config.node_id,
-        incarnation,
-        endpoints: endpoints(config),
-        rack: config.rack.clone(),
-        after_clean_shutdown,
-    };
-    let registered = async {
-        controller.found(dirs[0].meta.cluster_id).await?;
-        controller.register_broker(request).await
-    };
-    let mut registered = std::pin::pin!(registered);
-    loop {
-        tokio::select! {
-            biased;
-            Some(update) = incoming.recv() => { let _ = update.done.send(()); }
-            outcome = &mut registered => {
-                outcome?;
-                return Ok(());
-            }
-        }
-    }
 }
 
 fn endpoints(config: &BrokerConfig) -> Vec<BrokerEndpoint> {
@@ -279,45 +391,34 @@ fn start_groups(env: &Env, config: &BrokerConfig) -> GroupCoordinator {
     GroupCoordinator::start(env, &group, config.offsets.topic_partitions, GROUP_TASKS)
 }
 
-/// Opens every log, then keeps following the metadata.
-async fn host(
+fn serve(
     broker: &Arc<Broker>,
-    ends: Ends,
-    mut incoming: mpsc::Receiver<ImageUpdate>,
+    listeners: Vec<(usize, Box<dyn Listener>)>,
+    door: Option<&NodeDoor>,
     tasks: &mut Vec<Task>,
-) -> Result<(), StartError> {
-    let image = broker.controller.image();
-    let hosting = Hosting::new(broker.clone(), &image, ends).await;
-    let mut hosting = hosting.map_err(StartError::Hosting)?;
-    hosting.host_all(&image).await;
-    tasks.push(broker.env.spawn("hosting", async move {
-        while let Some(update) = incoming.recv().await {
-            hosting.apply(&update.image, &update.delta).await;
-            let _ = update.done.send(());
-        }
-    }));
-    Ok(())
-}
-
-fn serve(broker: &Arc<Broker>, listeners: Vec<Box<dyn Listener>>, tasks: &mut Vec<Task>) {
+) {
     let env = &broker.env;
     tasks.push(env.spawn("maintenance", maintenance::run(broker.clone())));
     if broker.config.cleaner.enable {
         tasks.push(env.spawn("log-cleaner", maintenance::clean(broker.clone())));
     }
-    let addresses = listeners
-        .iter()
-        .map(|listener| listener.local_address())
-        .collect();
-    *broker
-        .addresses
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner) = addresses;
-    for (index, listener) in listeners.into_iter().enumerate() {
-        tasks.push(env.spawn("listener", listener::serve(broker.clone(), listener, index)));
+    let serving = Arc::new(Serving {
+        env: env.clone(),
+        network: broker.config.network.clone(),
+        metrics: broker.metrics.clone(),
+        drain: broker.drain.clone(),
+        door: Door::Clients(broker.clone()),
+    });
+    for (index, listener) in listeners {
+        tasks.push(env.spawn(
+            "listener",
+            listener::serve(serving.clone(), listener, index),
+        ));
+    }
+    if let Some(door) = door {
+        door.open(broker);
     }
     tasks.push(env.spawn("advertised-check", self_check::run(broker.clone())));
-    broker.ready.store(true, Ordering::Release);
 }
 
 /// The lines that people and test harnesses wait for.

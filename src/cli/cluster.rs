@@ -1,4 +1,10 @@
-//! `klamm cluster`: info, health, metadata, api-versions, log-dirs.
+//! `klamm cluster`: info, health, metadata, api-versions, log-dirs, elect, reassign, drain,
+//! unregister.
+
+mod drain;
+mod drain_plan;
+mod elect;
+mod reassign;
 
 use std::time::Duration;
 
@@ -14,7 +20,7 @@ use crate::client::{Admin, Lane};
 use crate::types::BrokerId;
 use crate::wire::ApiKey;
 
-/// Brokers, health, metadata, versions, log directories
+/// Brokers, health, metadata, versions, log directories, where partitions are
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -22,7 +28,12 @@ Examples:
   klamm cluster health --wait 30     0 once healthy, 3 if it is not within 30 s
   klamm cluster metadata
   klamm cluster api-versions
-  klamm cluster log-dirs")]
+  klamm cluster log-dirs
+  klamm cluster elect --all              give every partition its preferred leader
+  klamm cluster reassign orders:0 --to 1,2,3 --wait
+  klamm cluster reassign                 what is on the move
+  klamm cluster drain 3                  move all that broker 3 holds to others
+  klamm cluster unregister 3             forget broker 3, once it has stopped for good")]
 pub struct ClusterCommand {
     #[command(subcommand)]
     action: Action,
@@ -48,6 +59,17 @@ enum Action {
         #[arg(long, value_name = "ID")]
         broker: Vec<i32>,
     },
+    /// Elect leaders: the preferred replicas, or with --unclean whatever replica is left
+    Elect(elect::ElectOptions),
+    /// Move partitions to other brokers; without arguments, show what is on the move
+    Reassign(reassign::ReassignOptions),
+    /// Move everything a broker holds to others, before it is stopped for good
+    Drain(drain::DrainOptions),
+    /// Forget a broker that has stopped for good and holds nothing
+    Unregister {
+        /// The broker's node.id
+        broker: i32,
+    },
 }
 
 pub async fn run(session: &mut Session, command: ClusterCommand) -> Result<(), Failure> {
@@ -60,6 +82,10 @@ pub async fn run(session: &mut Session, command: ClusterCommand) -> Result<(), F
                 Action::Metadata => metadata(session, &admin).await,
                 Action::ApiVersions => api_versions(session, &admin).await,
                 Action::LogDirs { broker } => log_dirs(session, &admin, &broker).await,
+                Action::Elect(options) => elect::run(session, &admin, options).await,
+                Action::Reassign(options) => reassign::run(session, &admin, options).await,
+                Action::Drain(options) => drain::run(session, &admin, options).await,
+                Action::Unregister { broker } => unregister(session, &admin, broker).await,
                 Action::Health { .. } => Ok(()),
             }
         }
@@ -263,6 +289,14 @@ async fn metadata(session: &mut Session, admin: &Admin) -> Result<(), Failure> {
         false => format!("{}\n\n{}", brokers_text(&cluster), table.text()),
     };
     session.answer(&json, &text)
+}
+
+async fn unregister(session: &mut Session, admin: &Admin, broker: i32) -> Result<(), Failure> {
+    session
+        .call(admin.unregister_broker(BrokerId(broker)))
+        .await?;
+    let text = format!("broker {broker} unregistered");
+    session.answer(&json!({ "broker": broker }), &text)
 }
 
 async fn api_versions(session: &mut Session, admin: &Admin) -> Result<(), Failure> {

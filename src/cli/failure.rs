@@ -114,6 +114,19 @@ pub fn fix_of(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend => {
             "Fewer replicas are in sync than min.insync.replicas: see `klamm cluster health`."
         }
+        ErrorCode::PreferredLeaderNotAvailable => {
+            "The preferred replica is not in sync: `klamm topic describe` shows who is."
+        }
+        ErrorCode::EligibleLeadersNotAvailable => {
+            "No replica of the partition is alive: `klamm why partition` says whom it waits for."
+        }
+        ErrorCode::NoReassignmentInProgress => {
+            "`klamm cluster reassign` shows what is on the move."
+        }
+        ErrorCode::BrokerIdNotRegistered => "`klamm cluster info` shows the brokers there are.",
+        ErrorCode::VoterNotFound | ErrorCode::DuplicateVoter => {
+            "`klamm quorum describe` shows who has a vote, and with which directory."
+        }
         ErrorCode::OffsetOutOfRange => {
             "`klamm topic offsets` shows where each partition begins and ends."
         }

@@ -14,6 +14,7 @@
 mod cluster;
 mod config;
 mod consume;
+mod dev;
 mod failure;
 mod group;
 mod node;
@@ -21,16 +22,19 @@ mod options;
 mod perf;
 mod place;
 mod produce;
+mod quorum;
 mod report;
 mod session;
 mod terminal;
 mod time_text;
 mod topic;
+mod why;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub use self::dev::DevOptions;
 pub use self::failure::Failure;
 pub use self::node::{NodeOptions, Override};
 pub use self::options::ClusterOptions;
@@ -57,6 +61,7 @@ Examples:
   klamm                                          start a node with defaults
   klamm server.properties                        start a node with Kafka's own settings file
   klamm --override log.dirs=/var/lib/klamm       start a node with one setting changed
+  klamm dev --nodes 3                            start a cluster of three nodes to play with
   klamm config explain log.retention.hours       what a setting means, its value and its source
 
   klamm topic create orders --partitions 3       (in another terminal)
@@ -64,6 +69,7 @@ Examples:
   klamm consume orders -e -f '%k -> %v\\n'
   klamm group describe billing                   members, offsets, lag
   klamm cluster health --wait 30                 for scripts and health checks
+  klamm why partition orders 0                   who leads it, and what led there
   klamm perf produce bench --duration 10         how fast is it?
 
 Commands speak to any Kafka-compatible cluster: --bootstrap-server HOST:PORT or
@@ -75,6 +81,8 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 unreachable or out of time, 130 interru
 pub enum Command {
     /// Start a node (the same as no command at all)
     Start(NodeOptions),
+    /// Start a cluster for development: several nodes in this process
+    Dev(DevOptions),
     /// Create, list, describe, alter, delete and trim topics
     Topic(topic::TopicCommand),
     /// Write records: one per line of stdin or a file
@@ -85,8 +93,12 @@ pub enum Command {
     Group(group::GroupCommand),
     /// Settings: explain a node's, describe and alter a cluster's
     Config(config::ConfigCommand),
-    /// Brokers, health, metadata, versions, log directories
+    /// Brokers, health, metadata, versions, log directories, where partitions are
     Cluster(cluster::ClusterCommand),
+    /// The controllers that keep the cluster's metadata, and their votes
+    Quorum(quorum::QuorumCommand),
+    /// Why something is as it is: the chain of causes
+    Why(why::WhyCommand),
     /// Measure throughput and latency of any Kafka-compatible cluster
     Perf(perf::PerfCommand),
 }
@@ -102,7 +114,7 @@ impl Cli {
         let node = given("properties") || given("overrides");
         let cluster = ["bootstrap_server", "client_settings", "format", "timeout"];
         let conflict = match &cli.command {
-            Some(Command::Start(_)) | None if cluster.into_iter().any(given) => {
+            Some(Command::Start(_) | Command::Dev(_)) | None if cluster.into_iter().any(given) => {
                 "starting a node takes no cluster options: a command such as `topic` is missing"
             }
             Some(_) if node => "settings of a node go with no command (or with `start`)",
@@ -130,7 +142,7 @@ pub async fn run(surroundings: Surroundings, options: ClusterOptions, command: C
 
 async fn dispatch(session: &mut Session, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Start(_) => Err(Failure::Usage(
+        Command::Start(_) | Command::Dev(_) => Err(Failure::Usage(
             "a node cannot be started from here".to_owned(),
         )),
         Command::Topic(command) => topic::run(session, command).await,
@@ -139,6 +151,8 @@ async fn dispatch(session: &mut Session, command: Command) -> Result<(), Failure
         Command::Group(command) => group::run(session, command).await,
         Command::Config(command) => config::run(session, command).await,
         Command::Cluster(command) => cluster::run(session, command).await,
+        Command::Quorum(command) => quorum::run(session, command).await,
+        Command::Why(command) => why::run(session, command).await,
         Command::Perf(command) => perf::run(session, command).await,
     }
 }

@@ -1,5 +1,7 @@
 //! `klamm topic`: create, list, describe, alter, delete, trim, offsets.
 
+mod describe;
+
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
@@ -8,10 +10,10 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::node::Override;
 use super::place::{self, Place, TopicChoice};
-use super::report::{Table, counted, error_json, listed, or_dash};
+use super::report::{Table, counted, error_json, or_dash};
 use super::session::Session;
-use crate::client::admin::{ConfigResource, Each, TopicSpec};
-use crate::client::{Admin, ApiError, TopicView};
+use crate::client::Admin;
+use crate::client::admin::{Each, TopicSpec};
 use crate::types::{ErrorCode, Offset, TopicPartition};
 
 /// Create, list, describe, alter, delete and trim topics
@@ -21,6 +23,7 @@ Examples:
   klamm topic create orders --partitions 3 --config retention.ms=3600000
   klamm topic list
   klamm topic describe orders
+  klamm topic describe --under-replicated     partitions that miss replicas, of all topics
   klamm topic offsets orders
   klamm topic alter orders --partitions 6
   klamm topic trim orders:0 --to 1000        delete the records below offset 1000
@@ -41,10 +44,7 @@ enum Action {
         internal: bool,
     },
     /// Partitions, leaders, replicas and changed settings of topics
-    Describe {
-        #[arg(required = true, value_name = "TOPIC")]
-        topics: Vec<String>,
-    },
+    Describe(describe::DescribeOptions),
     /// Give topics more partitions (for settings: `klamm config alter`)
     Alter {
         #[arg(required = true, value_name = "TOPIC")]
@@ -108,7 +108,7 @@ pub async fn run(session: &mut Session, command: TopicCommand) -> Result<(), Fai
     match command.action {
         Action::Create(options) => create(session, &admin, options).await,
         Action::List { internal } => list(session, &admin, internal).await,
-        Action::Describe { topics } => describe(session, &admin, &topics).await,
+        Action::Describe(options) => describe::run(session, &admin, &options).await,
         Action::Alter {
             topics,
             partitions,
@@ -264,104 +264,6 @@ async fn list(session: &mut Session, admin: &Admin, internal: bool) -> Result<()
         table.text()
     };
     session.answer(&json!({ "topics": list }), &text)
-}
-
-async fn describe(session: &mut Session, admin: &Admin, names: &[String]) -> Result<(), Failure> {
-    let topics = session.call(admin.describe_topics(names)).await?;
-    let known = topics.iter().filter(|(_, result)| result.is_ok());
-    let resources: Vec<ConfigResource> =
-        known.map(|(name, _)| ConfigResource::topic(name)).collect();
-    let configs = match resources.is_empty() {
-        true => Each::new(),
-        false => session.call(admin.describe_configs(&resources)).await?,
-    };
-    let mut blocks = Vec::new();
-    let mut list = Vec::new();
-    for (name, result) in &topics {
-        let changed = match configs.get(&ConfigResource::topic(name)) {
-            Some(Ok(entries)) => entries
-                .iter()
-                .filter(|entry| entry.source == "DYNAMIC_TOPIC_CONFIG")
-                .map(|entry| (entry.name.clone(), entry.value.clone().unwrap_or_default()))
-                .collect(),
-            _ => BTreeMap::new(),
-        };
-        list.push(topic_json(name, result.as_ref(), &changed));
-        if let Ok(topic) = result {
-            blocks.push(topic_text(topic, &changed));
-        }
-    }
-    session.answer(&json!({ "topics": list }), &blocks.join("\n\n"))?;
-    session.check_each(&topics, |name| format!("topic '{name}'"))
-}
-
-fn topic_json(
-    name: &str,
-    topic: Result<&TopicView, &ApiError>,
-    changed: &BTreeMap<String, String>,
-) -> Value {
-    let found = topic.ok();
-    let partitions = found
-        .into_iter()
-        .flat_map(|topic| topic.partitions.values())
-        .map(|p| {
-            let ids =
-                |ids: &[crate::types::BrokerId]| ids.iter().map(|id| id.0).collect::<Vec<_>>();
-            json!({
-                "partition": p.partition,
-                "leader": p.leader.map(|id| id.0),
-                "leader_epoch": p.leader_epoch.0,
-                "replicas": ids(&p.replicas),
-                "isr": ids(&p.isr),
-                "offline_replicas": ids(&p.offline_replicas),
-            })
-        });
-    json!({
-        "name": name,
-        "id": found.filter(|topic| !topic.id.is_zero()).map(|topic| topic.id.to_string()),
-        "internal": found.is_some_and(|topic| topic.is_internal),
-        "partitions": partitions.collect::<Vec<Value>>(),
-        "configs": changed,
-        "error": error_json(topic.err()),
-    })
-}
-
-fn topic_text(topic: &TopicView, changed: &BTreeMap<String, String>) -> String {
-    let replicas = topic
-        .partitions
-        .values()
-        .map(|p| p.replicas.len())
-        .max()
-        .unwrap_or(0);
-    let mut head = vec![
-        ("Topic", topic.name.to_string()),
-        ("Id", topic.id.to_string()),
-        ("Partitions", topic.partitions.len().to_string()),
-        ("Replicas", replicas.to_string()),
-    ];
-    let settings: Vec<String> = changed.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    head.push(("Changed settings", listed(settings)));
-    let columns = [
-        ">partition",
-        ">leader",
-        ">epoch",
-        "replicas",
-        "isr",
-        "offline",
-    ];
-    let mut table = Table::new(&columns);
-    for p in topic.partitions.values() {
-        table.row(vec![
-            p.partition.to_string(),
-            p.leader
-                .map_or_else(|| "none".to_owned(), |id| id.to_string()),
-            p.leader_epoch.0.to_string(),
-            listed(&p.replicas),
-            listed(&p.isr),
-            listed(&p.offline_replicas),
-        ]);
-    }
-    format!("{}\n\n{}", super::report::pairs(&head), table.text())
 }
 
 async fn trim(

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::error::ClientError;
 use super::socket::{Outgoing, Socket, Then, Waiting};
-use crate::env::{Env, Task};
+use crate::env::{Env, Stream, Task};
 use crate::types::ErrorCode;
 use crate::wire::api::{ApiKey, ApiRequest};
 use crate::wire::frame::{RequestHeader, read_response_header};
@@ -109,6 +109,18 @@ impl Connection {
             address: address.to_owned(),
             reason: error.to_string(),
         })?;
+        Self::over(env, stream, address, options, version).await
+    }
+
+    /// Over a stream to a broker that speaks `version` of ApiVersions, already connected to
+    /// `address`. Waits for the broker without a deadline.
+    pub async fn over(
+        env: &Env,
+        stream: Box<dyn Stream>,
+        address: &str,
+        options: &ConnectionOptions,
+        version: i16,
+    ) -> Result<Self, ClientError> {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let ended = Arc::new(OnceLock::new());
         let socket = Socket::new(stream, inbox, options.response_max);

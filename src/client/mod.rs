@@ -24,6 +24,7 @@ mod producer;
 mod socket;
 
 pub use admin::Admin;
+pub use backoff::Backoff;
 pub use cluster::{Cluster, Lane, Topics};
 pub use config::{Acks, ClientConfig, ConfigError, Isolation, OffsetReset, Strategy};
 pub use connection::{ApiRanges, Connection, ConnectionOptions, PendingCall};

@@ -10,6 +10,7 @@ use super::environment::from_environment;
 use super::kind::Value;
 use super::listener::{self, Listener};
 use super::properties::parse_properties;
+use super::roles::Part;
 use super::setting::{Effect, broker_setting};
 use super::topic::Durability;
 use crate::types::{BrokerId, Uuid};
@@ -21,7 +22,7 @@ pub struct BrokerConfig {
     /// For a cluster that is being made new.
     pub cluster_id: Option<Uuid>,
     pub rack: Option<String>,
-    /// Those for clients, at least one; the first is the one other brokers would use.
+    /// Those for clients: at least one on a broker, none on a node that is only a controller.
     pub listeners: Vec<Listener>,
     /// Health checks and metrics; `None` when turned off.
     pub admin_listener: Option<AdminListener>,
@@ -337,20 +338,20 @@ impl Typed<'_> {
         }
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    pub(super) fn text(&self, name: &str) -> Option<String> {
         match self.value(name) {
             Some(Value::Text(text)) if !text.is_empty() => Some(text),
             _ => None,
         }
     }
 
-    fn boolean(&self, name: &str) -> bool {
+    pub(super) fn boolean(&self, name: &str) -> bool {
         matches!(self.value(name), Some(Value::Boolean(true)))
     }
 
     /// A number in any type that holds it; the type's zero when it does not fit, which the
     /// setting's bounds rule out.
-    fn number<T: TryFrom<i64> + Default>(&self, name: &str) -> T {
+    pub(super) fn number<T: TryFrom<i64> + Default>(&self, name: &str) -> T {
         let number = self
             .value(name)
             .and_then(|value| value.integer())
@@ -365,12 +366,14 @@ impl Typed<'_> {
     }
 
     fn config(&mut self) -> BrokerConfig {
-        self.check_roles();
+        let part = Part::of(self);
+        let listeners = listener::listeners(self, &part);
         BrokerConfig {
             node_id: self.node_id(),
             cluster_id: self.cluster_id(),
             rack: self.text("broker.rack"),
-            listeners: listener::listeners(self),
+            quorum: self.quorum(part, &listeners),
+            listeners: listeners.clients,
             admin_listener: self.admin_listener(),
             log_dirs: self.log_dirs(),
             worker_threads: self.number("klamm.worker.threads"),
@@ -399,7 +402,6 @@ impl Typed<'_> {
             },
             group: self.group(),
             offsets: self.offsets(),
-            quorum: self.quorum(),
             replication: self.replication(),
             defaults: self.defaults.clone(),
         }
@@ -464,46 +466,7 @@ impl Typed<'_> {
         }
     }
 
-    fn quorum(&self) -> QuorumConfig {
-        QuorumConfig {
-            is_broker: true,
-            is_controller: true,
-            voters: Vec::new(),
-            bootstrap_servers: Vec::new(),
-            listeners: Vec::new(),
-            inter_broker_listener: self.text("inter.broker.listener.name").unwrap_or_default(),
-            election_timeout: self.millis("controller.quorum.election.timeout.ms"),
-            fetch_timeout: self.millis("controller.quorum.fetch.timeout.ms"),
-            request_timeout: self.millis("controller.quorum.request.timeout.ms"),
-        }
-    }
-
-    fn replication(&self) -> ReplicationConfig {
-        ReplicationConfig {
-            lag_time_max: self.millis("replica.lag.time.max.ms"),
-            fetch_max_bytes: self.number("replica.fetch.max.bytes"),
-            fetch_response_max_bytes: self.number("replica.fetch.response.max.bytes"),
-            fetch_min_bytes: self.number("replica.fetch.min.bytes"),
-            fetch_wait_max: self.millis("replica.fetch.wait.max.ms"),
-            fetch_backoff: self.millis("replica.fetch.backoff.ms"),
-            socket_timeout: self.millis("replica.socket.timeout.ms"),
-            session_timeout: self.millis("broker.session.timeout.ms"),
-            heartbeat_interval: self.millis("broker.heartbeat.interval.ms"),
-            registration_timeout: self.millis("initial.broker.registration.timeout.ms"),
-            auto_leader_rebalance: self.boolean("auto.leader.rebalance.enable"),
-            leader_imbalance_check_interval: std::time::Duration::from_secs(
-                self.number("leader.imbalance.check.interval.seconds"),
-            ),
-            leader_imbalance_per_broker_percentage: self
-                .number("leader.imbalance.per.broker.percentage"),
-        }
-    }
-
-    fn millis(&self, name: &str) -> std::time::Duration {
-        std::time::Duration::from_millis(self.number(name))
-    }
-
-    fn node_id(&self) -> BrokerId {
+    pub(super) fn node_id(&self) -> BrokerId {
         let older: i32 = self.number("broker.id");
         let given = self.source("node.id").is_some();
         match !given && self.source("broker.id").is_some() && older >= 0 {
@@ -545,37 +508,6 @@ impl Typed<'_> {
                 .into_iter()
                 .map(PathBuf::from)
                 .collect(),
-        }
-    }
-
-    /// One node is a whole cluster in this version: refuses what asks for more, because a node
-    /// that ignored it would run as a second, separate cluster.
-    fn check_roles(&mut self) {
-        let roles = self.list("process.roles");
-        if roles.len() == 1 {
-            let reason = format!("a node with only the role {} needs others", roles[0]);
-            let fix = "this version runs single nodes: use broker,controller";
-            self.refuse("process.roles", &reason, fix);
-        }
-        let node = self.node_id();
-        let voters = self.list("controller.quorum.voters");
-        let is_self = |voter: &String| {
-            voter
-                .split_once('@')
-                .is_some_and(|(id, _)| id == node.to_string())
-        };
-        if voters.len() > 1 || !voters.iter().all(is_self) {
-            let reason = format!("it names voters other than this node ({node})");
-            let fix = format!("this version runs single nodes: leave it out or name only {node}");
-            self.refuse("controller.quorum.voters", &reason, &fix);
-        }
-        if self.list("controller.quorum.bootstrap.servers").len() > 1 {
-            let fix = "this version runs single nodes: leave it out or name only this node";
-            self.refuse(
-                "controller.quorum.bootstrap.servers",
-                "it names several nodes",
-                fix,
-            );
         }
     }
 }

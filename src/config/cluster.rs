@@ -25,7 +25,8 @@ pub struct QuorumConfig {
     pub voters: Vec<Voter>,
     /// `host:port` of nodes that know the quorum.
     pub bootstrap_servers: Vec<String>,
-    /// Those that only nodes of the cluster connect to.
+    /// Those for the nodes of the cluster; empty on a node that is only a broker, and where this
+    /// node is the whole cluster.
     pub listeners: Vec<Listener>,
     /// Name of the listener by which brokers reach each other.
     pub inter_broker_listener: String,
@@ -33,6 +34,15 @@ pub struct QuorumConfig {
     /// Without word from the leader for this long a voter stands for election.
     pub fetch_timeout: Duration,
     pub request_timeout: Duration,
+}
+
+/// `host:port`, with brackets around an IPv6 host.
+#[must_use]
+pub fn address(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
 }
 
 impl QuorumConfig {
@@ -46,6 +56,11 @@ impl QuorumConfig {
 /// How partitions are copied, and when a broker counts as gone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplicationConfig {
+    /// Fetchers for each broker that is copied from.
+    pub fetchers: usize,
+    /// Whether consumers are sent to an in-sync replica in their own rack (KIP-392).
+    pub rack_aware_reads: bool,
+    pub high_watermark_checkpoint_interval: Duration,
     pub lag_time_max: Duration,
     pub fetch_max_bytes: i32,
     pub fetch_response_max_bytes: i32,

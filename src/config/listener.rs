@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::broker::Typed;
 use super::defaults::Source;
+use super::roles::Part;
 
 /// One address to accept clients on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,7 +78,7 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
     })
 }
 
-fn is_wildcard(host: &str) -> bool {
+pub(super) fn is_wildcard(host: &str) -> bool {
     matches!(host, "" | "0.0.0.0" | "::" | "0:0:0:0:0:0:0:0")
 }
 
@@ -98,15 +99,23 @@ fn endpoints(typed: &mut Typed<'_>, setting: &'static str) -> Vec<Endpoint> {
     found
 }
 
+/// The listeners a configuration asks for.
+pub(super) struct Listeners {
+    pub(super) clients: Vec<Listener>,
+    pub(super) controllers: Vec<Listener>,
+    /// Whether this node is a cluster by itself: then `controllers` are not opened.
+    pub(super) is_alone: bool,
+}
+
 /// The listeners a configuration asks for. What cannot be done is noted in `typed`.
-pub(super) fn listeners(typed: &mut Typed<'_>) -> Vec<Listener> {
-    let controllers: BTreeSet<String> = typed
+pub(super) fn listeners(typed: &mut Typed<'_>, part: &Part) -> Listeners {
+    let controller_names: BTreeSet<String> = typed
         .list("controller.listener.names")
         .into_iter()
         .map(|name| name.to_ascii_uppercase())
         .collect();
-    let protocols = protocol_map(typed);
-    let advertised = advertised(typed, &controllers);
+    let protocols = protocol_map(typed, &controller_names);
+    let advertised = advertised(typed);
     let mut bound = endpoints(typed, "listeners");
     let from_environment = matches!(
         typed.source("advertised.listeners"),
@@ -121,20 +130,74 @@ pub(super) fn listeners(typed: &mut Typed<'_>) -> Vec<Listener> {
             })
             .collect();
     }
-    let mut listeners = Vec::new();
-    for one in bound {
-        if controllers.contains(&one.name) {
-            typed.note(format!(
-                "listener {} is not opened: this node is its whole controller quorum",
-                one.name
-            ));
-            continue;
-        }
+    let node = typed.node_id();
+    let (controllers, clients): (Vec<_>, Vec<_>) = bound
+        .into_iter()
+        .partition(|one| controller_names.contains(&one.name));
+    let told = |one| listener(one, &advertised);
+    let mut found = Listeners {
+        clients: clients.into_iter().map(told).collect(),
+        controllers: controllers.into_iter().map(told).collect(),
+        is_alone: false,
+    };
+    let hosts = hosts(found.clients.iter().chain(&found.controllers));
+    found.is_alone = part.is_alone(node, &found.controllers, &hosts);
+    for one in found.clients.iter().chain(&found.controllers) {
         check_protocol(typed, &one.name, &protocols);
-        listeners.push(listener(one, &advertised));
     }
-    check_whole(typed, &listeners, &advertised);
-    listeners
+    match found.is_alone {
+        true => {
+            for one in &found.controllers {
+                typed.note(format!(
+                    "listener {} is not opened: this node is its whole controller quorum",
+                    one.name
+                ));
+            }
+        }
+        false => tell_others(typed, part.own_host(node), &mut found),
+    }
+    check_whole(typed, part, &found, &advertised);
+    found
+}
+
+/// Names of this node that its listeners give.
+fn hosts<'a>(listeners: impl Iterator<Item = &'a Listener>) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for one in listeners {
+        hosts.push(one.host.clone());
+        if let Advertised::Fixed { host, .. } = &one.advertised {
+            hosts.push(host.clone());
+        }
+    }
+    hosts
+}
+
+/// In a cluster a node must say where it is reached, because others pass it on. Where nothing is
+/// advertised it is `own_host`, the name that the voters give this node.
+fn tell_others(typed: &mut Typed<'_>, own_host: Option<&str>, found: &mut Listeners) {
+    for one in &mut found.clients {
+        let Advertised::Echo { port } = one.advertised else {
+            continue;
+        };
+        match own_host {
+            Some(host) => {
+                let host = host.to_owned();
+                one.advertised = Advertised::Fixed { host, port };
+            }
+            None => {
+                let reason = format!(
+                    "listener {} is on every interface and nothing says by which name the other \
+                     nodes reach this one",
+                    one.name
+                );
+                let fix = format!(
+                    "set advertised.listeners={}://name-of-this-host:{port}",
+                    one.name
+                );
+                typed.refuse("advertised.listeners", &reason, &fix);
+            }
+        }
+    }
 }
 
 fn listener(one: Endpoint, advertised: &BTreeMap<String, Endpoint>) -> Listener {
@@ -162,15 +225,10 @@ fn listener(one: Endpoint, advertised: &BTreeMap<String, Endpoint>) -> Listener 
     }
 }
 
-fn advertised(typed: &mut Typed<'_>, controllers: &BTreeSet<String>) -> BTreeMap<String, Endpoint> {
+fn advertised(typed: &mut Typed<'_>) -> BTreeMap<String, Endpoint> {
     let mut advertised = BTreeMap::new();
     for one in endpoints(typed, "advertised.listeners") {
-        if controllers.contains(&one.name) {
-            typed.note(format!(
-                "advertised listener {} is for controllers; not used",
-                one.name
-            ));
-        } else if is_wildcard(&one.host) {
+        if is_wildcard(&one.host) {
             let reason = format!("no client can connect to the address '{}'", one.host);
             let fix = "advertise a host name or address that clients can reach, or leave \
                        advertised.listeners out to advertise whatever address a client dialled";
@@ -189,9 +247,12 @@ fn advertised(typed: &mut Typed<'_>, controllers: &BTreeSet<String>) -> BTreeMap
     advertised
 }
 
-fn protocol_map(typed: &mut Typed<'_>) -> BTreeMap<String, String> {
+/// Security protocols by listener name. Controllers' listeners are plain unless the map says
+/// otherwise.
+fn protocol_map(typed: &mut Typed<'_>, controllers: &BTreeSet<String>) -> BTreeMap<String, String> {
     const NAME: &str = "listener.security.protocol.map";
-    let mut protocols = BTreeMap::new();
+    let plain = |name: &String| (name.clone(), "PLAINTEXT".to_owned());
+    let mut protocols: BTreeMap<_, _> = controllers.iter().map(plain).collect();
     for pair in typed.list(NAME) {
         match pair.split_once(':') {
             Some((name, protocol)) => {
@@ -228,25 +289,45 @@ fn check_protocol(typed: &mut Typed<'_>, name: &str, protocols: &BTreeMap<String
 
 fn check_whole(
     typed: &mut Typed<'_>,
-    listeners: &[Listener],
+    part: &Part,
+    found: &Listeners,
     advertised: &BTreeMap<String, Endpoint>,
 ) {
-    if listeners.is_empty() {
+    if found.clients.is_empty() && part.is_broker {
         typed.refuse(
             "listeners",
             "no listener for clients is left",
             "give at least one, for instance PLAINTEXT://:9092",
         );
     }
+    if !part.is_broker && !found.clients.is_empty() {
+        let reason = format!(
+            "listener {} is for clients, and this node is only a controller",
+            found.clients[0].name
+        );
+        let fix = "leave only listeners that controller.listener.names names, or add broker to \
+                   process.roles";
+        typed.refuse("listeners", &reason, fix);
+    }
+    let opened = match found.is_alone {
+        true => &[][..],
+        false => &found.controllers,
+    };
     let mut ports = BTreeSet::new();
-    for one in listeners.iter().filter(|one| one.port != 0) {
+    for one in found
+        .clients
+        .iter()
+        .chain(opened)
+        .filter(|one| one.port != 0)
+    {
         if !ports.insert((one.host.as_str(), one.port)) {
             let reason = format!("port {} is used by two listeners", one.port);
             typed.refuse("listeners", &reason, "give each listener a port of its own");
         }
     }
     for name in advertised.keys() {
-        if !listeners.iter().any(|one| one.name == *name) {
+        let mut bound = found.clients.iter().chain(&found.controllers);
+        if !bound.any(|one| one.name == *name) {
             typed.refuse(
                 "advertised.listeners",
                 &format!("there is no listener named {name}"),

@@ -16,6 +16,18 @@ pub struct MetaProperties {
     pub node_id: BrokerId,
     /// Of this directory alone: a directory that was wiped comes back with another.
     pub directory_id: Uuid,
+    pub membership: Membership,
+}
+
+/// How far a node is on its way into a cluster of several.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Membership {
+    /// It is a cluster by itself.
+    Alone,
+    /// It was told its cluster and may have nothing of its metadata yet.
+    Joining,
+    /// It has had metadata of its cluster: should that be gone, it was lost.
+    Joined,
 }
 
 /// Kafka's version of the file, since it has directory ids.
@@ -23,6 +35,10 @@ const VERSION: &str = "1";
 /// The key that Kafka's own directories do not have.
 const MARKER: &str = "klamm.format";
 const FORMAT: &str = "1";
+/// Absent where the node is a cluster by itself.
+const MEMBERSHIP: &str = "klamm.cluster";
+const JOINING: &str = "joining";
+const JOINED: &str = "joined";
 
 /// Entries a directory may hold and still count as empty: what a file system or a container
 /// runtime puts there, and what Klamm leaves when it dies before `meta.properties` is in place.
@@ -78,6 +94,28 @@ pub enum LogDirError {
          node's directory"
     )]
     OtherNode { found: BrokerId, expected: BrokerId },
+    #[error(
+        "it belongs to a cluster of several nodes, and the settings name no other node; set \
+         controller.quorum.voters or controller.quorum.bootstrap.servers, or point log.dirs at an \
+         empty directory"
+    )]
+    OfCluster,
+    #[error(
+        "it belongs to a node that was a cluster by itself, which cannot become part of another; \
+         point log.dirs at an empty directory and copy the data with a mirror, or leave out \
+         controller.quorum.voters and controller.quorum.bootstrap.servers"
+    )]
+    OfSingleNode,
+    #[error(
+        "the metadata directory {directory_id} of node {node} is gone, though the node had joined \
+         its cluster; restore {path} from a backup, or remove the voter, empty log.dirs and add \
+         the voter again. Nothing was changed"
+    )]
+    MetadataGone {
+        directory_id: Uuid,
+        node: BrokerId,
+        path: String,
+    },
 }
 
 impl MetaProperties {
@@ -118,6 +156,12 @@ impl MetaProperties {
                 .map(BrokerId)
                 .map_err(|_| unreadable(format!("node.id: '{node}' is not a number")))?,
             directory_id: id("directory.id")?,
+            membership: match values.get(MEMBERSHIP).map(|value| value.trim()) {
+                None => Membership::Alone,
+                Some(JOINING) => Membership::Joining,
+                Some(JOINED) => Membership::Joined,
+                Some(other) => return Err(unreadable(format!("{MEMBERSHIP} is '{other}'"))),
+            },
         })
     }
 
@@ -145,7 +189,12 @@ impl fmt::Display for MetaProperties {
         writeln!(f, "{MARKER}={FORMAT}")?;
         writeln!(f, "cluster.id={}", self.cluster_id)?;
         writeln!(f, "node.id={}", self.node_id)?;
-        writeln!(f, "directory.id={}", self.directory_id)
+        writeln!(f, "directory.id={}", self.directory_id)?;
+        match self.membership {
+            Membership::Alone => Ok(()),
+            Membership::Joining => writeln!(f, "{MEMBERSHIP}={JOINING}"),
+            Membership::Joined => writeln!(f, "{MEMBERSHIP}={JOINED}"),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod kind;
 mod listener;
 mod meta;
 mod properties;
+mod roles;
 mod setting;
 mod table;
 #[cfg(test)]
@@ -28,7 +29,7 @@ pub use broker::{
     AdminListener, BrokerConfig, CleanerConfig, ConfigWarning, GroupConfig, Loaded, LogFormat,
     NetworkConfig, OffsetsConfig, TopicDefaults,
 };
-pub use cluster::{QuorumConfig, ReplicationConfig, Voter};
+pub use cluster::{QuorumConfig, ReplicationConfig, Voter, address};
 pub use defaults::{BrokerDefaults, ConfigError, ConfigErrors, Given, Source};
 pub use describe::{
     ConfigEntry, ConfigSource, ConfigSynonym, Explanation, describe_broker, describe_topic,
@@ -36,7 +37,7 @@ pub use describe::{
 pub use environment::from_environment;
 pub use kind::{Kind, Value, ValueError};
 pub use listener::{Advertised, Listener};
-pub use meta::{DirEntryKind, DirState, LogDirError, MetaProperties, check_log_dir};
+pub use meta::{DirEntryKind, DirState, LogDirError, Membership, MetaProperties, check_log_dir};
 pub use properties::{PropertiesError, Property, parse_properties};
 pub use setting::{
     Effect, Setting, Synonym, Update, broker_setting, broker_settings, topic_setting,

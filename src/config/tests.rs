@@ -300,14 +300,6 @@ fn listeners_that_cannot_work_are_refused() {
         ("advertised.listeners=PLAINTEXT://host:0", "port 0"),
         ("klamm.admin.listener=9644", "has no port"),
         ("process.roles=controller", "needs others"),
-        (
-            "controller.quorum.voters=1@a:9093,2@b:9093",
-            "voters other than this node",
-        ),
-        (
-            "controller.quorum.voters=2@b:9093",
-            "voters other than this node",
-        ),
         ("cluster.id=abc", "22 characters"),
         (
             "group.min.session.timeout.ms=2000000",
@@ -527,6 +519,7 @@ fn a_data_directory_is_taken_only_when_empty_or_ours() {
         cluster_id: Uuid::from_random([1; 16]),
         node_id: BrokerId(3),
         directory_id: Uuid::from_random([2; 16]),
+        membership: Membership::Alone,
     };
     let text = meta.to_string();
     assert_eq!(check_log_dir(&[], None), Ok(DirState::Empty));

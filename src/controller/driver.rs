@@ -1,26 +1,30 @@
-//! The task that runs the controller, and the handle on it.
+//! The task that runs the controller.
 //!
 //! One request at a time: the ledger turns it into records; the quorum commits them; they are
-//! replayed; the new image is published; the subscriber carries the change out; the answer goes
-//! out. So a topic's partitions exist by the time its creation is answered.
+//! replayed; the new image is published and given to the subscriber; the answer goes out. The
+//! handle passes it on once this node has carried the change out, so a topic's partitions exist by
+//! the time its creation is answered.
+//!
+//! In a cluster the task handles requests only while its node leads the quorum; on every node it
+//! replays what is committed, and is never held up by the subscriber.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::delta::ImageDelta;
-use super::image::{ClusterImage, ReplayError};
-use super::ledger::ControllerLedger;
+use super::announcer::Announcer;
+use super::delta::{ImageDelta, TopicDelta};
+use super::duties::Duties;
+use super::forward::{Answered, Forward};
+use super::handle::{Command, Controller, Far, Shared};
+use super::image::{ClusterImage, ReplayError, TopicImage};
+use super::ledger::{ControllerLedger, Situation};
 use super::quorum::{Committed, ProposeError, Quorum};
-use super::record::{ConfigResource, MetadataRecord};
-use super::request::{
-    AlterConfigs, CreatePartitions, CreateTopics, CreatedTopic, DeleteTopics, DeletedTopic,
-    IncrementalAlterConfigs, ProducerIdBlock, Refusal, RegisterBroker, Reply, Request,
-    TopicSelector,
-};
-use crate::config::BrokerDefaults;
-use crate::env::{Env, Rng};
-use crate::types::{BrokerEpoch, BrokerId, ErrorCode, ProducerId, Uuid};
+use super::record::{MetadataRecord, PartitionState};
+use super::request::{Refusal, Reply, Request};
+use crate::config::{BrokerDefaults, ReplicationConfig};
+use crate::env::{BoxFuture, Clock, Env, Rng};
+use crate::types::{BrokerId, ErrorCode, Offset};
 
 /// Requests that may wait; more wait at their sender.
 const COMMANDS_MAX: usize = 256;
@@ -41,21 +45,7 @@ pub struct ImageUpdate {
     /// From the image of the update before; from nothing in the first.
     pub delta: ImageDelta,
     /// To be answered (or dropped) once carried out; what asked for the change waits for it.
-    pub done: oneshot::Sender<()>,
-}
-
-enum Command {
-    Request(Request, oneshot::Sender<Result<Reply, Refusal>>),
-    ProducerId(oneshot::Sender<Result<ProducerId, Refusal>>),
-}
-
-type SharedImage = Arc<RwLock<Arc<ClusterImage>>>;
-
-/// Handle on the controller. An `Err` of a method is about the whole request.
-#[derive(Clone)]
-pub struct Controller {
-    commands: mpsc::Sender<Command>,
-    image: SharedImage,
+    pub done: tokio::sync::oneshot::Sender<()>,
 }
 
 /// The controller's task, to be run by its owner.
@@ -63,16 +53,39 @@ pub struct ControllerTask {
     ledger: ControllerLedger,
     quorum: Box<dyn Quorum>,
     node: BrokerId,
+    /// Whether this node leads the quorum.
+    is_active: bool,
+    /// A node by itself handles nothing further before a change is carried out.
+    is_alone: bool,
     entropy: Rng,
-    producer_ids: Option<ProducerIdBlock>,
+    clock: Arc<dyn Clock>,
     commands: mpsc::Receiver<Command>,
-    image: SharedImage,
-    updates: mpsc::Sender<ImageUpdate>,
+    shared: Arc<Shared>,
+    announcer: Announcer,
+    flight: Option<Flight>,
+    duties: Option<Duties>,
+}
+
+/// Records on their way through the quorum.
+struct Flight {
+    proposed: Option<BoxFuture<'static, Result<Offset, ProposeError>>>,
+    /// Where the records end, once committed.
+    end: Option<Offset>,
+    asked: Option<(Reply, tokio::sync::oneshot::Sender<Answered>)>,
+}
+
+enum Event {
+    Committed(Result<Committed, String>),
+    Proposed(Result<Offset, ProposeError>),
+    CarriedOut(Offset),
+    Command(Option<Command>),
+    Due,
 }
 
 impl Controller {
-    /// Replays what `quorum` kept until somebody leads. Then [`Controller::image`] is up to date;
-    /// the task's first deed is to send all of it to `updates` as one change from nothing.
+    /// For a node by itself. Replays what `quorum` kept until somebody leads. Then
+    /// [`Controller::image`] is up to date; the task's first deed is to send all of it to `updates`
+    /// as one change from nothing.
     pub async fn open(
         env: &Env,
         quorum: Box<dyn Quorum>,
@@ -81,153 +94,58 @@ impl Controller {
         updates: mpsc::Sender<ImageUpdate>,
     ) -> Result<(Self, ControllerTask), ControllerError> {
         let entropy = env.entropy.stream("controller");
-        Self::open_with(quorum, node, defaults, entropy, updates).await
+        let ledger = ControllerLedger::new(node, defaults);
+        Self::open_with(quorum, ledger, entropy, env.clock.clone(), updates).await
     }
 
     /// As [`Controller::open`], with the randomness for ids and placement.
     pub(super) async fn open_with(
         quorum: Box<dyn Quorum>,
-        node: BrokerId,
-        defaults: BrokerDefaults,
+        ledger: ControllerLedger,
         entropy: Rng,
+        clock: Arc<dyn Clock>,
         updates: mpsc::Sender<ImageUpdate>,
     ) -> Result<(Self, ControllerTask), ControllerError> {
-        let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
-        let mut task = ControllerTask {
-            ledger: ControllerLedger::new(node, defaults),
-            quorum,
-            node,
-            entropy,
-            producer_ids: None,
-            commands: receiver,
-            image: SharedImage::default(),
-            updates,
-        };
-        loop {
-            let committed = task.next_committed().await?;
+        let (controller, mut task) =
+            ControllerTask::start(quorum, ledger, entropy, clock, updates, None);
+        while !task.is_active {
+            let committed = task.quorum.next_committed().await;
+            let committed = committed.map_err(ControllerError::Quorum)?;
             task.ledger.replay(&committed)?;
-            if matches!(
-                committed,
-                Committed::Leader {
-                    leader: Some(_),
-                    ..
-                }
-            ) {
-                break;
-            }
+            task.follow(&committed);
         }
-        task.publish();
-        let controller = Self {
-            commands: sender,
-            image: task.image.clone(),
-        };
+        let image = Arc::new(task.ledger.image().clone());
+        let whole = ImageDelta::between(&ClusterImage::default(), &image);
+        task.shared.publish(image.clone());
+        task.announcer.offer(image, whole);
         Ok((controller, task))
     }
 
-    /// The newest image. What a request of this handle changed is in it once that was answered.
+    /// For a node of a cluster. Waits for nothing: [`Controller::image`] follows while the task
+    /// runs, and requests wait until somebody leads. `updates` gets what changes, from nothing on;
+    /// while one update is carried out, all that follow become one.
     #[must_use]
-    pub fn image(&self) -> Arc<ClusterImage> {
-        self.image
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub fn open_in_cluster(
+        env: &Env,
+        quorum: Box<dyn Quorum>,
+        node: BrokerId,
+        defaults: BrokerDefaults,
+        replication: &ReplicationConfig,
+        forward: Arc<dyn Forward>,
+        updates: mpsc::Sender<ImageUpdate>,
+    ) -> (Self, ControllerTask) {
+        let entropy = env.entropy.stream("controller");
+        let ledger = ControllerLedger::in_cluster(node, defaults);
+        let far = Far {
+            env: env.clone(),
+            forward,
+        };
+        let clock = env.clock.clone();
+        let (controller, mut task) =
+            ControllerTask::start(quorum, ledger, entropy, clock, updates, Some(far));
+        task.duties = Some(Duties::new(env.clock.clone(), replication));
+        (controller, task)
     }
-
-    /// Founds the cluster, or checks that it is this one.
-    pub async fn found(&self, cluster_id: Uuid) -> Result<Uuid, Refusal> {
-        match self.ask(Request::Found { cluster_id }).await? {
-            Reply::Found(id) => Ok(id),
-            other => mismatched(&other),
-        }
-    }
-
-    pub async fn register_broker(&self, request: RegisterBroker) -> Result<BrokerEpoch, Refusal> {
-        match self.ask(Request::RegisterBroker(request)).await? {
-            Reply::RegisterBroker(epoch) => Ok(epoch),
-            other => mismatched(&other),
-        }
-    }
-
-    pub async fn create_topics(
-        &self,
-        request: CreateTopics,
-    ) -> Result<Vec<(String, Result<CreatedTopic, Refusal>)>, Refusal> {
-        match self.ask(Request::CreateTopics(request)).await? {
-            Reply::CreateTopics(results) => Ok(results),
-            other => mismatched(&other),
-        }
-    }
-
-    pub async fn delete_topics(
-        &self,
-        request: DeleteTopics,
-    ) -> Result<Vec<(TopicSelector, Result<DeletedTopic, Refusal>)>, Refusal> {
-        match self.ask(Request::DeleteTopics(request)).await? {
-            Reply::DeleteTopics(results) => Ok(results),
-            other => mismatched(&other),
-        }
-    }
-
-    pub async fn create_partitions(
-        &self,
-        request: CreatePartitions,
-    ) -> Result<Vec<(String, Result<(), Refusal>)>, Refusal> {
-        match self.ask(Request::CreatePartitions(request)).await? {
-            Reply::CreatePartitions(results) => Ok(results),
-            other => mismatched(&other),
-        }
-    }
-
-    pub async fn incremental_alter_configs(
-        &self,
-        request: IncrementalAlterConfigs,
-    ) -> Result<Vec<(ConfigResource, Result<(), Refusal>)>, Refusal> {
-        match self.ask(Request::IncrementalAlterConfigs(request)).await? {
-            Reply::AlterConfigs(results) => Ok(results),
-            other => mismatched(&other),
-        }
-    }
-
-    pub async fn alter_configs(
-        &self,
-        request: AlterConfigs,
-    ) -> Result<Vec<(ConfigResource, Result<(), Refusal>)>, Refusal> {
-        match self.ask(Request::AlterConfigs(request)).await? {
-            Reply::AlterConfigs(results) => Ok(results),
-            other => mismatched(&other),
-        }
-    }
-
-    /// A producer id nobody had before or will have again, whatever crashes.
-    pub async fn next_producer_id(&self) -> Result<ProducerId, Refusal> {
-        let (answer, answered) = oneshot::channel();
-        self.send(Command::ProducerId(answer)).await?;
-        answered.await.unwrap_or_else(|_| Err(stopped()))
-    }
-
-    async fn ask(&self, request: Request) -> Result<Reply, Refusal> {
-        let (answer, answered) = oneshot::channel();
-        self.send(Command::Request(request, answer)).await?;
-        answered.await.unwrap_or_else(|_| Err(stopped()))
-    }
-
-    async fn send(&self, command: Command) -> Result<(), Refusal> {
-        self.commands.send(command).await.map_err(|_| stopped())
-    }
-}
-
-/// The answer when the task is gone: what was asked may have happened.
-fn stopped() -> Refusal {
-    Refusal::new(
-        ErrorCode::RequestTimedOut,
-        "the controller stopped before it could answer",
-    )
-}
-
-fn mismatched<T>(reply: &Reply) -> Result<T, Refusal> {
-    tracing::error!(?reply, "the controller answered another question");
-    let text = "the controller answered another question";
-    Err(Refusal::new(ErrorCode::UnknownServerError, text))
 }
 
 impl From<ProposeError> for Refusal {
@@ -243,129 +161,262 @@ impl From<ProposeError> for Refusal {
 }
 
 impl ControllerTask {
+    fn start(
+        quorum: Box<dyn Quorum>,
+        ledger: ControllerLedger,
+        entropy: Rng,
+        clock: Arc<dyn Clock>,
+        updates: mpsc::Sender<ImageUpdate>,
+        far: Option<Far>,
+    ) -> (Controller, Self) {
+        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let shared = Arc::new(Shared::default());
+        let node = ledger.node();
+        let task = Self {
+            ledger,
+            quorum,
+            node,
+            is_active: false,
+            is_alone: far.is_none(),
+            entropy,
+            clock,
+            commands,
+            shared: shared.clone(),
+            announcer: Announcer::new(updates),
+            flight: None,
+            duties: None,
+        };
+        (Controller::new(node, sender, shared, far), task)
+    }
+
     /// Serves until every handle is dropped, or the metadata can no longer be trusted.
     pub async fn run(mut self) -> Result<(), ControllerError> {
-        let whole = ImageDelta::between(&ClusterImage::default(), self.ledger.image());
-        self.announce(whole).await;
+        self.settle().await;
         loop {
-            let command = tokio::select! {
-                biased;
-                committed = self.quorum.next_committed() => {
-                    self.apply(committed.map_err(ControllerError::Quorum)?).await?;
-                    continue;
+            match self.next().await {
+                Event::Committed(committed) => {
+                    self.apply(committed.map_err(ControllerError::Quorum)?)
+                        .await?;
                 }
-                command = self.commands.recv() => command,
-            };
-            match command {
-                None => return Ok(()),
-                Some(Command::Request(request, answer)) => {
-                    let reply = self.serve(&request).await?;
-                    // Whoever asked may have gone.
-                    answer.send(reply).ok();
-                }
-                Some(Command::ProducerId(answer)) => {
-                    let id = self.producer_id().await?;
-                    answer.send(id).ok();
-                }
+                Event::Proposed(outcome) => self.proposed(outcome),
+                Event::CarriedOut(end) => self.shared.carried_out(end),
+                Event::Command(None) => return Ok(()),
+                Event::Command(Some(command)) => self.handle(command),
+                Event::Due => self.attend(),
+            }
+            self.land();
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let is_idle = self.flight.is_none();
+        tokio::select! {
+            biased;
+            committed = self.quorum.next_committed() => Event::Committed(committed),
+            outcome = outcome(&mut self.flight) => Event::Proposed(outcome),
+            end = self.announcer.progress() => Event::CarriedOut(end),
+            command = self.commands.recv(), if is_idle => Event::Command(command),
+            () = due(&mut self.duties), if is_idle => Event::Due,
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        let Command { request, answer } = command;
+        if answer.is_closed() {
+            return;
+        }
+        let outcome = match self.is_active {
+            true => self.decide(&request),
+            false => Err(Refusal::new(
+                ErrorCode::NotController,
+                format!("node {} is not the active controller", self.node),
+            )),
+        };
+        match outcome {
+            Ok((records, reply)) if records.is_empty() => {
+                // Whoever asked may have gone.
+                answer.send(Ok((reply, self.ledger.image().end()))).ok();
+            }
+            Ok((records, reply)) => self.propose(records, Some((reply, answer))),
+            Err(refusal) => {
+                answer.send(Err(refusal)).ok();
             }
         }
     }
 
-    async fn serve(
-        &mut self,
-        request: &Request,
-    ) -> Result<Result<Reply, Refusal>, ControllerError> {
-        let (records, reply) = match self.ledger.handle(&mut self.entropy, request) {
-            Ok(outcome) => outcome,
-            Err(refusal) => return Ok(Err(refusal)),
+    fn decide(&mut self, request: &Request) -> Result<(Vec<MetadataRecord>, Reply), Refusal> {
+        let mut now = Situation {
+            wall: self.clock.wall(),
+            others_know: true,
         };
-        if records.is_empty() {
-            return Ok(Ok(reply));
+        if let Some(duties) = &mut self.duties
+            && let Request::Heartbeat(heartbeat) = request
+        {
+            now.others_know = duties.heard(heartbeat);
         }
-        let committed = self.commit(records).await?;
-        Ok(committed.map(|()| reply))
+        self.ledger.handle(&mut self.entropy, now, request)
     }
 
-    /// Commits `records` and replays everything up to them.
-    async fn commit(
+    /// Does what is due without being asked.
+    fn attend(&mut self) {
+        let Some(duties) = &mut self.duties else {
+            return;
+        };
+        let records = duties.attend(&self.ledger, self.clock.wall());
+        if !records.is_empty() {
+            self.propose(records, None);
+        }
+    }
+
+    fn propose(
         &mut self,
         records: Vec<MetadataRecord>,
-    ) -> Result<Result<(), Refusal>, ControllerError> {
-        let mut proposed = self.quorum.propose(records);
-        let end = loop {
-            tokio::select! {
-                biased;
-                committed = self.quorum.next_committed() => {
-                    self.apply(committed.map_err(ControllerError::Quorum)?).await?;
-                }
-                outcome = &mut proposed => match outcome {
-                    Ok(end) => break end,
-                    Err(error) => return Ok(Err(error.into())),
-                },
-            }
-        };
-        while self.ledger.image().end() < end {
-            let committed = self.next_committed().await?;
-            self.apply(committed).await?;
-        }
-        Ok(Ok(()))
+        asked: Option<(Reply, tokio::sync::oneshot::Sender<Answered>)>,
+    ) {
+        self.flight = Some(Flight {
+            proposed: Some(self.quorum.propose(records)),
+            end: None,
+            asked,
+        });
     }
 
-    async fn next_committed(&mut self) -> Result<Committed, ControllerError> {
-        self.quorum
-            .next_committed()
-            .await
-            .map_err(ControllerError::Quorum)
+    fn proposed(&mut self, outcome: Result<Offset, ProposeError>) {
+        match outcome {
+            Ok(end) => {
+                if let Some(flight) = &mut self.flight {
+                    flight.proposed = None;
+                    flight.end = Some(end);
+                }
+            }
+            Err(error) => {
+                let asked = self.flight.take().and_then(|flight| flight.asked);
+                match asked {
+                    Some((_, answer)) => {
+                        answer.send(Err(error.into())).ok();
+                    }
+                    None => tracing::info!(%error, "the controller's own change was not made"),
+                }
+            }
+        }
+    }
+
+    /// Answers what was committed and is replayed by now.
+    fn land(&mut self) {
+        let end = self.ledger.image().end();
+        let is_landed = |flight: &mut Flight| flight.end.is_some_and(|wanted| wanted <= end);
+        if let Some(flight) = self.flight.take_if(is_landed)
+            && let Some((reply, answer)) = flight.asked
+        {
+            answer.send(Ok((reply, end))).ok();
+        }
     }
 
     async fn apply(&mut self, committed: Committed) -> Result<(), ControllerError> {
         let delta = self.ledger.replay(&committed)?;
-        self.publish();
-        if !delta.is_empty() {
-            self.announce(delta).await;
+        let image = Arc::new(self.ledger.image().clone());
+        self.shared.publish(image.clone());
+        self.follow(&committed);
+        tell(&image, &delta);
+        if let Some(duties) = &mut self.duties {
+            duties.follow(&image, self.is_active);
         }
-        let image = self.ledger.image().clone();
+        self.announcer.offer(image.clone(), delta);
+        if self.is_alone {
+            self.settle().await;
+        }
         self.quorum
             .applied(&image)
             .await
             .map_err(ControllerError::Quorum)
     }
 
-    fn publish(&self) {
-        let image = Arc::new(self.ledger.image().clone());
-        *self.image.write().unwrap_or_else(PoisonError::into_inner) = image;
+    /// Takes note of who leads.
+    fn follow(&mut self, committed: &Committed) {
+        let Committed::Leader { leader, term } = committed else {
+            return;
+        };
+        self.is_active = *leader == Some(self.node);
+        if self.is_active {
+            let term = i64::try_from(*term).unwrap_or(i64::MAX);
+            tracing::trace!(target: "klamm::metadata", event = "active", term);
+        }
+        self.shared.lead(*leader);
     }
 
-    /// Tells the subscriber and waits until it is done. Without one (it has stopped, or the node is
-    /// stopping) there is nobody to wait for.
-    async fn announce(&mut self, delta: ImageDelta) {
-        let image = self
-            .image
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let (done, carried_out) = oneshot::channel();
-        let update = ImageUpdate { image, delta, done };
-        if self.updates.send(update).await.is_ok() {
-            carried_out.await.ok();
+    /// Waits until everything replayed is carried out.
+    async fn settle(&mut self) {
+        if self.is_alone {
+            self.announcer.finish().await;
+            self.shared.carried_out(self.ledger.image().end());
         }
     }
+}
 
-    async fn producer_id(&mut self) -> Result<Result<ProducerId, Refusal>, ControllerError> {
-        if self.producer_ids.is_none_or(|block| block.count == 0) {
-            let request = Request::AllocateProducerIds { broker: self.node };
-            match self.serve(&request).await? {
-                Ok(Reply::AllocateProducerIds(block)) => self.producer_ids = Some(block),
-                Ok(other) => return Ok(mismatched(&other)),
-                Err(refusal) => return Ok(Err(refusal)),
+/// The outcome of what is proposed; never, if nothing is.
+async fn outcome(flight: &mut Option<Flight>) -> Result<Offset, ProposeError> {
+    match flight.as_mut().and_then(|flight| flight.proposed.as_mut()) {
+        Some(proposed) => proposed.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Completes when the controller of a cluster has something to do by itself.
+async fn due(duties: &mut Option<Duties>) {
+    match duties {
+        Some(duties) => duties.due().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells listeners of `klamm::metadata` what was replayed.
+fn tell(image: &ClusterImage, delta: &ImageDelta) {
+    if !tracing::enabled!(target: "klamm::metadata", tracing::Level::TRACE) {
+        return;
+    }
+    let end = image.end().0;
+    for id in &delta.brokers {
+        let broker = image.broker(*id);
+        tracing::trace!(
+            target: "klamm::metadata",
+            end,
+            broker = id.0,
+            epoch = broker.map_or(-1, |broker| broker.epoch.0),
+            is_alive = broker.is_some_and(|broker| broker.is_alive()),
+        );
+    }
+    for (id, change) in &delta.topics {
+        let Some(topic) = image.topic_by_id(*id) else {
+            tracing::trace!(target: "klamm::metadata", end, topic_id = %id, deleted = true);
+            continue;
+        };
+        for (partition, state) in (0..).zip(&topic.partitions) {
+            let is_told = match change {
+                TopicDelta::Changed(changes) => {
+                    changes.created.contains(&partition) || changes.changed.contains(&partition)
+                }
+                _ => true,
+            };
+            if is_told {
+                tell_partition(topic, partition, state, end);
             }
         }
-        let Some(block) = &mut self.producer_ids else {
-            return Ok(Err(stopped()));
-        };
-        let id = block.start;
-        block.start = ProducerId(id.0 + 1);
-        block.count -= 1;
-        Ok(Ok(id))
     }
+}
+
+fn tell_partition(topic: &TopicImage, partition: i32, state: &PartitionState, end: i64) {
+    tracing::trace!(
+        target: "klamm::metadata",
+        end,
+        topic = &*topic.name,
+        topic_id = %topic.id,
+        partition,
+        leader = state.leader.map_or(-1, |leader| leader.0),
+        leader_epoch = state.leader_epoch.0,
+        partition_epoch = state.partition_epoch,
+        replicas = ?state.replicas,
+        isr = ?state.isr,
+        elr = ?state.elr,
+        recovering = state.recovering,
+        cause = state.cause.name(),
+    );
 }

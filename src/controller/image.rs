@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use super::delta::{ImageDelta, TopicDelta};
 use super::record::{
-    BrokerRecord, ConfigResource, MetadataRecord, PartitionRecord, PartitionState, ResourceType,
+    BrokerRecord, ConfigResource, MetadataRecord, PartitionEvent, PartitionRecord, PartitionState,
+    ResourceType,
 };
 use super::sorted::SortedMap;
 use super::topic_name::collision_key;
 use crate::config::BrokerDefaults;
-use crate::types::{BrokerEpoch, BrokerId, Offset, ProducerId, TopicId, Uuid};
+use crate::types::{BrokerEpoch, BrokerId, Offset, ProducerId, Timestamp, TopicId, Uuid};
 
 /// The state of the cluster. Cheap to clone.
 #[derive(Clone, PartialEq, Debug)]
@@ -39,7 +40,12 @@ pub struct TopicImage {
     pub id: TopicId,
     pub name: Arc<str>,
     pub partitions: Vec<Arc<PartitionState>>,
+    /// By partition, the last changes that led to its state; at most [`HISTORY_MAX`] of each.
+    histories: Vec<Arc<[PartitionEvent]>>,
 }
+
+/// Most changes of a partition that are remembered.
+pub const HISTORY_MAX: usize = 10;
 
 /// Records that do not fit the state they are replayed on: the metadata is damaged.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -99,8 +105,8 @@ impl ClusterImage {
 
     /// Brokers that may lead and be offered to clients, by ascending id.
     pub fn alive(&self) -> impl Iterator<Item = BrokerId> {
-        let usable = |broker: &&BrokerRecord| !broker.fenced && !broker.shutting_down;
-        self.brokers.values().filter(usable).map(|broker| broker.id)
+        let usable = self.brokers.values().filter(|broker| broker.is_alive());
+        usable.map(|broker| broker.id)
     }
 
     #[must_use]
@@ -205,10 +211,14 @@ impl ClusterImage {
                 name: topic.name.to_string(),
             });
             for (partition, state) in (0..).zip(&topic.partitions) {
+                let history = topic.history(partition).to_vec();
                 records.push(MetadataRecord::Partition(PartitionRecord {
                     topic_id: topic.id,
                     partition,
                     state: PartitionState::clone(state),
+                    at: history.last().map_or(Timestamp(-1), |event| event.at),
+                    by: history.last().and_then(|event| event.by),
+                    history,
                 }));
             }
         }
@@ -230,6 +240,44 @@ impl TopicImage {
     pub fn partition(&self, partition: i32) -> Option<&Arc<PartitionState>> {
         self.partitions.get(usize::try_from(partition).ok()?)
     }
+
+    /// The last changes of a partition, oldest first: the chain of causes of its state. Empty if
+    /// there is no such partition.
+    #[must_use]
+    pub fn history(&self, partition: i32) -> &[PartitionEvent] {
+        let at = usize::try_from(partition).ok();
+        at.and_then(|at| self.histories.get(at))
+            .map_or(&[], |history| history)
+    }
+
+    /// Takes over what `record`, which takes effect at `end`, says of partition number `at`.
+    fn take_over(&mut self, at: usize, record: &PartitionRecord, end: Offset) {
+        let state = Arc::new(record.state.clone());
+        let history: Arc<[PartitionEvent]> = match record.history.is_empty() {
+            false => Arc::from(record.history.as_slice()),
+            true => {
+                let before = self.histories.get(at).map_or(&[][..], |history| history);
+                let first = (before.len() + 1).saturating_sub(HISTORY_MAX);
+                let event = PartitionEvent {
+                    end,
+                    at: record.at,
+                    by: record.by,
+                    state: state.clone(),
+                };
+                before[first..].iter().cloned().chain([event]).collect()
+            }
+        };
+        match at < self.partitions.len() {
+            true => {
+                self.partitions[at] = state;
+                self.histories[at] = history;
+            }
+            false => {
+                self.partitions.push(state);
+                self.histories.push(history);
+            }
+        }
+    }
 }
 
 /// Replaying.
@@ -243,7 +291,7 @@ impl ClusterImage {
         let mut next = self.clone();
         let mut delta = ImageDelta::default();
         for record in records {
-            next.replay_one(record, &mut delta)
+            next.replay_one(record, end, &mut delta)
                 .map_err(|reason| ReplayError { end, reason })?;
         }
         if end < self.end {
@@ -262,6 +310,7 @@ impl ClusterImage {
     fn replay_one(
         &mut self,
         record: &MetadataRecord,
+        end: Offset,
         delta: &mut ImageDelta,
     ) -> Result<(), String> {
         match record {
@@ -295,8 +344,8 @@ impl ClusterImage {
                 self.last_broker_epoch = self.last_broker_epoch.max(*last);
             }
             MetadataRecord::Topic { id, name } => self.replay_topic(*id, name, delta)?,
-            MetadataRecord::Partition(record) => self.replay_partition(record, delta)?,
-            MetadataRecord::PartitionChange(record) => self.replay_change(record, delta)?,
+            MetadataRecord::Partition(record) => self.replay_partition(record, end, delta)?,
+            MetadataRecord::PartitionChange(record) => self.replay_change(record, end, delta)?,
             MetadataRecord::TopicRemoved { id } => self.replay_removal(*id, delta)?,
             MetadataRecord::Config {
                 resource,
@@ -344,6 +393,7 @@ impl ClusterImage {
             id,
             name: name.clone(),
             partitions: Vec::new(),
+            histories: Vec::new(),
         };
         if self.topics.insert(name.clone(), Arc::new(topic)).is_some() {
             return Err(format!("topic '{name}' is created twice"));
@@ -367,6 +417,7 @@ impl ClusterImage {
     fn replay_partition(
         &mut self,
         record: &PartitionRecord,
+        end: Offset,
         delta: &mut ImageDelta,
     ) -> Result<(), String> {
         let mut topic = self.take(record.topic_id)?;
@@ -378,9 +429,7 @@ impl ClusterImage {
                 "partition {partition} of '{name}' comes after {count} others"
             ));
         }
-        Arc::make_mut(&mut topic)
-            .partitions
-            .push(Arc::new(record.state.clone()));
+        Arc::make_mut(&mut topic).take_over(count, record, end);
         self.topics.insert(name, topic);
         self.partitions += 1;
         delta.partition(record.topic_id, record.partition, true);
@@ -390,22 +439,27 @@ impl ClusterImage {
     fn replay_change(
         &mut self,
         record: &PartitionRecord,
+        end: Offset,
         delta: &mut ImageDelta,
     ) -> Result<(), String> {
         let mut topic = self.take(record.topic_id)?;
         let (name, partition) = (topic.name.clone(), record.partition);
         let known = usize::try_from(partition)
             .ok()
-            .and_then(|at| Arc::make_mut(&mut topic).partitions.get_mut(at))
-            .ok_or_else(|| format!("partition {partition} of '{name}' is unknown"))?;
+            .and_then(|at| Some((at, topic.partitions.get(at)?)));
+        let (at, known) =
+            known.ok_or_else(|| format!("partition {partition} of '{name}' is unknown"))?;
         if record.state.partition_epoch <= known.partition_epoch
             || record.state.leader_epoch < known.leader_epoch
+            || (record.state.leader_epoch == known.leader_epoch
+                && record.state.leader != known.leader
+                && !crate::mutant!("leader-epoch-reused"))
         {
             return Err(format!(
                 "an epoch of partition {partition} of '{name}' does not grow"
             ));
         }
-        *known = Arc::new(record.state.clone());
+        Arc::make_mut(&mut topic).take_over(at, record, end);
         self.topics.insert(name, topic);
         delta.partition(record.topic_id, partition, false);
         Ok(())

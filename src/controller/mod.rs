@@ -14,15 +14,23 @@
 //! the epochs of a partition only grow. An image from a snapshot and the records after it equals
 //! the image from all records.
 
+mod announcer;
+mod calls;
 mod delta;
 mod driver;
+mod duties;
 mod election;
+mod forward;
+mod handle;
 mod image;
 mod ledger;
+mod liveness;
 mod local;
+mod next_state;
 mod peers;
 mod placement;
 mod quorum;
+mod raft;
 mod record;
 mod request;
 mod sorted;
@@ -31,16 +39,21 @@ mod tests;
 mod topic_name;
 
 pub use delta::{ImageDelta, PartitionChanges, TopicDelta};
-pub use driver::{Controller, ControllerError, ControllerTask, ImageUpdate};
-pub use election::{Election, elect};
-pub use image::{ClusterImage, ReplayError, TopicImage};
-pub use ledger::ControllerLedger;
+pub use driver::{ControllerError, ControllerTask, ImageUpdate};
+pub use forward::Forward;
+pub use handle::Controller;
+pub use image::{ClusterImage, HISTORY_MAX, ReplayError, TopicImage};
+pub use ledger::{ControllerLedger, Situation};
 pub use local::{LocalQuorum, LocalQuorumError};
 pub use peers::{Peer, PeerError, PeerService, Peers};
 pub use quorum::{Committed, ProposeError, Quorum};
+pub use raft::{
+    QuorumDescription, RAFT_QUESTION, RaftError, RaftHandle, RaftOpenError, RaftOptions,
+    RaftQuorum, RaftState, ReplicaDescription,
+};
 pub use record::{
-    BrokerEndpoint, BrokerRecord, Cause, ConfigResource, MetadataRecord, PartitionRecord,
-    PartitionState, RecordError, ResourceType,
+    BrokerEndpoint, BrokerRecord, Cause, ConfigResource, MetadataRecord, PartitionEvent,
+    PartitionRecord, PartitionState, RecordError, ResourceType,
 };
 pub use request::{
     AlterConfigs, AlterOperation, AlterPartition, AlterReassignments, BrokerHeartbeat,

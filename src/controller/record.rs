@@ -1,16 +1,19 @@
 //! Metadata records: the vocabulary in which the cluster's state is written down.
 //!
-//! On disk a record is its type and its version, both as unsigned base-128 integers, then the
-//! fields of that version (`docs/metadata-records.md`). A node that meets a type or version it does
-//! not know refuses to go on: skipping one would give it another state than its peers.
+//! Their bytes are in [`codec`] and `docs/metadata-records.md`.
+
+mod codec;
 
 use std::fmt;
+use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{BrokerEpoch, BrokerId, LeaderEpoch, ProducerId, TopicId, Uuid};
-use crate::wire::{DecodeError, EncodeError, Reader, Str, Version, Wire, Writer};
+use crate::types::{
+    BrokerEpoch, BrokerId, LeaderEpoch, Offset, ProducerId, Timestamp, TopicId, Uuid,
+};
+
+pub use codec::RecordError;
 
 /// One fact, or change of one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,9 +55,19 @@ pub struct BrokerRecord {
     pub incarnation: Uuid,
     pub endpoints: Vec<BrokerEndpoint>,
     pub rack: Option<String>,
+    /// Ids of its data directories; empty where it did not tell.
+    pub directories: Vec<Uuid>,
     /// Not to lead and not to be offered to clients.
     pub fenced: bool,
     pub shutting_down: bool,
+}
+
+impl BrokerRecord {
+    /// Whether it may lead, be in sync, and be offered to clients.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !self.fenced && !self.shutting_down
+    }
 }
 
 /// Where a broker is reached.
@@ -69,12 +82,32 @@ pub struct BrokerEndpoint {
     pub protocol: i16,
 }
 
-/// A partition and its state.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// A partition, its state, and what led to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartitionRecord {
     pub topic_id: TopicId,
     pub partition: i32,
     pub state: PartitionState,
+    /// When it was decided, by the wall clock of the active controller; -1: not known.
+    pub at: Timestamp,
+    /// The broker whose start, end or proposal led to it.
+    pub by: Option<BrokerId>,
+    /// In a snapshot the partition's last events, ending with this state. Elsewhere empty: the
+    /// record itself is the next event.
+    pub history: Vec<PartitionEvent>,
+}
+
+/// A change of a partition: a link of the chain that explains its state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PartitionEvent {
+    /// The metadata offset from which on it holds.
+    pub end: Offset,
+    /// When it was decided, by the wall clock of the active controller; -1: not known.
+    pub at: Timestamp,
+    /// The broker whose start, end or proposal led to it.
+    pub by: Option<BrokerId>,
+    /// The state afterwards; its cause says why.
+    pub state: Arc<PartitionState>,
 }
 
 /// Who holds a partition and who leads it.
@@ -82,10 +115,11 @@ pub struct PartitionRecord {
 pub struct PartitionState {
     /// The first is the preferred leader.
     pub replicas: Vec<BrokerId>,
-    /// In-sync replicas, never empty.
+    /// In-sync replicas. Empty only while nobody leads.
     pub isr: Vec<BrokerId>,
     /// Eligible leader replicas: left the ISR but have everything committed (KIP-966).
     pub elr: Vec<BrokerId>,
+    /// While nobody leads: who led last (KIP-966).
     pub last_known_elr: Vec<BrokerId>,
     /// Replicas a reassignment takes away and adds.
     pub removing: Vec<BrokerId>,
@@ -110,26 +144,85 @@ pub enum Cause {
     /// The leader itself came back without having stopped in order.
     LeaderRestarted = 3,
     BrokerFenced = 4,
+    /// A broker began to stop in order.
     BrokerShutDown = 5,
+    /// The leader proposed other in-sync replicas.
     IsrChanged = 6,
     PreferredElection = 7,
+    /// A replica was elected that may lack acknowledged records.
     UncleanElection = 8,
+    /// A reassignment began.
     Reassignment = 9,
+    /// The last leader leads again although it may have lost what was only in memory: nobody else
+    /// has more.
+    LastKnownLeader = 10,
+    /// A broker registered anew: its earlier process is gone.
+    BrokerRestarted = 11,
+    /// Leaders went back to where they are preferred.
+    LeadersBalanced = 12,
+    ReassignmentCompleted = 13,
+    ReassignmentCancelled = 14,
+    /// Fewer in-sync replicas are enough from here on.
+    MinInsyncReplicasChanged = 15,
+    /// The leader could not go on: its storage failed, or it may have lost what it had given to
+    /// followers in this epoch.
+    LeaderResigned = 16,
 }
 
 impl Cause {
-    const ALL: [Self; 10] = [
-        Self::TopicCreated,
-        Self::PartitionsAdded,
-        Self::BrokerStarted,
-        Self::LeaderRestarted,
-        Self::BrokerFenced,
-        Self::BrokerShutDown,
-        Self::IsrChanged,
-        Self::PreferredElection,
-        Self::UncleanElection,
-        Self::Reassignment,
+    const ALL: [(Self, &'static str); 17] = [
+        (Self::TopicCreated, "TOPIC_CREATED"),
+        (Self::PartitionsAdded, "PARTITIONS_ADDED"),
+        (Self::BrokerStarted, "BROKER_STARTED"),
+        (Self::LeaderRestarted, "LEADER_RESTARTED"),
+        (Self::BrokerFenced, "BROKER_FENCED"),
+        (Self::BrokerShutDown, "BROKER_SHUT_DOWN"),
+        (Self::IsrChanged, "ISR_CHANGED"),
+        (Self::PreferredElection, "PREFERRED_ELECTION"),
+        (Self::UncleanElection, "UNCLEAN_ELECTION"),
+        (Self::Reassignment, "REASSIGNMENT"),
+        (Self::LastKnownLeader, "LAST_KNOWN_LEADER"),
+        (Self::BrokerRestarted, "BROKER_RESTARTED"),
+        (Self::LeadersBalanced, "LEADERS_BALANCED"),
+        (Self::ReassignmentCompleted, "REASSIGNMENT_COMPLETED"),
+        (Self::ReassignmentCancelled, "REASSIGNMENT_CANCELLED"),
+        (
+            Self::MinInsyncReplicasChanged,
+            "MIN_INSYNC_REPLICAS_CHANGED",
+        ),
+        (Self::LeaderResigned, "LEADER_RESIGNED"),
     ];
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).map(|(cause, _)| *cause)
+    }
+
+    /// Its name for people and in answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+impl PartitionState {
+    /// How many in-sync replicas a topic whose `min.insync.replicas` is `wanted` really needs: no
+    /// more than there are replicas (KIP-966). Below it the high watermark stands still.
+    #[must_use]
+    pub fn min_isr(&self, wanted: usize) -> usize {
+        wanted.min(self.replicas.len())
+    }
+
+    #[must_use]
+    pub fn is_reassigning(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+
+    /// Its replicas once the reassignment under way is complete.
+    pub fn wanted_replicas(&self) -> impl Iterator<Item = BrokerId> {
+        let removing = &self.removing;
+        let kept = move |id: &BrokerId| !removing.contains(id);
+        self.replicas.iter().copied().filter(kept)
+    }
 }
 
 /// Something that has settings.
@@ -214,270 +307,4 @@ impl ResourceType {
             Self::Group => "group",
         }
     }
-}
-
-/// Why bytes are no metadata record.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    #[error("metadata record type {0} is unknown to this version")]
-    UnknownType(u32),
-    #[error("version {version} of metadata record type {record_type} is unknown to this version")]
-    UnknownVersion { record_type: u32, version: u32 },
-    #[error("metadata record type {record_type}: {error}")]
-    Malformed {
-        record_type: u32,
-        error: DecodeError,
-    },
-    #[error("metadata record: {0}")]
-    Truncated(#[from] DecodeError),
-}
-
-/// The only version of every type so far.
-const VERSION: u32 = 0;
-const FIELDS: Version = Version {
-    number: 0,
-    flexible: true,
-};
-
-impl MetadataRecord {
-    fn record_type(&self) -> u32 {
-        match self {
-            Self::Cluster { .. } => 0,
-            Self::Feature { .. } => 1,
-            Self::Broker(_) => 2,
-            Self::BrokerRemoved { .. } => 3,
-            Self::BrokerEpochs { .. } => 4,
-            Self::Topic { .. } => 5,
-            Self::Partition(_) => 6,
-            Self::PartitionChange(_) => 7,
-            Self::TopicRemoved { .. } => 8,
-            Self::Config { .. } => 9,
-            Self::ProducerIds { .. } => 10,
-        }
-    }
-
-    /// The record's bytes.
-    pub fn encode(&self) -> Result<Bytes, EncodeError> {
-        let mut to = Writer::default();
-        to.unsigned_varint(self.record_type());
-        to.unsigned_varint(VERSION);
-        match self {
-            Self::Cluster { cluster_id: id }
-            | Self::Topic { id, .. }
-            | Self::TopicRemoved { id } => {
-                id.write(&mut to, FIELDS);
-                if let Self::Topic { name, .. } = self {
-                    put_text(&mut to, name);
-                }
-            }
-            Self::Feature { name, level } => {
-                put_text(&mut to, name);
-                to.i16(*level);
-            }
-            Self::Broker(broker) => put_broker(&mut to, broker),
-            Self::BrokerRemoved { id, epoch } => {
-                to.i32(id.0);
-                to.i64(epoch.0);
-            }
-            Self::BrokerEpochs { last } => to.i64(last.0),
-            Self::Partition(partition) | Self::PartitionChange(partition) => {
-                put_partition(&mut to, partition);
-            }
-            Self::Config {
-                resource,
-                name,
-                value,
-            } => {
-                to.i8(resource.resource_type.wire_code());
-                put_text(&mut to, &resource.name);
-                put_text(&mut to, name);
-                put_optional(&mut to, value.as_deref());
-            }
-            Self::ProducerIds { next, broker } => {
-                to.i64(next.0);
-                to.i32(broker.0);
-            }
-        }
-        Ok(Bytes::from(to.finish()?.concat()))
-    }
-
-    /// The record that `bytes` hold, all of them.
-    pub fn decode(bytes: Bytes) -> Result<Self, RecordError> {
-        let mut from = Reader::new(bytes);
-        let record_type = from.unsigned_varint()?;
-        let version = from.unsigned_varint()?;
-        if record_type > 10 {
-            return Err(RecordError::UnknownType(record_type));
-        }
-        if version != VERSION {
-            return Err(RecordError::UnknownVersion {
-                record_type,
-                version,
-            });
-        }
-        let record = Self::fields(record_type, &mut from).and_then(|record| {
-            from.finish()?;
-            Ok(record)
-        });
-        record.map_err(|error| RecordError::Malformed { record_type, error })
-    }
-
-    fn fields(record_type: u32, from: &mut Reader) -> Result<Self, DecodeError> {
-        Ok(match record_type {
-            0 => Self::Cluster {
-                cluster_id: Uuid::read(from, FIELDS)?,
-            },
-            1 => Self::Feature {
-                name: text(from)?,
-                level: from.i16()?,
-            },
-            2 => Self::Broker(broker(from)?),
-            3 => Self::BrokerRemoved {
-                id: BrokerId(from.i32()?),
-                epoch: BrokerEpoch(from.i64()?),
-            },
-            4 => Self::BrokerEpochs {
-                last: BrokerEpoch(from.i64()?),
-            },
-            5 => Self::Topic {
-                id: Uuid::read(from, FIELDS)?,
-                name: text(from)?,
-            },
-            6 => Self::Partition(partition(from)?),
-            7 => Self::PartitionChange(partition(from)?),
-            8 => Self::TopicRemoved {
-                id: Uuid::read(from, FIELDS)?,
-            },
-            9 => Self::Config {
-                resource: ConfigResource {
-                    resource_type: ResourceType::from_wire(from.i8()?)
-                        .ok_or(DecodeError::Invalid("unknown kind of configured thing"))?,
-                    name: text(from)?,
-                },
-                name: text(from)?,
-                value: optional(from)?,
-            },
-            _ => Self::ProducerIds {
-                next: ProducerId(from.i64()?),
-                broker: BrokerId(from.i32()?),
-            },
-        })
-    }
-}
-
-fn put_text(to: &mut Writer, text: &str) {
-    Str::from(text).write(to, FIELDS);
-}
-
-fn put_optional(to: &mut Writer, text: Option<&str>) {
-    text.map(Str::from).write(to, FIELDS);
-}
-
-fn text(from: &mut Reader) -> Result<String, DecodeError> {
-    Ok(Str::read(from, FIELDS)?.as_str().to_owned())
-}
-
-fn optional(from: &mut Reader) -> Result<Option<String>, DecodeError> {
-    let text = Option::<Str>::read(from, FIELDS)?;
-    Ok(text.map(|text| text.as_str().to_owned()))
-}
-
-fn put_ids(to: &mut Writer, ids: &[BrokerId]) {
-    let ids: Vec<i32> = ids.iter().map(|id| id.0).collect();
-    ids.write(to, FIELDS);
-}
-
-fn ids(from: &mut Reader) -> Result<Vec<BrokerId>, DecodeError> {
-    let ids = Vec::<i32>::read(from, FIELDS)?;
-    Ok(ids.into_iter().map(BrokerId).collect())
-}
-
-fn put_broker(to: &mut Writer, broker: &BrokerRecord) {
-    to.i32(broker.id.0);
-    to.i64(broker.epoch.0);
-    broker.incarnation.write(to, FIELDS);
-    let count = u32::try_from(broker.endpoints.len()).unwrap_or(u32::MAX);
-    to.unsigned_varint(count);
-    for endpoint in &broker.endpoints {
-        put_text(to, &endpoint.listener);
-        put_text(to, &endpoint.host);
-        to.u16(endpoint.port);
-        to.i16(endpoint.protocol);
-    }
-    put_optional(to, broker.rack.as_deref());
-    broker.fenced.write(to, FIELDS);
-    broker.shutting_down.write(to, FIELDS);
-}
-
-fn broker(from: &mut Reader) -> Result<BrokerRecord, DecodeError> {
-    let id = BrokerId(from.i32()?);
-    let epoch = BrokerEpoch(from.i64()?);
-    let incarnation = Uuid::read(from, FIELDS)?;
-    let count = from.unsigned_varint()?;
-    from.claim_elements(usize::try_from(count).unwrap_or(usize::MAX))?;
-    let mut endpoints = Vec::new();
-    for _ in 0..count {
-        endpoints.push(BrokerEndpoint {
-            listener: text(from)?,
-            host: text(from)?,
-            port: from.u16()?,
-            protocol: from.i16()?,
-        });
-    }
-    Ok(BrokerRecord {
-        id,
-        epoch,
-        incarnation,
-        endpoints,
-        rack: optional(from)?,
-        fenced: bool::read(from, FIELDS)?,
-        shutting_down: bool::read(from, FIELDS)?,
-    })
-}
-
-fn put_partition(to: &mut Writer, record: &PartitionRecord) {
-    let state = &record.state;
-    record.topic_id.write(to, FIELDS);
-    to.i32(record.partition);
-    for list in [
-        &state.replicas,
-        &state.isr,
-        &state.elr,
-        &state.last_known_elr,
-        &state.removing,
-        &state.adding,
-    ] {
-        put_ids(to, list);
-    }
-    to.i32(state.leader.map_or(-1, |leader| leader.0));
-    to.i32(state.leader_epoch.0);
-    to.i32(state.partition_epoch);
-    state.recovering.write(to, FIELDS);
-    to.u8(state.cause as u8);
-}
-
-fn partition(from: &mut Reader) -> Result<PartitionRecord, DecodeError> {
-    Ok(PartitionRecord {
-        topic_id: Uuid::read(from, FIELDS)?,
-        partition: from.i32()?,
-        state: PartitionState {
-            replicas: ids(from)?,
-            isr: ids(from)?,
-            elr: ids(from)?,
-            last_known_elr: ids(from)?,
-            removing: ids(from)?,
-            adding: ids(from)?,
-            leader: match from.i32()? {
-                -1 => None,
-                id => Some(BrokerId(id)),
-            },
-            leader_epoch: LeaderEpoch(from.i32()?),
-            partition_epoch: from.i32()?,
-            recovering: bool::read(from, FIELDS)?,
-            cause: Cause::ALL
-                .get(usize::from(from.u8()?))
-                .copied()
-                .ok_or(DecodeError::Invalid("unknown cause"))?,
-        },
-    })
 }

@@ -43,7 +43,7 @@ pub struct NewTopic {
     /// -1: `num.partitions`, or as many as `assignments` has.
     pub partitions: i32,
     /// -1: `default.replication.factor`, or as many as `assignments` has. An internal topic gets no
-    /// more than there are brokers alive.
+    /// more than the cluster has brokers, alive or not, or nodes that its settings name.
     pub replication_factor: i16,
     /// Replicas by partition; empty: the controller places them.
     pub assignments: BTreeMap<i32, Vec<BrokerId>>,
@@ -170,6 +170,9 @@ pub struct RegisterBroker {
     pub incarnation: Uuid,
     pub endpoints: Vec<BrokerEndpoint>,
     pub rack: Option<String>,
+    /// Ids of its data directories, drawn when each was made: they tell a broker that came back
+    /// with its data from one that came back without.
+    pub directories: Vec<Uuid>,
     /// Whether its last run ended in order, with every log closed. Otherwise partitions it leads
     /// get a new leader epoch, because what it had not synced is gone.
     pub after_clean_shutdown: bool,
@@ -220,7 +223,9 @@ pub struct IsrChange {
     pub partition: i32,
     pub leader_epoch: LeaderEpoch,
     pub partition_epoch: i32,
-    /// Each with the epoch in which the leader saw it in sync.
+    /// Each with the epoch in which the leader saw it in sync. Empty: the leader cannot lead in this
+    /// epoch, whatever the partition epoch; another in-sync replica is to lead, or, where there is
+    /// none, the same broker in a newer epoch.
     pub isr: Vec<(BrokerId, BrokerEpoch)>,
     /// Whether the leader is still recovering from its unclean election.
     pub recovering: bool,

@@ -3,10 +3,11 @@
 //! A checkpoint is written beside its place, made durable, and renamed over what was there. So a
 //! reader finds the old content or the new, never a mixture and never a half, whatever moment the
 //! process or the power ends; and once [`write`] has returned, it finds the new. Content carries
-//! its length and a CRC-32C, so that a file damaged later is named as damaged and not believed.
+//! its length and a CRC-32C, so that a file damaged later is named as damaged and not believed; the
+//! CRC also covers where the file belongs, so that a write that went astray does not pass either.
 //!
-//! On disk: 8 bytes of magic, length of the body (u32), CRC-32C of the body (u32), the body;
-//! numbers are big-endian.
+//! On disk: 8 bytes of magic, length of the body (u32), CRC-32C (u32), the body; numbers are
+//! big-endian. The CRC is that of the body and then of the [`Place`].
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::env::{Disk, OpenMode};
 /// What a file being written is called until it takes its place: its name and this.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
 
-const MAGIC: &[u8; 8] = b"klammcp1";
+const MAGIC: &[u8; 8] = b"klammcp2";
 const HEAD_BYTES: usize = 16;
 
 /// Most bytes a checkpoint's body may hold.
@@ -47,10 +48,44 @@ impl CheckpointError {
     }
 }
 
-/// Replaces the checkpoint `name` in `dir` by `body`. Durable when it returns without error; on
-/// error the old content or the new is there, whole.
+/// Which part of its path a checkpoint is bound to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Its own name and that of its directory: what belongs to one partition.
+    Directory,
+    /// Its own name: in a directory that an operator may rename.
+    Name,
+}
+
+impl Place {
+    fn crc(self, body: &[u8], path: &Path) -> u32 {
+        let name = |path: Option<&Path>| {
+            let name = path.and_then(Path::file_name).unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        };
+        let place = match self {
+            Self::Directory => format!("{}/{}", name(path.parent()), name(Some(path))),
+            Self::Name => name(Some(path)),
+        };
+        crc32c::crc32c_append(crc32c::crc32c(body), place.as_bytes())
+    }
+}
+
+/// Replaces the checkpoint `name` in the partition's directory `dir` by `body`. Durable when it
+/// returns without error; on error the old content or the new is there, whole.
 pub async fn write(
     disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    body: Bytes,
+) -> Result<(), CheckpointError> {
+    write_in(disk, Place::Directory, dir, name, body).await
+}
+
+/// As [`write`], bound to `place`.
+pub async fn write_in(
+    disk: &dyn Disk,
+    place: Place,
     dir: &Path,
     name: &str,
     body: Bytes,
@@ -66,7 +101,7 @@ pub async fn write(
     let mut head = BytesMut::with_capacity(HEAD_BYTES);
     head.put_slice(MAGIC);
     head.put_u32(length);
-    head.put_u32(crc32c::crc32c(&body));
+    head.put_u32(place.crc(&body, &path));
     replace(disk, dir, name, vec![head.freeze(), body])
         .await
         .map_err(|source| CheckpointError::Io { path, source })
@@ -85,9 +120,19 @@ async fn replace(disk: &dyn Disk, dir: &Path, name: &str, slices: Vec<Bytes>) ->
     disk.sync_dir(dir).await
 }
 
-/// The body of the checkpoint `name` in `dir`; `None` when there is none.
+/// The body of the checkpoint `name` in the partition's directory `dir`; `None` when there is none.
 pub async fn read(
     disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+) -> Result<Option<Bytes>, CheckpointError> {
+    read_in(disk, Place::Directory, dir, name).await
+}
+
+/// As [`read`], bound to `place`.
+pub async fn read_in(
+    disk: &dyn Disk,
+    place: Place,
     dir: &Path,
     name: &str,
 ) -> Result<Option<Bytes>, CheckpointError> {
@@ -97,7 +142,7 @@ pub async fn read(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(CheckpointError::Io { path, source }),
     };
-    match body_of(bytes) {
+    match body_of(bytes, place, &path) {
         Ok(body) => Ok(Some(body)),
         Err(reason) => Err(CheckpointError::Damaged { path, reason }),
     }
@@ -111,7 +156,7 @@ async fn read_whole(disk: &dyn Disk, path: &Path) -> io::Result<Bytes> {
     file.read_at(0, length).await
 }
 
-fn body_of(mut bytes: Bytes) -> Result<Bytes, String> {
+fn body_of(mut bytes: Bytes, place: Place, path: &Path) -> Result<Bytes, String> {
     if bytes.len() < HEAD_BYTES {
         let have = bytes.len();
         return Err(format!(
@@ -128,7 +173,7 @@ fn body_of(mut bytes: Bytes) -> Result<Bytes, String> {
         let have = bytes.len();
         return Err(format!("it says {length} bytes of content and has {have}"));
     }
-    let computed = crc32c::crc32c(&bytes);
+    let computed = place.crc(&bytes, path);
     if computed != stored {
         return Err(format!(
             "CRC-32C is {computed:08x}, the file says {stored:08x}"

@@ -19,7 +19,8 @@ pub type FoundRecord = (Timestamp, Offset, LeaderEpoch);
 /// A segment as a search sees it.
 enum Candidate {
     Sealed(Arc<Segment>),
-    Active,
+    /// The one that was active when the search began: it may be sealed by now.
+    Active(Offset),
 }
 
 impl LogReader {
@@ -106,7 +107,10 @@ impl LogReader {
             .collect();
         let active = view.active.base_offset;
         if active < up_to && view.log_end_offset > active.max(start) {
-            found.push((Candidate::Active, (active.max(start), view.log_end_offset)));
+            found.push((
+                Candidate::Active(active),
+                (active.max(start), view.log_end_offset),
+            ));
         }
         found
     }
@@ -117,17 +121,17 @@ impl LogReader {
         candidate: &Candidate,
         at: Timestamp,
     ) -> Result<Option<Offset>, ReadError> {
-        match candidate {
+        match self.as_it_is(candidate) {
             Candidate::Sealed(segment) => {
                 let early = |times: super::segment::SegmentTimes| times.largest < at;
                 if segment.times().is_some_and(early) {
                     return Ok(None);
                 }
-                let opened = self.shared.open_segment(segment).await?;
+                let opened = self.shared.open_segment(&segment).await?;
                 let index = &opened.index;
                 Ok((index.max_timestamp >= at).then(|| index.before_timestamp(at)))
             }
-            Candidate::Active => {
+            Candidate::Active(_) => {
                 let view = self.shared.view();
                 let index = &view.active.index;
                 Ok((index.max_timestamp >= at).then(|| index.before_timestamp(at)))
@@ -136,16 +140,31 @@ impl LogReader {
     }
 
     async fn largest_in(&self, candidate: &Candidate) -> Result<(Timestamp, Offset), ReadError> {
-        match candidate {
+        match self.as_it_is(candidate) {
             Candidate::Sealed(segment) => {
-                let opened = self.shared.open_segment(segment).await?;
+                let opened = self.shared.open_segment(&segment).await?;
                 let index = &opened.index;
                 Ok((index.max_timestamp, index.max_timestamp_offset()))
             }
-            Candidate::Active => {
+            Candidate::Active(_) => {
                 let view = self.shared.view();
                 let index = &view.active.index;
                 Ok((index.max_timestamp, index.max_timestamp_offset()))
+            }
+        }
+    }
+
+    /// The candidate as the log has it now: a roll may have sealed it since the search began.
+    fn as_it_is(&self, candidate: &Candidate) -> Candidate {
+        match candidate {
+            Candidate::Sealed(segment) => Candidate::Sealed(segment.clone()),
+            Candidate::Active(base) => {
+                let view = self.shared.view();
+                let mut sealed = view.sealed.iter();
+                match sealed.find(|segment| segment.base_offset == *base) {
+                    Some(segment) => Candidate::Sealed(segment.clone()),
+                    None => Candidate::Active(*base),
+                }
             }
         }
     }

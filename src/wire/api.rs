@@ -29,8 +29,8 @@ macro_rules! apis {
         }
 
         impl ApiKey {
-            /// Every API of the table, by ascending key.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+            /// Every API of the table, by ascending key; the one that is not announced last.
+            pub const TABLE: &'static [Self] = &[$(Self::$name,)*];
 
             /// The API with this key; `None` when the table has none.
             #[must_use]
@@ -211,18 +211,51 @@ apis! {
         0..=3, flexible 2;
     DeleteGroups = 42: delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse},
         0..=2, flexible 2;
+    ElectLeaders = 43: elect_leaders::{ElectLeadersRequest, ElectLeadersResponse},
+        0..=2, flexible 2;
     IncrementalAlterConfigs = 44: incremental_alter_configs::{
         IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
     }, 0..=1, flexible 1;
+    AlterPartitionReassignments = 45: alter_partition_reassignments::{
+        AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
+    }, 0..=1, flexible 0;
+    ListPartitionReassignments = 46: list_partition_reassignments::{
+        ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+    }, 0..=0, flexible 0;
     OffsetDelete = 47: offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse}, 0..=0, rigid;
+    DescribeQuorum = 55: describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse},
+        0..=2, flexible 0;
     DescribeCluster = 60: describe_cluster::{DescribeClusterRequest, DescribeClusterResponse},
         0..=2, flexible 0;
+    UnregisterBroker = 64: unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse},
+        0..=0, flexible 0;
     DescribeTopicPartitions = 75: describe_topic_partitions::{
         DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
     }, 0..=0, flexible 0;
+    AddRaftVoter = 80: add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse},
+        0..=1, flexible 0;
+    RemoveRaftVoter = 81: remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse},
+        0..=0, flexible 0;
+    PartitionHistory = 20002: partition_history::{
+        PartitionHistoryRequest, PartitionHistoryResponse,
+    }, 0..=0, flexible 0;
+    AskPeer = 20001: ask_peer::{AskPeerRequest, AskPeerResponse}, 0..=0, flexible 0;
 }
 
+/// Keys from here on are Klamm's own; Kafka gives out its keys from 0 up.
+const PRIVATE_SINCE: i16 = 20_000;
+
 impl ApiKey {
+    /// Every API that is announced, by ascending key. What nodes ask each other is not among them:
+    /// it is served on controller listeners alone and promises clients nothing.
+    pub const ALL: &'static [Self] = Self::TABLE.split_at(Self::TABLE.len() - 1).0;
+
+    /// Whether only Klamm speaks this API.
+    #[must_use]
+    pub fn is_private(self) -> bool {
+        self as i16 >= PRIVATE_SINCE
+    }
+
     /// How version `number` of this API is coded.
     #[must_use]
     pub fn version(self, number: i16) -> Version {

@@ -47,7 +47,7 @@ pub const CHECKS: &[Check] = &[
     log::broken::check,
     |index, found| group::check(index.history, found),
     |index, found| cleaning::check_with(index.history, index.options, found),
-    |index, found| state::check(index.history, found),
+    |index, found| state::check_with(index.history, index.options, found),
 ];
 
 /// Every violation, those of the lowest times first.

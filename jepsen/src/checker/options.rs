@@ -6,6 +6,9 @@ pub struct Options {
     /// Records of sends with `acks=1` may be lost after they were acknowledged: their offsets are
     /// no claims. Otherwise they are as safe as those of `acks=-1`.
     pub weak_acks_one: bool,
+    /// Whether partitions have copies on several nodes: a node may then lose what others have, and
+    /// cut off what they never had.
+    pub replicated: bool,
     /// Whether the broker deletes old records by age or size on topics that do not say so.
     pub retention: bool,
 }

@@ -1,4 +1,6 @@
-//! Checkpoints: 8 bytes of magic, length of the body (u32), CRC-32C of the body (u32), the body.
+//! Checkpoints: 8 bytes of magic, length of the body (u32), CRC-32C of the body and of the place
+//! (u32), the body. The place is the names of directory and file with a slash between; of the file
+//! alone for those that are no partition's.
 //!
 //! They are replaced whole and made durable before their name: whatever moment the process or the
 //! power ended, one that is there is whole.
@@ -7,10 +9,10 @@ use bytes::Bytes;
 
 use super::bytes_reader::BytesReader;
 
-const MAGIC: &[u8] = b"klammcp1";
+const MAGIC: &[u8] = b"klammcp2";
 
-/// The body; or what is wrong.
-pub(super) fn body(content: &Bytes) -> Result<Bytes, String> {
+/// The body of what lies at `place`; or what is wrong.
+pub(super) fn body(content: &Bytes, place: &str) -> Result<Bytes, String> {
     let mut from = BytesReader(content.clone());
     let head = (|| {
         let magic = from.take(MAGIC.len())?;
@@ -23,7 +25,7 @@ pub(super) fn body(content: &Bytes) -> Result<Bytes, String> {
     if usize::try_from(length) != Ok(from.0.len()) {
         return Err(format!("says {length} bytes, has {}", from.0.len()));
     }
-    match crc32c::crc32c(&from.0) == crc {
+    match crc32c::crc32c_append(crc32c::crc32c(&from.0), place.as_bytes()) == crc {
         true => Ok(from.0),
         false => Err("its CRC-32C is wrong".to_owned()),
     }

@@ -35,7 +35,8 @@ pub(super) fn check(
     }
     let entries = match directory.files.get(NAME) {
         None => Vec::new(),
-        Some(content) => match checkpoint::body(content).and_then(|body| decode(BytesReader(body)))
+        Some(content) => match checkpoint::body(content, &directory.place(NAME))
+            .and_then(|body| decode(BytesReader(body)))
         {
             Ok(entries) => entries,
             Err(reason) => return findings.add("R8", of, format!("{NAME}: {reason}")),

@@ -41,7 +41,9 @@ pub(super) fn check(
         return;
     };
     let of = Some(&directory.of);
-    let index = match checkpoint::body(content).and_then(|body| decode(BytesReader(body))) {
+    let index = match checkpoint::body(content, &directory.place(&name))
+        .and_then(|body| decode(BytesReader(body)))
+    {
         Ok(index) => index,
         Err(reason) => return findings.add("R12", of, format!("{name}: {reason}")),
     };

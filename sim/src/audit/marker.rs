@@ -43,7 +43,7 @@ pub(super) fn check(
             findings.add("R15", None, detail);
             continue;
         };
-        match checkpoint::body(content).and_then(|body| decode(BytesReader(body))) {
+        match checkpoint::body(content, NAME).and_then(|body| decode(BytesReader(body))) {
             Ok(ends) => compare(dir, &ends, logs, allowance, findings),
             Err(reason) => {
                 findings.add("R15", None, format!("{}: {reason}", marker.display()));

@@ -6,8 +6,8 @@
 //! ([`Mode::Stopped`], where nothing may be unfinished) or after the process ended in any other
 //! way and before the next start ([`Mode::Crashed`], where what no sync had covered may be torn).
 //!
-//! It holds for one node that leads all of its partitions: in a log that was never compacted there
-//! are no gaps.
+//! In a log that was never compacted there are no gaps. What the nodes of a cluster have is compared
+//! by [`compare_replicas`].
 //!
 //! | property | what is looked at |
 //! | --- | --- |
@@ -36,6 +36,7 @@ mod marker;
 mod metadata;
 mod partition;
 mod producers;
+mod replicas;
 mod segment;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ use klamm_jepsen::history::Partition;
 
 pub use contents::{Stored, log_contents};
 pub use groups::{CommittedAt, committed_offsets};
+pub use replicas::{Replica, compare_replicas};
 
 /// Where the metadata log lies in the first data directory.
 const METADATA_DIR: &str = "__cluster_metadata-0";
@@ -91,6 +93,8 @@ pub struct Allowance {
     pub damaged: Vec<PathBuf>,
     /// Producers may have been forgotten for being idle.
     pub producers_expire: bool,
+    /// One node of several, whose metadata is kept by a quorum: its files are not looked at here.
+    pub is_replica: bool,
 }
 
 impl Allowance {
@@ -104,7 +108,7 @@ impl Allowance {
 pub fn audit(files: &[(PathBuf, Bytes)], mode: Mode, damaged: &[PathBuf]) -> Vec<Finding> {
     let allowance = Allowance {
         damaged: damaged.to_vec(),
-        producers_expire: false,
+        ..Allowance::default()
     };
     audit_with(files, mode, &allowance)
 }
@@ -113,7 +117,10 @@ pub fn audit(files: &[(PathBuf, Bytes)], mode: Mode, damaged: &[PathBuf]) -> Vec
 #[must_use]
 pub fn audit_with(files: &[(PathBuf, Bytes)], mode: Mode, allowance: &Allowance) -> Vec<Finding> {
     let mut findings = Findings::default();
-    let topics = metadata::check(files, mode, allowance, &mut findings);
+    let topics = match allowance.is_replica {
+        true => None,
+        false => metadata::check(files, mode, allowance, &mut findings),
+    };
     let mut ends = BTreeMap::new();
     for directory in directories(files) {
         let checked = partition::check(&directory, mode, allowance, &mut findings);
@@ -169,6 +176,14 @@ struct Directory<'a> {
     of: Partition,
     /// By name.
     files: BTreeMap<&'a str, &'a Bytes>,
+}
+
+impl Directory<'_> {
+    /// What a checkpoint of this name is bound to.
+    fn place(&self, name: &str) -> String {
+        let directory = self.path.file_name().unwrap_or_default();
+        format!("{}/{name}", directory.to_string_lossy())
+    }
 }
 
 /// The directories of partitions that hold files; not those set aside or being removed, nor the

@@ -218,7 +218,7 @@ fn log_start(
     let Some(content) = directory.files.get(NAME) else {
         return Some(0);
     };
-    let body = checkpoint::body(content).and_then(|body| {
+    let body = checkpoint::body(content, &directory.place(NAME)).and_then(|body| {
         let mut from = BytesReader(body);
         let start = from.i64().filter(|_| from.is_empty());
         start.ok_or_else(|| "it holds no offset".to_owned())
@@ -431,7 +431,7 @@ fn compaction(
     let Some(content) = directory.files.get(NAME) else {
         return;
     };
-    let clean = checkpoint::body(content).and_then(|body| {
+    let clean = checkpoint::body(content, &directory.place(NAME)).and_then(|body| {
         let mut from = BytesReader(body);
         let known = from.u16() == Some(1);
         let clean = from.i64().filter(|_| known && from.is_empty());

@@ -40,7 +40,8 @@ pub(super) fn check(
         }
         let mut add =
             |detail| findings.add("R11", Some(&directory.of), format!("{name}: {detail}"));
-        let snapshot = checkpoint::body(content).and_then(|body| decode(BytesReader(body)));
+        let snapshot = checkpoint::body(content, &directory.place(name))
+            .and_then(|body| decode(BytesReader(body)));
         let (said, snapshot) = match snapshot {
             Ok(snapshot) => snapshot,
             Err(reason) => {

@@ -102,6 +102,12 @@ impl DiskControl {
         state.wake();
     }
 
+    /// Whether misdirected writes of segments wait for later. While a log recovers, what its newest
+    /// durable slot does not cover may be gone like a torn tail, and nobody could tell.
+    pub fn spare_segments(&self, spare: bool) {
+        self.device.state().faults.spare_segments = spare;
+    }
+
     /// Flips `bits` drawn bits of durable bytes of one drawn file of `kind` for good; gives its
     /// path, or none when no file of the kind has a durable byte.
     #[must_use]

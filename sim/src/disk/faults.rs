@@ -15,6 +15,8 @@ pub(super) struct Faults {
     pub(super) slow_max_ms: u64,
     /// No call answers.
     pub(super) stalled: bool,
+    /// No write goes to another place in a segment; one that should waits.
+    pub(super) spare_segments: bool,
     /// The disk is empty at the next start.
     pub(super) lose_all: bool,
     /// The disk is this one at the next start.
@@ -45,6 +47,7 @@ impl Faults {
             rng,
             slow_max_ms: 0,
             stalled: false,
+            spare_segments: false,
             lose_all: false,
             roll_back: None,
         }
@@ -97,7 +100,9 @@ impl Faults {
 
     /// Of a write: [`Armable::Write`], [`Armable::Misdirect`] or [`Armable::Lose`].
     pub(super) fn at_write(&mut self, kind: FileKind) -> Option<Armable> {
+        let spared = self.spare_segments && kind == FileKind::Segment;
         self.meet(kind, |fault| match fault {
+            Armable::Misdirect if spared => None,
             Armable::Write | Armable::Misdirect | Armable::Lose => Some(fault),
             Armable::Sync(_) | Armable::Read => None,
         })
@@ -108,6 +113,7 @@ impl Faults {
         self.armed.clear();
         self.slow_max_ms = 0;
         self.stalled = false;
+        self.spare_segments = false;
         self.lose_all = false;
         self.roll_back = None;
     }

@@ -19,7 +19,9 @@ pub struct Target {
 }
 
 /// A fault. What has a `for_ms` ends by itself after that many milliseconds; `node` is the name of
-/// a host.
+/// a host, or says whom to look for when the time comes: `controller` for the active controller,
+/// `leader TOPIC-PARTITION` for who leads that partition, `all` for every node of the cluster. So
+/// may the ends of links.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "kebab-case")]
 pub enum Fault {
@@ -67,6 +69,38 @@ pub enum Fault {
     Refuse { node: String, for_ms: u64 },
     /// Links of the node are stalled one by one and released in another order.
     Swizzle { node: String, for_ms: u64 },
+
+    /// Nothing passes between nodes of different sides. A node that is on no side sees all.
+    Split {
+        sides: Vec<Vec<String>>,
+        for_ms: u64,
+    },
+    /// Nothing passes between the node and the other nodes, one way or both; nor between it and
+    /// the clients, if `clients`.
+    Isolate {
+        node: String,
+        inbound: bool,
+        outbound: bool,
+        clients: bool,
+        for_ms: u64,
+    },
+
+    /// Every node is stopped in order and started again, one after another: each once the one
+    /// before it serves again.
+    Rolling { down_ms: u64, pause_ms: u64 },
+    /// An operator takes the node out of the quorum's voters and adds it again after `down_ms`.
+    /// With `wipe` its disk is empty in between.
+    Revote {
+        node: String,
+        wipe: bool,
+        down_ms: u64,
+    },
+    /// An operator starts a node that waits to be, and adds it to the voters if it is one.
+    AddNode { node: String },
+    /// The partitions of `topic` move to drawn nodes.
+    Reassign { topic: String },
+    /// The preferred replicas of `topic` are made leaders.
+    Elect { topic: String },
 
     /// The next `count` syncs of files of this kind fail.
     FailSync {

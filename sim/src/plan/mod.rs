@@ -25,9 +25,13 @@ pub struct Plan {
     pub length_ms: u64,
     /// Most milliseconds that the part without faults may take to reach what it must.
     pub liveness_ms: u64,
-    /// Settings of the broker, as in its settings file.
+    /// Settings of the broker, as in its settings file; of every node, if there are several.
     #[serde(default)]
     pub broker: BTreeMap<String, String>,
+    /// The nodes that run it. None stands for one that is called [`SERVER`] and has no settings of
+    /// its own: a cluster by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodePlan>,
     /// Of every link that has no fault.
     #[serde(default)]
     pub link: LinkOptions,
@@ -43,12 +47,86 @@ pub struct Plan {
     pub faults: Vec<TimedFault>,
 }
 
+/// The node of a plan that names none.
+pub const SERVER: &str = "server";
+
+/// A node among others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodePlan {
+    /// Of its host.
+    pub name: String,
+    /// Its own settings, over those of all.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+    /// Whether it waits for an operator to start it first: `add-node` does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+}
+
+impl NodePlan {
+    /// Whether clients can reach it.
+    #[must_use]
+    pub fn is_broker(&self) -> bool {
+        let roles = self.settings.get("process.roles");
+        roles.is_none_or(|roles| roles.contains("broker"))
+    }
+
+    /// Whether it is one of the voters at first.
+    #[must_use]
+    pub fn is_controller(&self) -> bool {
+        let roles = self.settings.get("process.roles");
+        roles.is_none_or(|roles| roles.contains("controller"))
+    }
+}
+
+impl Plan {
+    /// The nodes, also where the plan names none.
+    #[must_use]
+    pub fn all_nodes(&self) -> Vec<NodePlan> {
+        if !self.nodes.is_empty() {
+            return self.nodes.clone();
+        }
+        vec![NodePlan {
+            name: SERVER.to_owned(),
+            settings: BTreeMap::new(),
+            late: false,
+        }]
+    }
+
+    /// Whether there are several nodes, or one that has a quorum of its own.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        !self.nodes.is_empty()
+    }
+
+    /// Where clients find the brokers: `host:port`, with commas between.
+    #[must_use]
+    pub fn bootstrap(&self) -> String {
+        let nodes = self.all_nodes().into_iter();
+        let brokers = nodes.filter(NodePlan::is_broker);
+        let each: Vec<String> = brokers.map(|node| format!("{}:9092", node.name)).collect();
+        each.join(",")
+    }
+}
+
+fn one() -> i16 {
+    1
+}
+
+fn is_one(number: &i16) -> bool {
+    *number == 1
+}
+
 /// A topic that exists before the clients start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicPlan {
     pub name: String,
     pub partitions: i32,
+    /// Copies of each partition.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub replicas: i16,
     #[serde(default)]
     pub config: BTreeMap<String, String>,
 }

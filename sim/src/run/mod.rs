@@ -10,50 +10,43 @@
 //!
 //! Then the checkers judge the history, and a run that proves nothing is said to be vacuous.
 
+mod cluster;
+mod endings;
 mod nemesis;
 mod newcomers;
+mod operator;
 mod server;
 mod verdict;
 mod white_box;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use klamm::env::{Env, Rng, Task};
 use klamm_jepsen::checker::Violation;
 use klamm_jepsen::history::{Event, Note, Phase};
 
-use crate::audit::{self, Finding, Mode};
-use crate::plan::{DiskOptions, LinkOptions, Plan, Role};
+use crate::audit::Finding;
+use crate::plan::{DiskOptions, LinkOptions, NodePlan, Plan, Role};
 use crate::probe;
 use crate::record::Recorder;
 use crate::trace::Trace;
+use crate::watch::Watch;
 use crate::workload::finals::Finals;
 use crate::workload::{self, Stop, Topics};
 use crate::world::{SimNode, SimWorld, simulate_into};
+use cluster::Cluster;
 use nemesis::Nemesis;
+use operator::Operators;
 use server::{End, Server};
 
-/// The host of the broker, and how clients reach it.
-const SERVER: &str = "server";
-const BROKER: &str = "server:9092";
 /// Longest that clients may take to end what they were doing once all is well.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(60);
 const CREATE_WITHIN: Duration = Duration::from_secs(60);
-/// Counts of the disk that say that a call failed.
-const FAILED_CALLS: &[&str] = &[
-    "failed syncs, pages kept in cache",
-    "failed syncs, pages reverted",
-    "failed writes",
-    "failed reads",
-    "refusals for lack of space",
-];
-const IDLE: Duration = Duration::from_secs(3);
-/// Most polls of tasks in an idle second. Timers of retention, cleaners and idle connections are a
-/// few dozen.
-const IDLE_POLLS_MAX: u64 = 2000;
+/// Longest that a node may take to come back before the next one is restarted.
+const RESTART_WITHIN: Duration = Duration::from_secs(20);
 
 /// What a run gave.
 #[derive(Debug, Default)]
@@ -118,10 +111,13 @@ pub fn execute(plan: &Plan, keep_trace: bool) -> Outcome {
 /// What the phases share.
 struct Stage {
     plan: Arc<Plan>,
+    /// How clients reach the brokers.
+    broker: String,
+    operators: Operators,
     world: SimWorld,
     recorder: Recorder,
     observer: Env,
-    server: Server,
+    cluster: Cluster,
     root: [u8; 32],
     done: Arc<Mutex<BTreeMap<String, u64>>>,
     /// Counts what the run itself asked for.
@@ -133,22 +129,38 @@ struct Stage {
 async fn scenario(world: SimWorld, plan: Plan) -> Witnessed {
     let plan = Arc::new(plan);
     let recorder = Recorder::new(world.trace());
-    let probes = probe::install(recorder.clone(), world.trace());
+    let watch = Watch::new(&plan, recorder.clone());
+    let probes = probe::install_with(recorder.clone(), world.trace(), watch.clone());
     world.network().set_default(plan.link);
-    let node = world.node(SERVER);
-    node.disk().set_options(plan.disk);
-    node.set_drift(plan.clock.drift_ppm);
+    let nodes: Vec<(SimNode, NodePlan)> = plan
+        .all_nodes()
+        .into_iter()
+        .map(|of| {
+            let node = world.node(&of.name);
+            node.disk().set_options(plan.disk);
+            node.set_drift(plan.clock.drift_ppm);
+            (node, of)
+        })
+        .collect();
     let observer_host = world.node("observer");
     let observer = observer_host.start();
     let begun = observer.now();
-    let server = Server::new(node, &plan, recorder.clone(), observer.clone());
+    let servers = nodes.into_iter().map(|(node, of)| {
+        let told = (recorder.clone(), watch.clone());
+        Server::new(node, &of, &plan, told, observer.clone())
+    });
+    let cluster = Cluster::new(servers.collect(), watch.clone());
     let mut root = [0; 32];
     root[..8].copy_from_slice(&plan.seed.to_le_bytes());
+    let broker = plan.bootstrap();
+    let operators = Operators::new(observer.clone(), broker.clone(), root);
     let mut stage = Stage {
+        broker,
+        operators,
         world,
         recorder,
         observer,
-        server,
+        cluster,
         root,
         done: Arc::default(),
         asked: AtomicU64::new(0),
@@ -162,13 +174,13 @@ async fn scenario(world: SimWorld, plan: Plan) -> Witnessed {
         .await;
     for (topic, error) in undone {
         let detail = format!("topic {topic} could not be made on a healthy node: {error}");
-        stage.server.broken("V2", &detail);
+        stage.cluster.first().broken("V2", &detail);
     }
     stage.safety().await;
     stage.liveness().await;
     stage.finale().await;
     Witnessed {
-        findings: stage.server.take_findings(),
+        findings: stage.findings(),
         faults: stage.faults(),
         probes: every_probe(&probes),
         simulated: stage.observer.now().since(begun),
@@ -222,7 +234,7 @@ impl Stage {
                     plan: client.clone(),
                     recorder: self.recorder.clone(),
                     rng: Rng::derived(self.root, &client.name, 1),
-                    broker: BROKER.to_owned(),
+                    broker: self.broker.clone(),
                     topics: Arc::clone(&topics),
                     stop: stop.clone(),
                 });
@@ -230,7 +242,9 @@ impl Stage {
             })
             .collect();
         let nemesis = Nemesis {
-            server: self.server.clone(),
+            cluster: self.cluster.clone(),
+            operators: self.operators.clone(),
+            plan: Arc::clone(&self.plan),
             network: self.world.network(),
             recorder: self.recorder.clone(),
             observer: self.observer.clone(),
@@ -245,6 +259,7 @@ impl Stage {
         self.recorder.note("run", phase(Phase::Liveness));
         stop.set();
         self.clients_end(clients).await;
+        self.operators_end().await;
     }
 
     /// Ends every fault, and makes links and disk as good as others: the bounds that follow are of
@@ -254,36 +269,22 @@ impl Stage {
         let network = self.world.network();
         network.heal_all();
         network.set_default(LinkOptions::default());
-        let disk = self.server.node().disk();
-        disk.heal();
-        disk.set_options(usual(self.plan.disk));
-        self.server.node().resume();
-        self.server.node().set_wall_right();
-        self.server.note_clock();
-        self.server.note_damage();
-        if disk.is_power_out() {
-            // It went at a call, and the fault ended before it took the process along.
-            self.server.hold(End::PowerLoss).await;
-        }
-        self.server.release_all();
-        if self.errors_of_disk() {
-            if self.server.is_serving() {
-                self.server.hold(End::Stop).await;
-                self.server.release();
-            } else if self.server.is_starting() {
-                // What it has met already would stay offline with it.
-                self.server.hold(End::Kill).await;
-                self.server.release();
+        for server in self.cluster.servers() {
+            let disk = server.node().disk();
+            disk.heal();
+            disk.set_options(usual(self.plan.disk));
+            server.node().resume();
+            server.node().set_wall_right();
+            server.note_clock();
+            server.note_damage();
+            if disk.is_power_out() {
+                // It went at a call, and the fault ended before it took the process along.
+                server.hold(End::PowerLoss).await;
             }
+            server.release_all();
         }
-    }
-
-    /// Whether a call of the disk failed by a fault.
-    fn errors_of_disk(&self) -> bool {
-        let counts = self.server.node().disk().counts();
-        FAILED_CALLS
-            .iter()
-            .any(|kind| counts.get(kind).is_some_and(|count| *count > 0))
+        let cluster = &self.cluster;
+        cluster.restart_failed(&self.observer, RESTART_WITHIN).await;
     }
 
     async fn clients_end(&self, clients: Vec<Task>) {
@@ -295,7 +296,7 @@ impl Stage {
         let ended = self.observer.timeout(CLIENTS_END_WITHIN, ending).await;
         if ended.is_err() {
             let detail = "a client did not end within a minute of all being well";
-            self.server.broken("V10", detail);
+            self.cluster.first().broken("V10", detail);
         }
     }
 
@@ -303,38 +304,7 @@ impl Stage {
     fn finals(&self, within: Duration) -> Finals {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         let rng = Rng::derived(self.root, "finals", asked);
-        Finals::new(&self.observer, &self.recorder, BROKER, rng, within)
-    }
-
-    /// Everything works again, within the plan's bound.
-    async fn liveness(&mut self) {
-        let within = Duration::from_millis(self.plan.liveness_ms);
-        let deadline = self.observer.now().plus(within);
-        while !self.server.is_serving() && self.observer.now() < deadline {
-            self.observer.sleep(Duration::from_millis(100)).await;
-        }
-        if !self.server.is_serving() {
-            let why = self.server.refusal();
-            let why = why.unwrap_or_else(|| "it is neither up nor refusing".to_owned());
-            self.server
-                .broken("V1", &format!("the broker does not start: {why}"));
-            return;
-        }
-        let left = deadline.since(self.observer.now());
-        self.newcomers(left).await;
-        let left = deadline.since(self.observer.now());
-        let mut finals = self.finals(left);
-        let topics = finals.topics().await;
-        for (of, error) in finals.send_everywhere(&topics).await {
-            let (topic, partition) = (of.topic, of.partition);
-            let detail = format!("{topic}-{partition} takes no write: {error}");
-            self.server.broken("V2", &detail);
-        }
-        let groups = self.groups_of(|_| true);
-        for (group, state) in finals.wait_until_stable(&groups).await {
-            let detail = format!("group {group} stays {state}");
-            self.server.broken("V4", &detail);
-        }
+        Finals::new(&self.observer, &self.recorder, &self.broker, rng, within)
     }
 
     /// Every group of a client whose role is one of these.
@@ -346,75 +316,5 @@ impl Stage {
             _ => None,
         });
         groups.collect::<BTreeSet<_>>().into_iter().collect()
-    }
-
-    /// Reads everything, then looks at what is left when nobody asks for anything.
-    async fn finale(&self) {
-        self.recorder.note("run", phase(Phase::Final));
-        let mode = match self.server.is_serving() {
-            true => Mode::Stopped,
-            // It refuses to start: the disk is as the last process left it.
-            false => Mode::Crashed,
-        };
-        if self.server.is_serving() {
-            let mut finals = self.finals(Duration::from_millis(self.plan.liveness_ms));
-            let topics = finals.topics().await;
-            let undone = finals.read_to_end(&topics).await;
-            // A deletion whose end nobody learnt of may have its effect only now.
-            let topics = finals.topics().await;
-            for (of, error) in undone {
-                let (topic, partition) = (of.topic, of.partition);
-                if !topics.contains_key(&topic) {
-                    continue;
-                }
-                let detail = format!("{topic}-{partition} cannot be read to its end: {error}");
-                self.server.broken("V4", &detail);
-            }
-            for (group, error) in finals
-                .fetch_committed_all(&self.groups_of(|_| true), &topics)
-                .await
-            {
-                let detail = format!("the offsets of group {group} cannot be fetched: {error}");
-                self.server.broken("V4", &detail);
-            }
-            self.idle().await;
-            self.server.hold(End::Stop).await;
-        }
-        let disk = self.server.node().disk();
-        let (files, damaged) = (disk.files(), disk.damaged());
-        self.server
-            .add_findings(audit::audit(&files, mode, &damaged));
-        if damaged.is_empty() && mode == Mode::Stopped {
-            let told = white_box::compare(&self.recorder.events(), &files);
-            self.server.add_findings(told);
-        }
-    }
-
-    /// V8: a broker nobody talks to does next to nothing.
-    async fn idle(&self) {
-        self.observer.sleep(IDLE).await;
-        let before = self.server.node().polls();
-        self.observer.sleep(IDLE).await;
-        let polls = self.server.node().polls() - before;
-        let seconds = IDLE.as_secs();
-        if polls > IDLE_POLLS_MAX * seconds {
-            let detail = format!("{polls} polls in {seconds} idle seconds");
-            self.server.broken("V8", &detail);
-        }
-    }
-
-    /// How often each fault took effect.
-    fn faults(&self) -> BTreeMap<String, u64> {
-        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut faults = done.clone();
-        let counted = self.world.network().counts();
-        let counted = counted
-            .into_iter()
-            .chain(self.server.node().disk().counts());
-        for (kind, count) in counted {
-            *faults.entry(kind.to_owned()).or_default() += count;
-        }
-        faults.insert("start".to_owned(), self.server.starts());
-        faults
     }
 }

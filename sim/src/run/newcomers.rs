@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use klamm::env::{Rng, Task};
 
-use super::{BROKER, Stage};
+use super::Stage;
 use crate::plan::{ClientPlan, Role, Versions};
 use crate::workload::{self, Stop, Topics};
 
@@ -39,7 +39,7 @@ impl Stage {
                 }
                 if self.observer.now() >= deadline {
                     let detail = format!("group {group} is {state} and not Stable");
-                    self.server.broken("V4", &detail);
+                    self.cluster.first().broken("V4", &detail);
                     break;
                 }
                 self.observer.sleep(LOOK_EVERY).await;
@@ -61,7 +61,7 @@ impl Stage {
             env: env.clone(),
             recorder: self.recorder.clone(),
             rng: Rng::derived(self.root, &name, 1),
-            broker: BROKER.to_owned(),
+            broker: self.broker.clone(),
             topics: Arc::clone(topics),
             stop: stop.clone(),
             plan: ClientPlan {

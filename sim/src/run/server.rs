@@ -1,5 +1,5 @@
-//! The broker under test and who watches over it: as a machine with a supervisor would, it starts
-//! the process again whenever it ends and nothing holds it down.
+//! A node under test and who watches over it: as a machine with a supervisor would, it starts the
+//! process again whenever it ends and nothing holds it down.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,20 @@ use klamm::env::{Env, Task};
 use klamm_jepsen::history::{NodeEvent, Note, Partition};
 use tokio::sync::Notify;
 
-use crate::audit::{self, Finding, Mode};
-use crate::plan::Plan;
+use crate::audit::{self, Allowance, Finding, Mode};
+use crate::plan::{NodePlan, Plan};
 use crate::record::Recorder;
+use crate::watch::Watch;
 use crate::world::SimNode;
 
+/// Counts of the disk that say that a call failed.
+const FAILED_CALLS: &[&str] = &[
+    "failed syncs, pages kept in cache",
+    "failed syncs, pages reverted",
+    "failed writes",
+    "failed reads",
+    "refusals for lack of space",
+];
 /// Between the end of a process and its next start.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 /// Longest that a process may take to end in order.
@@ -40,7 +49,11 @@ struct Shared {
     name: String,
     node: SimNode,
     config: BrokerConfig,
+    id: Option<i32>,
     recorder: Recorder,
+    watch: Watch,
+    /// Whether there are others that have what it loses.
+    is_cluster: bool,
     /// Of a host that has no faults.
     observer: Env,
     /// Of the plan's topics.
@@ -53,6 +66,8 @@ struct Shared {
 struct State {
     /// How many faults want it down.
     held: u32,
+    /// Whether an operator wants it down.
+    parked: bool,
     /// Counts processes.
     life: u64,
     process: Process,
@@ -75,19 +90,33 @@ enum Process {
 }
 
 impl Server {
-    /// A node that begins to run at once.
-    pub(super) fn new(node: SimNode, plan: &Plan, recorder: Recorder, observer: Env) -> Self {
-        let settings = plan.broker.clone();
+    /// A node that begins to run at once, unless it is to wait for an operator.
+    pub(super) fn new(
+        node: SimNode,
+        of: &NodePlan,
+        plan: &Plan,
+        (recorder, watch): (Recorder, Watch),
+        observer: Env,
+    ) -> Self {
+        let mut settings = plan.broker.clone();
+        settings.extend(of.settings.clone());
         let loaded = BrokerConfig::load(None, [], settings);
+        let state = State {
+            parked: of.late,
+            ..State::default()
+        };
         let server = Self {
             shared: Arc::new(Shared {
                 name: node.name().to_owned(),
                 node,
                 config: loaded.expect("plans have settings that can be used").config,
+                id: of.settings.get("node.id").and_then(|id| id.parse().ok()),
                 recorder,
+                watch,
+                is_cluster: plan.is_cluster(),
                 observer: observer.clone(),
                 partitions: partitions(plan),
-                state: Mutex::default(),
+                state: Mutex::new(state),
                 changed: Notify::new(),
             }),
         };
@@ -95,6 +124,10 @@ impl Server {
         let supervisor = observer.spawn("supervisor", async move { watching.supervise().await });
         server.state().supervisor = Some(supervisor);
         server
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.shared.name
     }
 
     pub(super) fn node(&self) -> &SimNode {
@@ -107,6 +140,7 @@ impl Server {
     }
 
     fn note(&self, event: NodeEvent) {
+        self.shared.watch.node(&self.shared.name, &event);
         let note = Note::Node { event };
         self.shared.recorder.note(&self.shared.name, note);
     }
@@ -123,7 +157,7 @@ impl Server {
         loop {
             let due = {
                 let state = self.state();
-                state.held == 0 && matches!(state.process, Process::None)
+                state.held == 0 && !state.parked && matches!(state.process, Process::None)
             };
             if due {
                 self.start();
@@ -166,6 +200,7 @@ impl Server {
             let mut state = self.state();
             if state.life == life && matches!(state.process, Process::Starting) {
                 state.process = Process::Serving(Arc::clone(&broker));
+                self.shared.node.disk().spare_segments(false);
                 state.refusal = None;
             }
         }
@@ -245,6 +280,28 @@ impl Server {
         }
     }
 
+    /// Ends the process if it runs, and keeps it down until [`Server::unpark`].
+    pub(super) async fn park(&self, how: End) {
+        self.state().parked = true;
+        self.hold(how).await;
+        self.release();
+    }
+
+    /// Undoes [`Server::park`].
+    pub(super) fn unpark(&self) {
+        self.state().parked = false;
+        self.shared.changed.notify_one();
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        self.state().parked
+    }
+
+    /// Its id, among others.
+    pub(super) fn id(&self) -> Option<i32> {
+        self.shared.id
+    }
+
     /// Undoes one [`Server::hold`].
     pub(super) fn release(&self) {
         {
@@ -262,6 +319,20 @@ impl Server {
 
     pub(super) fn is_serving(&self) -> bool {
         matches!(self.state().process, Process::Serving(_))
+    }
+
+    pub(super) async fn wait_until_serving(&self, observer: &Env) {
+        while !self.is_serving() {
+            observer.sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whether a call of its disk failed by a fault.
+    pub(super) fn met_errors(&self) -> bool {
+        let counts = self.shared.node.disk().counts();
+        FAILED_CALLS
+            .iter()
+            .any(|kind| counts.get(kind).is_some_and(|count| *count > 0))
     }
 
     pub(super) fn is_starting(&self) -> bool {
@@ -293,6 +364,10 @@ impl Server {
     /// Tells of partitions whose bytes were damaged since the last call. Damage outside of any is
     /// damage to all.
     pub(super) fn note_damage(&self) {
+        if self.shared.is_cluster {
+            // Others have it whole: no excuse.
+            return;
+        }
         let paths = self.shared.node.disk().damaged();
         for path in paths {
             if !self.state().damaged.insert(path.clone()) {
@@ -317,11 +392,28 @@ impl Server {
     fn look_at_the_disk(&self) {
         self.note_damage();
         let disk = self.shared.node.disk();
+        disk.spare_segments(true);
         // What was damaged where a torn write may be is outside of what one node can notice.
         for (path, from) in audit::torn_from(&disk.files(), &disk.damaged()) {
             disk.repair_from(&path, from);
         }
-        let findings = audit::audit(&disk.files(), Mode::Crashed, &disk.damaged());
+        self.audit(Mode::Crashed);
+    }
+
+    /// Looks at what lies on the disk.
+    pub(super) fn audit(&self, mode: Mode) {
+        let disk = self.shared.node.disk();
+        let allowance = Allowance {
+            damaged: disk.damaged(),
+            is_replica: self.shared.is_cluster,
+            ..Allowance::default()
+        };
+        let mut findings = audit::audit_with(&disk.files(), mode, &allowance);
+        if self.shared.is_cluster {
+            for finding in &mut findings {
+                finding.detail = format!("{}: {}", self.shared.name, finding.detail);
+            }
+        }
         self.state().findings.extend(findings);
     }
 }

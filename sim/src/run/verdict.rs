@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use klamm_jepsen::checker::{self, Violation};
+use klamm_jepsen::checker::{self, Options, Violation};
 use klamm_jepsen::history::{Event, History, Note, summary};
 
 use crate::audit::Finding;
@@ -41,7 +41,13 @@ pub(super) fn judge(plan: &Plan, events: &[Event], findings: &[Finding]) -> Judg
     };
     let damaged = |(_, _, note): &(u64, String, Note)| matches!(note, Note::Damaged { .. });
     let damaged = history.notes.iter().any(damaged);
-    let mut violations = checker::check(&history);
+    let options = Options {
+        replicated: plan.is_cluster(),
+        // Its leader alone has it.
+        weak_acks_one: plan.is_cluster(),
+        ..Options::default()
+    };
+    let mut violations = checker::check_with(&history, options);
     violations.extend(findings.iter().map(|finding| Violation {
         property: finding.property,
         time: u64::MAX,

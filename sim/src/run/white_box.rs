@@ -12,12 +12,33 @@ use crate::workload::finals::PROCESS;
 /// The header that carries a record's id: 8 bytes, big end first.
 const ID_HEADER: &str = "id";
 
-/// R14 and CG7: the records that the final reads returned lie on the disk as they were returned,
-/// unless cleaning took them since, and the committed offsets that were answered are those of the
-/// group log. A change whose outcome its client never learnt may have come after the answer.
-pub(super) fn compare(events: &[Event], files: &[(PathBuf, Bytes)]) -> Vec<Finding> {
+/// R14: the records that the final reads returned lie on the disk as they were returned, unless
+/// cleaning took them since.
+pub(super) fn records(events: &[Event], files: &[(PathBuf, Bytes)]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut stored: BTreeMap<Partition, BTreeMap<i64, Option<u64>>> = BTreeMap::new();
+    for event in events.iter().filter(|event| event.process == PROCESS) {
+        if let What::Ok {
+            answer: Answer::Read { partitions },
+            ..
+        } = &event.what
+        {
+            for fetched in partitions {
+                let on_disk = stored
+                    .entry(fetched.of.clone())
+                    .or_insert_with(|| ids(files, &fetched.of));
+                let seen = fetched.records.iter().map(|seen| (seen.offset, seen.id));
+                findings.extend(differing(&fetched.of, on_disk, seen));
+            }
+        }
+    }
+    findings
+}
+
+/// CG7: the committed offsets that were answered are those of the group log. A change whose outcome
+/// its client never learnt may have come after the answer.
+pub(super) fn offsets(events: &[Event], files: &[(PathBuf, Bytes)]) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let committed = committed_offsets(files);
     let late = late_changes(events);
     let mut groups: BTreeMap<u64, &str> = BTreeMap::new();
@@ -28,18 +49,6 @@ pub(super) fn compare(events: &[Event], files: &[(PathBuf, Bytes)]) -> Vec<Findi
                 call: Call::FetchCommitted { group, .. },
             } => {
                 groups.insert(*op, group);
-            }
-            What::Ok {
-                answer: Answer::Read { partitions },
-                ..
-            } => {
-                for fetched in partitions {
-                    let on_disk = stored
-                        .entry(fetched.of.clone())
-                        .or_insert_with(|| ids(files, &fetched.of));
-                    let seen = fetched.records.iter().map(|seen| (seen.offset, seen.id));
-                    findings.extend(differing(&fetched.of, on_disk, seen));
-                }
             }
             What::Ok {
                 op,

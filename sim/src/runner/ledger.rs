@@ -46,6 +46,7 @@ pub(crate) fn plan(scenario: &str, seed: u64) -> Plan {
         broker: [("log.segment.bytes", "8192"), ("klamm.worker.threads", "2")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
+        nodes: Vec::new(),
         link: LinkOptions::default(),
         disk: DiskOptions {
             sync_max_ms: 9,
@@ -55,6 +56,7 @@ pub(crate) fn plan(scenario: &str, seed: u64) -> Plan {
         topics: vec![TopicPlan {
             name: "ledger".to_owned(),
             partitions: 3,
+            replicas: 1,
             config: BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]),
         }],
         clients: (0..2 + rng.below(3))

@@ -89,7 +89,8 @@ pub(crate) fn show_ended(report: &Report) {
     }
 }
 
-/// Names of scenarios as options give them: none for the first there is, `all` for every one.
+/// Names of scenarios as options give them: none for the first there is, `all` for every one,
+/// `node-only` and `clusters` for those with one node and those with several.
 pub(crate) fn scenarios(asked: &[String]) -> Result<Vec<String>, Failed> {
     let known: Vec<String> = crate::swarm::SCENARIOS
         .iter()
@@ -100,6 +101,13 @@ pub(crate) fn scenarios(asked: &[String]) -> Result<Vec<String>, Failed> {
     }
     if asked.iter().any(|name| name == "all") {
         return Ok(known);
+    }
+    for (name, is_cluster) in [("node-only", false), ("clusters", true)] {
+        if asked.iter().any(|asked| asked == name) {
+            let fitting = crate::swarm::SCENARIOS.iter();
+            let fitting = fitting.filter(|scenario| scenario.is_cluster() == is_cluster);
+            return Ok(fitting.map(|scenario| scenario.name.to_owned()).collect());
+        }
     }
     for name in asked {
         if !known.contains(name) && !plants::is_planted(name) {

@@ -10,6 +10,8 @@ pub(super) enum Mix {
     /// Producers and readers.
     Logs,
     Groups,
+    /// Everybody but those who take records away.
+    Cluster,
     /// Producers with few keys, readers, deleters.
     Cleaning,
     Admin,
@@ -42,6 +44,13 @@ impl Mix {
                 ("producer", 1, 1),
                 ("member", 2, 5),
                 ("committer", 1, 2),
+                ("lister", 0, 1),
+            ],
+            Self::Cluster => &[
+                ("producer", 1, 3),
+                ("reader", 1, 2),
+                ("member", 0, 3),
+                ("committer", 0, 1),
                 ("lister", 0, 1),
             ],
             Self::Cleaning => &[

@@ -4,7 +4,7 @@ use super::draw::Draw;
 use crate::plan::{Fault, FileKind, LinkOptions, Plan, SyncFailure, Target, TimedFault};
 
 /// The host of the broker.
-const SERVER: &str = "server";
+pub(super) const SERVER: &str = crate::plan::SERVER;
 
 /// A kind of fault that a seed turns on or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ const KINDS: &[FileKind] = &[
 const CLOCK_OFF_MAX_MS: i64 = 1_800_000;
 
 /// At most this many faults of all kinds.
-const FAULTS_MAX: u64 = 12;
+pub(super) const FAULTS_MAX: u64 = 12;
 
 pub(super) fn draw(draw: &mut Draw, classes: &[Class], plan: &Plan) -> Vec<TimedFault> {
     let on: Vec<Class> = classes
@@ -159,7 +159,7 @@ fn bound_steps(faults: &mut [TimedFault]) {
     }
 }
 
-fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Fault {
+pub(super) fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Fault {
     let node = SERVER.to_owned();
     let down_ms = draw.one_of(&[0, 100, 1000, 3000]);
     let for_ms = draw.one_of(&[50, 500, 2000, 5000]);

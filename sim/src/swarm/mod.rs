@@ -9,6 +9,8 @@
 mod clients;
 mod draw;
 mod faults;
+mod nemeses;
+mod nodes;
 mod settings;
 
 use crate::plan::Plan;
@@ -28,6 +30,43 @@ struct Shape {
     clients: clients::Mix,
     faults: &'static [faults::Class],
     topics: settings::Topics,
+    cluster: Option<Cluster>,
+}
+
+/// What a cluster's scenario has instead of the faults of one node.
+#[derive(Debug, Clone, Copy)]
+struct Cluster {
+    faults: &'static [nemeses::Class],
+    sizes: nodes::Sizes,
+    /// Nodes that wait for an operator.
+    late: u64,
+}
+
+impl Scenario {
+    /// Whether there is more than one node.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        self.shape.cluster.is_some()
+    }
+}
+
+const fn cluster(
+    clients: clients::Mix,
+    topics: settings::Topics,
+    faults: &'static [nemeses::Class],
+    sizes: nodes::Sizes,
+    late: u64,
+) -> Shape {
+    Shape {
+        clients,
+        faults: &[],
+        topics,
+        cluster: Some(Cluster {
+            faults,
+            sizes,
+            late,
+        }),
+    }
 }
 
 /// All scenarios.
@@ -39,6 +78,7 @@ pub const SCENARIOS: &[Scenario] = &[
             clients: clients::Mix::Everything,
             faults: faults::ALL,
             topics: settings::Topics::Any,
+            cluster: None,
         },
     },
     Scenario {
@@ -48,6 +88,7 @@ pub const SCENARIOS: &[Scenario] = &[
             clients: clients::Mix::Logs,
             faults: faults::CRASHES,
             topics: settings::Topics::Any,
+            cluster: None,
         },
     },
     Scenario {
@@ -57,6 +98,7 @@ pub const SCENARIOS: &[Scenario] = &[
             clients: clients::Mix::Everything,
             faults: faults::NETWORK,
             topics: settings::Topics::Any,
+            cluster: None,
         },
     },
     Scenario {
@@ -66,6 +108,7 @@ pub const SCENARIOS: &[Scenario] = &[
             clients: clients::Mix::Logs,
             faults: faults::DISK,
             topics: settings::Topics::Any,
+            cluster: None,
         },
     },
     Scenario {
@@ -75,6 +118,7 @@ pub const SCENARIOS: &[Scenario] = &[
             clients: clients::Mix::Logs,
             faults: faults::DAMAGE,
             topics: settings::Topics::Kept,
+            cluster: None,
         },
     },
     Scenario {
@@ -84,6 +128,7 @@ pub const SCENARIOS: &[Scenario] = &[
             clients: clients::Mix::Groups,
             faults: faults::CRASHES_AND_NETWORK,
             topics: settings::Topics::Kept,
+            cluster: None,
         },
     },
     Scenario {
@@ -93,6 +138,7 @@ pub const SCENARIOS: &[Scenario] = &[
             clients: clients::Mix::Cleaning,
             faults: faults::CRASHES_AND_CLOCK,
             topics: settings::Topics::Cleaned,
+            cluster: None,
         },
     },
     Scenario {
@@ -102,7 +148,74 @@ pub const SCENARIOS: &[Scenario] = &[
             clients: clients::Mix::Admin,
             faults: faults::CRASHES_AND_NETWORK,
             topics: settings::Topics::Any,
+            cluster: None,
         },
+    },
+    Scenario {
+        name: "cluster",
+        about: "nodes that are killed, lose power, stop and freeze, alone and all together",
+        shape: cluster(
+            clients::Mix::Cluster,
+            settings::Topics::Kept,
+            nemeses::CRASHES,
+            nodes::Sizes::Any,
+            0,
+        ),
+    },
+    Scenario {
+        name: "partition",
+        about: "nodes that cannot reach each other, one way, both ways, all from one, half from half",
+        shape: cluster(
+            clients::Mix::Cluster,
+            settings::Topics::Kept,
+            nemeses::PARTITIONS,
+            nodes::Sizes::Any,
+            0,
+        ),
+    },
+    Scenario {
+        name: "rolling",
+        about: "nodes that are restarted in order, one after another",
+        shape: cluster(
+            clients::Mix::Cluster,
+            settings::Topics::Kept,
+            nemeses::ROLLING,
+            nodes::Sizes::Any,
+            0,
+        ),
+    },
+    Scenario {
+        name: "disks",
+        about: "syncs, writes and reads that fail on some nodes, full disks, a disk that is lost",
+        shape: cluster(
+            clients::Mix::Cluster,
+            settings::Topics::Kept,
+            nemeses::DISKS,
+            nodes::Sizes::Any,
+            0,
+        ),
+    },
+    Scenario {
+        name: "voters",
+        about: "voters that are taken out, wiped, added again, and new ones",
+        shape: cluster(
+            clients::Mix::Logs,
+            settings::Topics::Kept,
+            nemeses::VOTERS,
+            nodes::Sizes::Three,
+            1,
+        ),
+    },
+    Scenario {
+        name: "metadata",
+        about: "topics made and deleted, partitions moved and leaders elected while nodes fail",
+        shape: cluster(
+            clients::Mix::Admin,
+            settings::Topics::Kept,
+            nemeses::METADATA,
+            nodes::Sizes::Any,
+            0,
+        ),
     },
 ];
 
@@ -118,6 +231,7 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
         length_ms,
         liveness_ms: 60_000,
         broker: settings::broker(&mut draw.part("broker")),
+        nodes: Vec::new(),
         link: settings::link(&mut draw.part("link")),
         disk: settings::disk(&mut draw.part("disk")),
         clock: settings::clock(&mut draw.part("clock")),
@@ -125,9 +239,25 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
         clients: Vec::new(),
         faults: Vec::new(),
     };
+    if let Some(cluster) = found.shape.cluster {
+        among_others(&mut plan, &draw, cluster);
+    }
     plan.clients = clients::draw(&mut draw.part("clients"), found.shape.clients, &plan);
+    if let Some(cluster) = found.shape.cluster {
+        plan.faults = nemeses::draw(&mut draw.part("faults"), cluster.faults, &plan);
+        return Some(plan);
+    }
     plan.faults = faults::draw(&mut draw.part("faults"), found.shape.faults, &plan);
     Some(plan)
+}
+
+/// Turns the node of a plan into several.
+fn among_others(plan: &mut Plan, draw: &Draw, cluster: Cluster) {
+    plan.nodes = nodes::nodes(&mut draw.part("nodes"), cluster.sizes, cluster.late);
+    let in_time = plan.nodes.iter().filter(|node| !node.late);
+    let brokers = in_time.filter(|node| node.is_broker()).count();
+    nodes::broker(&mut draw.part("cluster"), &mut plan.broker, brokers);
+    nodes::replicate(&mut draw.part("copies"), &mut plan.topics, brokers);
 }
 
 #[cfg(test)]

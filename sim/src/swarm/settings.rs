@@ -112,6 +112,7 @@ pub(super) fn topics(draw: &mut Draw, which: Topics) -> Vec<TopicPlan> {
             TopicPlan {
                 name: format!("{kind}-{number}"),
                 partitions: draw.one_of(&[1, 1, 2, 4]),
+                replicas: 1,
                 config: topic(&mut draw, kind),
             }
         })

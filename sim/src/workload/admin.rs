@@ -89,7 +89,9 @@ async fn step(client: &mut Client, line: &mut Line, name: &str, count: i32) -> R
             0 => BTreeMap::new(),
             _ => BTreeMap::from([draw_setting(client)]),
         };
-        create_topic(line, name, count, &config).await?;
+        // The cluster's default, where there are several brokers.
+        let replicas = if line.is_cluster() { -1 } else { 1 };
+        create_topic(line, name, count, replicas, &config).await?;
         line.forget_ids();
         return Ok(count);
     }
@@ -187,8 +189,10 @@ pub(super) async fn create_topic(
     line: &mut Line,
     name: &str,
     partitions: i32,
+    replicas: i16,
     config: &BTreeMap<String, String>,
 ) -> Result<(), String> {
+    line.anyone();
     line.open().await?;
     let op = line.invoke(Call::CreateTopic {
         topic: name.to_owned(),
@@ -204,7 +208,7 @@ pub(super) async fn create_topic(
         topics: vec![CreatableTopic {
             name: name.into(),
             num_partitions: partitions,
-            replication_factor: 1,
+            replication_factor: replicas,
             configs: configs.collect(),
             ..Default::default()
         }],
@@ -217,6 +221,7 @@ pub(super) async fn create_topic(
 }
 
 async fn delete_topic(line: &mut Line, name: &str) -> Result<(), String> {
+    line.anyone();
     line.open().await?;
     let op = line.invoke(Call::DeleteTopic {
         topic: name.to_owned(),
@@ -236,6 +241,7 @@ async fn delete_topic(line: &mut Line, name: &str) -> Result<(), String> {
 }
 
 async fn create_partitions(line: &mut Line, name: &str, partitions: i32) -> Result<(), String> {
+    line.anyone();
     line.open().await?;
     let op = line.invoke(Call::CreatePartitions {
         topic: name.to_owned(),
@@ -260,6 +266,7 @@ async fn create_partitions(line: &mut Line, name: &str, partitions: i32) -> Resu
 async fn alter(client: &mut Client, line: &mut Line, name: &str) -> Result<(), String> {
     let (key, value) = draw_setting(client);
     let value = (client.rng.below(4) > 0).then_some(value);
+    line.anyone();
     line.open().await?;
     let op = line.invoke(Call::AlterConfig {
         topic: name.to_owned(),
@@ -287,6 +294,7 @@ async fn alter(client: &mut Client, line: &mut Line, name: &str) -> Result<(), S
 
 /// Sets all settings at once.
 async fn replace(client: &mut Client, line: &mut Line, name: &str) -> Result<(), String> {
+    line.anyone();
     line.open().await?;
     let mut ops = Vec::new();
     let mut configs = Vec::new();
@@ -322,6 +330,7 @@ async fn replace(client: &mut Client, line: &mut Line, name: &str) -> Result<(),
 
 async fn describe(client: &mut Client, line: &mut Line, name: &str) -> Result<(), String> {
     let (key, _) = draw_setting(client);
+    line.anyone();
     line.open().await?;
     let op = line.invoke(Call::DescribeConfig {
         topic: name.to_owned(),

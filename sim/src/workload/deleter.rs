@@ -39,6 +39,7 @@ async fn step(client: &mut Client, line: &mut Line, of: &Partition) -> Result<()
 }
 
 async fn delete(line: &mut Line, of: &Partition, before: i64) -> Result<(), String> {
+    line.leader(of).await?;
     line.open().await?;
     let of = of.clone();
     let op = line.invoke(Call::DeleteRecords {

@@ -1,7 +1,9 @@
 //! Reading by Fetch: positions, sessions (KIP-227), and what the answers hold. Every fetch is one
-//! Read of the history.
+//! Read of the history, of those partitions that the same broker leads; the next one asks the next
+//! broker.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use klamm::types::ErrorCode;
 use klamm::wire::ApiKey;
@@ -32,7 +34,10 @@ pub(super) struct FetchOptions {
 pub(super) struct Fetching {
     options: FetchOptions,
     positions: BTreeMap<Partition, i64>,
-    session: Option<Session>,
+    /// By the broker's address.
+    sessions: BTreeMap<String, Session>,
+    /// Whom the last fetch was for: empty where there is one broker.
+    at: String,
     /// Lowest version to ask in.
     floor: i16,
 }
@@ -53,7 +58,8 @@ impl Fetching {
         Self {
             options,
             positions: BTreeMap::new(),
-            session: None,
+            sessions: BTreeMap::new(),
+            at: String::new(),
             floor: if options.session { SESSIONS_SINCE } else { 0 },
         }
     }
@@ -92,24 +98,33 @@ impl Fetching {
         line: &mut Line,
         max_wait_ms: i32,
     ) -> Result<Vec<Fetched>, String> {
+        let leaders = line
+            .by_leader(self.positions.keys().cloned().collect())
+            .await?;
+        let after = leaders.range((Bound::Excluded(self.at.clone()), Bound::Unbounded));
+        let next = after.chain(&leaders).next();
+        let (at, asked) = next
+            .map(|(at, asked)| (at.clone(), asked.clone()))
+            .unwrap_or_default();
+        let waits = i32::try_from(leaders.len().max(1)).unwrap_or(1);
+        line.toward(&at);
+        self.at = at;
         line.open().await?;
         let by_id = line.version(ApiKey::Fetch, self.floor) >= TOPIC_ID_SINCE;
         if by_id {
-            let topics = by_topic(self.positions.keys());
+            let topics = by_topic(&asked);
             let topics: Vec<&str> = topics.into_keys().collect();
             line.learn_ids(&topics).await?;
             line.open().await?;
         }
-        if self
-            .session
-            .as_ref()
-            .is_some_and(|kept| kept.by_id != by_id)
-        {
-            self.session = None;
+        if self.session().is_some_and(|kept| kept.by_id != by_id) {
+            self.forget_session();
         }
-        let request = self.request(line, max_wait_ms);
+        let request = self.request(line, &asked, max_wait_ms / waits);
+        let mut from = self.positions();
+        from.retain(|position| asked.contains(&position.of));
         let op = line.invoke(Call::Read {
-            from: self.positions(),
+            from,
             committed: self.options.committed,
             library: false,
         });
@@ -117,11 +132,11 @@ impl Fetching {
             Err(error) => Err(line.refused(op, error)),
             Ok(answer) => match error_name(answer.error_code) {
                 Some(error) => {
-                    self.session = None;
+                    self.forget_session();
                     Err(line.refused(op, error))
                 }
                 None => {
-                    let partitions = self.take_in(line, answer, by_id);
+                    let partitions = self.take_in(line, answer, &asked, by_id);
                     let shown = partitions.clone();
                     line.ok(op, Answer::Read { partitions: shown });
                     Ok(partitions)
@@ -130,17 +145,25 @@ impl Fetching {
         }
     }
 
-    fn request(&self, line: &Line, max_wait_ms: i32) -> FetchRequest {
-        let (id, epoch) = match (&self.session, self.options.session) {
+    fn session(&self) -> Option<&Session> {
+        self.sessions.get(&self.at)
+    }
+
+    fn forget_session(&mut self) {
+        self.sessions.remove(&self.at);
+    }
+
+    fn request(&self, line: &Line, asked: &[Partition], max_wait_ms: i32) -> FetchRequest {
+        let (id, epoch) = match (self.session(), self.options.session) {
             (Some(session), _) => (session.id, session.epoch),
             (None, true) => (0, 0),
             (None, false) => (0, -1),
         };
         let is_news = |of: &Partition| {
-            let told = self.session.as_ref().map(|session| session.told.get(of));
+            let told = self.session().map(|session| session.told.get(of));
             told.is_none_or(|told| told != self.positions.get(of))
         };
-        let named = by_topic(self.positions.keys().filter(|of| is_news(of)));
+        let named = by_topic(asked.iter().filter(|of| is_news(of)));
         let topic = |(topic, partitions): (&str, Vec<i32>)| FetchTopic {
             topic: topic.into(),
             topic_id: line.id(topic),
@@ -159,7 +182,7 @@ impl Fetching {
             session_id: id,
             session_epoch: epoch,
             topics: named.into_iter().map(topic).collect(),
-            forgotten_topics_data: self.forgotten(line),
+            forgotten_topics_data: self.forgotten(line, asked),
             ..Default::default()
         }
     }
@@ -173,12 +196,12 @@ impl Fetching {
         }
     }
 
-    fn forgotten(&self, line: &Line) -> Vec<ForgottenTopic> {
-        let Some(session) = &self.session else {
+    fn forgotten(&self, line: &Line, asked: &[Partition]) -> Vec<ForgottenTopic> {
+        let Some(session) = self.session() else {
             return Vec::new();
         };
         let told = session.told.keys();
-        let gone = by_topic(told.filter(|of| !self.positions.contains_key(of)));
+        let gone = by_topic(told.filter(|of| !asked.contains(of)));
         gone.into_iter()
             .map(|(topic, partitions)| ForgottenTopic {
                 topic: topic.into(),
@@ -189,16 +212,24 @@ impl Fetching {
             .collect()
     }
 
-    fn take_in(&mut self, line: &mut Line, answer: FetchResponse, by_id: bool) -> Vec<Fetched> {
-        self.session = match self.session.take() {
-            _ if answer.session_id == 0 => None,
-            kept => Some(Session {
+    fn take_in(
+        &mut self,
+        line: &mut Line,
+        answer: FetchResponse,
+        asked: &[Partition],
+        by_id: bool,
+    ) -> Vec<Fetched> {
+        let kept = self.sessions.remove(&self.at);
+        if answer.session_id != 0 {
+            let told = self.positions.iter().filter(|(of, _)| asked.contains(of));
+            let session = Session {
                 id: answer.session_id,
                 epoch: kept.map_or(1, |kept| kept.epoch.checked_add(1).unwrap_or(1)),
                 by_id,
-                told: self.positions.clone(),
-            }),
-        };
+                told: told.map(|(of, offset)| (of.clone(), *offset)).collect(),
+            };
+            self.sessions.insert(self.at.clone(), session);
+        }
         let mut partitions = Vec::new();
         for topic in answer.responses {
             let Some(name) = line.name_of(&topic.topic, topic.topic_id) else {
@@ -225,12 +256,13 @@ impl Fetching {
         };
         if data.error_code == ErrorCode::UnknownTopicId.code() {
             line.forget_ids();
-            self.session = None;
+            self.forget_session();
         }
         if data.error_code == ErrorCode::UnsupportedCompressionType.code() {
             self.floor = self.floor.max(10);
         }
         let mut error = error_name(data.error_code);
+        line.take_in(error.as_deref().unwrap_or_default());
         let bytes = data.records.unwrap_or_default().contiguous();
         let decoded = decode(bytes, from);
         if let Some((property, detail)) = decoded.broken {

@@ -31,6 +31,14 @@ pub struct Finals {
     deadline: Instant,
 }
 
+/// Why a partition is not whole.
+#[derive(Debug)]
+pub struct Lack {
+    pub is_led: bool,
+    /// For people.
+    pub detail: String,
+}
+
 /// What was not done in time, and the last error.
 pub type Undone<T> = Vec<(T, String)>;
 
@@ -68,8 +76,8 @@ impl Finals {
         for topic in topics {
             let made = loop {
                 let (name, config) = (&topic.name, &topic.config);
-                let made =
-                    admin::create_topic(&mut self.line, name, topic.partitions, config).await;
+                let (count, replicas) = (topic.partitions, topic.replicas);
+                let made = admin::create_topic(&mut self.line, name, count, replicas, config).await;
                 match made {
                     Err(error) if error == "TOPIC_ALREADY_EXISTS" => break Ok(()),
                     Err(_) if !self.is_late() => self.line.wait_a_little().await,
@@ -89,6 +97,7 @@ impl Finals {
                 allow_auto_topic_creation: false,
                 ..Default::default()
             };
+            self.line.anyone();
             match self.line.call(request, 0).await {
                 Ok(answer) => {
                     let own = answer.topics.into_iter().filter(|topic| !topic.is_internal);
@@ -102,6 +111,57 @@ impl Finals {
                 Err(_) => return Topics::new(),
             }
         }
+    }
+
+    /// Waits until every partition has a leader, and all of its replicas are in sync. The others,
+    /// and what they lack.
+    pub async fn wait_until_whole(&mut self) -> Vec<(Partition, Lack)> {
+        loop {
+            let lacking = self.lacking().await;
+            match lacking {
+                Ok(lacking) if lacking.is_empty() => return lacking,
+                Ok(lacking) if self.is_late() => return lacking,
+                Err(error) if self.is_late() => {
+                    let detail = format!("nobody tells of it: {error}");
+                    let of = partition("__cluster_metadata", 0);
+                    return vec![(
+                        of,
+                        Lack {
+                            is_led: false,
+                            detail,
+                        },
+                    )];
+                }
+                _ => self.line.wait_a_little().await,
+            }
+        }
+    }
+
+    async fn lacking(&mut self) -> Result<Vec<(Partition, Lack)>, String> {
+        let request = MetadataRequest {
+            topics: None,
+            allow_auto_topic_creation: false,
+            ..Default::default()
+        };
+        self.line.anyone();
+        let answer = self.line.call(request, 1).await?;
+        let mut lacking = Vec::new();
+        for topic in answer.topics {
+            let Some(name) = topic.name else { continue };
+            for found in topic.partitions {
+                let is_led = found.leader_id >= 0;
+                if is_led && found.isr_nodes.len() == found.replica_nodes.len() {
+                    continue;
+                }
+                let detail = format!(
+                    "has leader {} and {:?} in sync, of replicas {:?}",
+                    found.leader_id, found.isr_nodes, found.replica_nodes
+                );
+                let of = partition(&name, found.partition_index);
+                lacking.push((of, Lack { is_led, detail }));
+            }
+        }
+        Ok(lacking)
     }
 
     /// Sends one record to each partition with acks=all until that worked.

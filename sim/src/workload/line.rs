@@ -1,10 +1,14 @@
-//! A client's way to the broker: one connection at a time, opened again when it ended, in the
-//! versions the client is to speak; and the pen with which it writes its part of the history.
+//! A client's way to the brokers: one connection to each of those that it needs, opened again when
+//! it ended, in the versions the client is to speak; and the pen with which it writes its part of
+//! the history.
 //!
-//! Every failed attempt is followed by a drawn pause before the next connection, so that no driver
-//! spins however it is written.
+//! Whom a request is for is said before it: [`Line::leader`], [`Line::coordinator`], or
+//! [`Line::anyone`]. With one broker that is always the same. After a failure of one connection a
+//! line hangs up on all brokers, forgets who leads what, and asks the next broker that it was told
+//! of. Every failed attempt is followed by a drawn pause before the next connection, so that no
+//! driver spins however it is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use klamm::client::{ClientError, Connection, ConnectionOptions, PendingCall};
@@ -14,7 +18,7 @@ use klamm::wire::api::ApiRequest;
 use klamm::wire::message::find_coordinator::FindCoordinatorRequest;
 use klamm::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use klamm::wire::{ApiKey, Request, Str};
-use klamm_jepsen::history::{Answer, Attempt, Call, Note};
+use klamm_jepsen::history::{Answer, Attempt, Call, Note, Partition};
 
 use crate::plan::Versions;
 use crate::record::Recorder;
@@ -23,6 +27,8 @@ const RESPONSE_BYTES_MAX: usize = 64 << 20;
 
 /// First version of Metadata that tells the ids of topics.
 const TOPIC_IDS_SINCE: i16 = 10;
+/// First version of Metadata that can ask without making a topic.
+const NO_CREATION_SINCE: i16 = 4;
 
 /// The request was not sent.
 pub(super) const NOT_SENT: &str = "NOT_SENT";
@@ -36,19 +42,41 @@ pub(super) struct Line {
     pub(super) env: Env,
     recorder: Recorder,
     process: String,
-    broker: String,
+    /// The brokers it was told of.
+    bootstrap: Vec<String>,
+    /// Which of them is asked next.
+    turn: usize,
     versions: Versions,
     rng: Rng,
-    connection: Option<Connection>,
-    /// Versions drawn for this connection, by API key.
+    /// By address.
+    connections: BTreeMap<String, Connection>,
+    /// Whom the next request is for; anyone if absent.
+    wanted: Option<String>,
+    /// Whose connection was opened or chosen last.
+    present: String,
+    /// Versions drawn for these connections, by API key.
     caps: BTreeMap<i16, i16>,
     ids: BTreeMap<String, Uuid>,
-    /// Groups whose coordinator was found over this connection.
-    coordinated: BTreeSet<String>,
+    /// Groups whose coordinator was found over these connections, and where it is if there are
+    /// several brokers.
+    coordinated: BTreeMap<String, Option<String>>,
+    leaders: BTreeMap<Partition, String>,
     not_before: Instant,
     setup_timeout: Duration,
     call_timeout: Duration,
 }
+
+/// Errors that may say that a partition is led by another broker than was known.
+const LED_BY_OTHERS: &[&str] = &[
+    "NOT_LEADER_OR_FOLLOWER",
+    "LEADER_NOT_AVAILABLE",
+    "FENCED_LEADER_EPOCH",
+    "UNKNOWN_LEADER_EPOCH",
+    "UNKNOWN_TOPIC_OR_PARTITION",
+    "UNKNOWN_TOPIC_ID",
+    "REPLICA_NOT_AVAILABLE",
+    "KAFKA_STORAGE_ERROR",
+];
 
 impl Line {
     pub(super) fn new(
@@ -63,18 +91,27 @@ impl Line {
             0 => 8000 + rng.below(22_000),
             _ => 2000 + rng.below(6000),
         };
+        let bootstrap: Vec<String> = broker.split(',').map(str::to_owned).collect();
+        let turn = match bootstrap.len() {
+            1 => 0,
+            several => usize::try_from(rng.below(several as u64)).unwrap_or(0),
+        };
         Self {
             not_before: env.now(),
             env,
             recorder,
             process: process.to_owned(),
-            broker: broker.to_owned(),
+            bootstrap,
+            turn,
             versions: Versions::Newest,
             rng,
-            connection: None,
+            connections: BTreeMap::new(),
+            wanted: None,
+            present: String::new(),
             caps: BTreeMap::new(),
             ids: BTreeMap::new(),
-            coordinated: BTreeSet::new(),
+            coordinated: BTreeMap::new(),
+            leaders: BTreeMap::new(),
             setup_timeout,
             call_timeout: Duration::from_millis(call_ms),
         }
@@ -111,6 +148,7 @@ impl Line {
         if error == "NOT_COORDINATOR" {
             self.coordinated.clear();
         }
+        self.take_in(&error);
         self.not_ok(op, &[&error]);
         error
     }
@@ -129,16 +167,43 @@ impl Line {
         self.recorder.note(&self.process, note);
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.connection.as_ref().is_some_and(Connection::is_open)
+    /// Whether there are several brokers.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.bootstrap.len() > 1
     }
 
-    /// Opens the connection unless it is open: one attempt, after the pause that is due.
+    /// Whether no connection that it had has ended; with one broker, whether it has one.
+    pub(super) fn is_open(&self) -> bool {
+        (self.is_cluster() || !self.connections.is_empty())
+            && self.connections.values().all(Connection::is_open)
+    }
+
+    /// Whose connection [`Line::open`] would open or choose now.
+    fn address(&self) -> String {
+        if let Some(wanted) = &self.wanted {
+            return wanted.clone();
+        }
+        let is_open = |of: &String| self.connections.get(of).is_some_and(Connection::is_open);
+        if is_open(&self.present) {
+            return self.present.clone();
+        }
+        let other = self.connections.keys().find(|of| is_open(of));
+        other.unwrap_or(&self.bootstrap[self.turn]).clone()
+    }
+
+    fn connection(&self) -> Option<&Connection> {
+        self.connections.get(&self.present)
+    }
+
+    /// Opens the connection to whom the next request is for unless it is open: one attempt, after
+    /// the pause that is due.
     pub(super) async fn open(&mut self) -> Result<(), String> {
-        if self.is_open() {
+        let address = self.address();
+        self.present.clone_from(&address);
+        if self.connection().is_some_and(Connection::is_open) {
             return Ok(());
         }
-        self.connection = None;
+        self.connections.remove(&address);
         self.env.sleep_until(self.not_before).await;
         let options = ConnectionOptions {
             client_id: self.process.clone(),
@@ -146,11 +211,13 @@ impl Line {
             in_flight_max: 64,
             response_max: RESPONSE_BYTES_MAX,
         };
-        match Connection::open(&self.env, &self.broker, &options).await {
+        match Connection::open(&self.env, &address, &options).await {
             Ok(connection) => {
-                self.connection = Some(connection);
-                self.caps.clear();
-                self.coordinated.clear();
+                if self.connections.is_empty() {
+                    self.caps.clear();
+                    self.coordinated.clear();
+                }
+                self.connections.insert(address, connection);
                 Ok(())
             }
             Err(error) => {
@@ -162,8 +229,14 @@ impl Line {
 
     /// Hangs up. What had no answer gets none.
     pub(super) fn close(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        for connection in std::mem::take(&mut self.connections).into_values() {
             connection.close("given up");
+        }
+        if self.is_cluster() {
+            self.wanted = None;
+            self.leaders.clear();
+            self.coordinated.clear();
+            self.turn = (self.turn + 1) % self.bootstrap.len();
         }
         self.back_off();
     }
@@ -204,15 +277,14 @@ impl Line {
     /// both ends have that.
     pub(super) fn version(&mut self, key: ApiKey, floor: i16) -> i16 {
         let cap = self.cap(key, floor);
-        let connection = self.connection.as_ref();
-        connection
+        self.connection()
             .and_then(|connection| connection.version_of(key, cap).ok())
             .unwrap_or(floor)
     }
 
     fn cap(&mut self, key: ApiKey, floor: i16) -> i16 {
         let ours = key.versions();
-        let served = self.connection.as_ref().map(Connection::ranges);
+        let served = self.connection().map(Connection::ranges);
         let served = served.and_then(|ranges| ranges.get(&(key as i16)).copied());
         let (low, high) = served.unwrap_or((*ours.start(), *ours.end()));
         let (low, high) = (low.max(*ours.start()), high.min(*ours.end()));
@@ -254,7 +326,7 @@ impl Line {
     {
         self.open().await?;
         let cap = self.cap(R::KEY, floor);
-        let Some(connection) = self.connection.clone() else {
+        let Some(connection) = self.connection().cloned() else {
             return Err(NOT_SENT.to_owned());
         };
         let answer = connection.call_capped(request, cap, within).await;
@@ -267,8 +339,8 @@ impl Line {
         R: ApiRequest + Into<Request>,
     {
         let cap = self.cap(R::KEY, floor);
-        let connection = self.connection.as_ref();
-        let permit = connection.and_then(|open| Some((open, open.try_permit()?)));
+        let connection = self.connection().cloned();
+        let permit = connection.and_then(|open| open.try_permit().map(|permit| (open, permit)));
         let Some((connection, permit)) = permit else {
             return Err(NOT_SENT.to_owned());
         };
@@ -282,8 +354,8 @@ impl Line {
         R: ApiRequest + Into<Request>,
     {
         let cap = self.cap(R::KEY, floor);
-        let connection = self.connection.as_ref();
-        let permit = connection.and_then(|open| Some((open, open.try_permit()?)));
+        let connection = self.connection().cloned();
+        let permit = connection.and_then(|open| open.try_permit().map(|permit| (open, permit)));
         let Some((connection, permit)) = permit else {
             return Err(NOT_SENT.to_owned());
         };
@@ -331,11 +403,16 @@ impl Line {
         Ok(())
     }
 
-    /// Opens the connection and asks over it who coordinates a group, as clients do first: a broker
-    /// makes its topic of groups only when it is asked.
+    /// Opens a connection and asks over it who coordinates a group, as clients do first: a broker
+    /// makes its topic of groups only when it is asked. The next request is for that broker.
     pub(super) async fn coordinator(&mut self, group: &str) -> Result<(), String> {
+        if let (true, Some(at)) = (self.is_cluster(), self.coordinated.get(group)) {
+            self.wanted.clone_from(at);
+            return self.open().await;
+        }
+        self.anyone();
         self.open().await?;
-        if self.coordinated.contains(group) {
+        if self.coordinated.contains_key(group) {
             return Ok(());
         }
         let request = FindCoordinatorRequest {
@@ -344,16 +421,133 @@ impl Line {
             ..Default::default()
         };
         let answer = self.call(request, 0).await?;
-        let single = answer
-            .coordinators
-            .first()
-            .map_or(0, |found| found.error_code);
-        match error_name(answer.error_code).or_else(|| error_name(single)) {
-            Some(error) => Err(error),
-            None => {
-                self.coordinated.insert(group.to_owned());
+        let single = answer.coordinators.first();
+        let code = single.map_or(0, |found| found.error_code);
+        if let Some(error) = error_name(answer.error_code).or_else(|| error_name(code)) {
+            return Err(error);
+        }
+        let (host, port) = match single {
+            Some(found) => (found.host.as_str(), found.port),
+            None => (answer.host.as_str(), answer.port),
+        };
+        let at = self.is_cluster().then(|| format!("{host}:{port}"));
+        self.coordinated.insert(group.to_owned(), at.clone());
+        if at.is_some() {
+            self.wanted = at;
+            self.open().await?;
+        }
+        Ok(())
+    }
+
+    /// Any broker may answer the next request.
+    pub(super) fn anyone(&mut self) {
+        self.wanted = None;
+    }
+
+    /// The next request is for who leads the partition, which is asked for if it is not known.
+    pub(super) async fn leader(&mut self, of: &Partition) -> Result<(), String> {
+        if !self.is_cluster() {
+            return Ok(());
+        }
+        if !self.leaders.contains_key(of) {
+            self.learn_leaders(&[&of.topic]).await?;
+        }
+        match self.leaders.get(of) {
+            Some(address) => {
+                self.wanted = Some(address.clone());
                 Ok(())
             }
+            None => {
+                self.wait_a_little().await;
+                Err("LEADER_NOT_AVAILABLE".to_owned())
+            }
+        }
+    }
+
+    /// As [`Line::leader`], if the leader is known and there is an open connection to it.
+    pub(super) fn turn_to(&mut self, of: &Partition) -> bool {
+        if !self.is_cluster() {
+            return true;
+        }
+        let Some(address) = self.leaders.get(of).cloned() else {
+            return false;
+        };
+        let is_open = self
+            .connections
+            .get(&address)
+            .is_some_and(Connection::is_open);
+        if is_open {
+            self.present.clone_from(&address);
+            self.wanted = Some(address);
+        }
+        is_open
+    }
+
+    /// These partitions by who leads them, as far as that is known after asking; all under an empty
+    /// address where there is one broker.
+    pub(super) async fn by_leader(
+        &mut self,
+        of: Vec<Partition>,
+    ) -> Result<BTreeMap<String, Vec<Partition>>, String> {
+        if !self.is_cluster() {
+            return Ok(BTreeMap::from([(String::new(), of)]));
+        }
+        let unknown = of.iter().filter(|of| !self.leaders.contains_key(of));
+        let mut unknown: Vec<&str> = unknown.map(|of| of.topic.as_str()).collect();
+        unknown.dedup();
+        if !unknown.is_empty() {
+            self.learn_leaders(&unknown).await?;
+        }
+        let mut found: BTreeMap<String, Vec<Partition>> = BTreeMap::new();
+        for of in of {
+            if let Some(address) = self.leaders.get(&of) {
+                found.entry(address.clone()).or_default().push(of);
+            }
+        }
+        if found.is_empty() {
+            self.wait_a_little().await;
+            return Err("LEADER_NOT_AVAILABLE".to_owned());
+        }
+        Ok(found)
+    }
+
+    /// The next request is for the broker at `address`; for anyone if that is empty.
+    pub(super) fn toward(&mut self, address: &str) {
+        self.wanted = (!address.is_empty()).then(|| address.to_owned());
+    }
+
+    async fn learn_leaders(&mut self, topics: &[&str]) -> Result<(), String> {
+        let asked = topics.iter().map(|topic| MetadataRequestTopic {
+            name: Some(Str::from(*topic)),
+            ..Default::default()
+        });
+        let request = MetadataRequest {
+            topics: Some(asked.collect()),
+            allow_auto_topic_creation: false,
+            ..Default::default()
+        };
+        self.anyone();
+        let answer = self.call(request, NO_CREATION_SINCE).await?;
+        let brokers = answer.brokers.iter();
+        let brokers: BTreeMap<i32, String> = brokers
+            .map(|broker| (broker.node_id, format!("{}:{}", broker.host, broker.port)))
+            .collect();
+        for topic in answer.topics {
+            let Some(name) = topic.name else { continue };
+            for found in topic.partitions {
+                if let Some(address) = brokers.get(&found.leader_id) {
+                    let of = super::partition(&name, found.partition_index);
+                    self.leaders.insert(of, address.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An error came that may say that others lead by now.
+    pub(super) fn take_in(&mut self, error: &str) {
+        if LED_BY_OTHERS.contains(&error) {
+            self.leaders.clear();
         }
     }
 

@@ -24,6 +24,7 @@ mod line;
 mod lister;
 mod member;
 mod offsets;
+pub mod operator;
 mod produce;
 mod reader;
 mod sender;

@@ -12,6 +12,7 @@ const EARLIEST: i64 = -2;
 
 /// The offset asked for; -1 where there is none. Recorded.
 pub(super) async fn list(line: &mut Line, of: &Partition, at: ListedAt) -> Result<i64, String> {
+    line.leader(of).await?;
     line.open().await?;
     let op = line.invoke(Call::ListOffsets { of: of.clone(), at });
     let wanted = ListOffsetsPartition {

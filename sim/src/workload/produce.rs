@@ -120,6 +120,7 @@ impl Parcel {
 
     /// The request for the present connection, once that knows the topic's id if it must.
     pub(super) async fn request(&self, line: &mut Line) -> Result<ProduceRequest, String> {
+        line.leader(&self.to).await?;
         line.open().await?;
         if line.version(ApiKey::Produce, self.floor()) >= TOPIC_ID_SINCE {
             line.learn_ids(&[&self.to.topic]).await?;
@@ -170,7 +171,9 @@ impl Stored {
         if found.error_code == ErrorCode::UnknownTopicId.code() {
             line.forget_ids();
         }
-        Some(Self::of(&found))
+        let found = Self::of(&found);
+        line.take_in(found.error.unwrap_or_default().name());
+        Some(found)
     }
 
     fn of(found: &PartitionProduceResponse) -> Self {

@@ -38,6 +38,9 @@ struct Batch {
     twin: Option<PendingCall<ProduceRequest>>,
 }
 
+/// Batches of a producer that a broker knows when they come again.
+const BATCHES_KNOWN: usize = 5;
+
 /// A request that waits for its answer.
 struct Flight {
     what: Sent,
@@ -48,7 +51,11 @@ enum Sent {
     /// The batch with this operation.
     Batch(u64),
     /// Once more a batch that was answered with this offset.
-    Repeat { base_offset: i64 },
+    Repeat {
+        base_offset: i64,
+        /// Whether it is among the last five of its producer and partition.
+        is_recent: bool,
+    },
 }
 
 struct Settings {
@@ -72,6 +79,8 @@ struct Sender {
     identity: Option<(i64, i16)>,
     /// Next sequence by partition.
     sequences: BTreeMap<i32, i32>,
+    /// First sequences of the batches made last, by partition.
+    recent: BTreeMap<i32, VecDeque<i32>>,
     queue: VecDeque<Batch>,
     flights: VecDeque<Flight>,
     /// Whether the identity cannot be used further.
@@ -90,6 +99,7 @@ pub(super) async fn run(mut client: Client) {
         second,
         identity: None,
         sequences: BTreeMap::new(),
+        recent: BTreeMap::new(),
         queue: VecDeque::new(),
         flights: VecDeque::new(),
         is_spent: false,
@@ -172,6 +182,7 @@ impl Sender {
             transaction_timeout_ms: 60_000,
             ..Default::default()
         };
+        self.line.anyone();
         let error = match self.line.call(request, 0).await {
             Err(error) => error,
             Ok(answer) => match error_name(answer.error_code) {
@@ -205,6 +216,11 @@ impl Sender {
             producer_epoch,
             sequence: *sequence,
         });
+        let recent = self.recent.entry(to.partition).or_default();
+        recent.push_back(*sequence);
+        if recent.len() > BATCHES_KNOWN {
+            recent.pop_front();
+        }
         *sequence = sequence.wrapping_add(i32::try_from(count).unwrap_or(0)) & i32::MAX;
         let now = self.client.env.wall();
         let (shape, rng) = (&self.settings.shape, &mut self.client.rng);
@@ -346,11 +362,16 @@ impl Sender {
                 self.line.close();
                 self.lost(&[(op, error)]);
             }
-            (Sent::Repeat { base_offset }, Ok(stored)) => {
+            (
+                Sent::Repeat {
+                    base_offset,
+                    is_recent,
+                },
+                Ok(stored),
+            ) => {
                 self.compare(base_offset, &stored, "a repeated batch");
-                if stored.error == Some(ErrorCode::OutOfOrderSequenceNumber) {
-                    // At most four batches were sent since: it is among the last five, or its
-                    // producer is unknown and may begin anywhere.
+                if is_recent && stored.error == Some(ErrorCode::OutOfOrderSequenceNumber) {
+                    // It is known, or its producer is unknown and may begin anywhere.
                     let text = format!("the batch at {base_offset} came again and was refused");
                     self.line.broken("R11", text);
                 }
@@ -401,6 +422,7 @@ impl Sender {
         }
         self.identity = None;
         self.sequences.clear();
+        self.recent.clear();
         self.is_spent = false;
     }
 
@@ -489,9 +511,19 @@ impl Sender {
 
     /// Sends again what was answered, in the version and with the topic's id that are known.
     fn repeat(&mut self, parcel: &Parcel, base_offset: i64) {
+        if !self.line.turn_to(&parcel.to) {
+            return;
+        }
         let request = parcel.known_request(&self.line);
+        let recent = self.recent.get(&parcel.to.partition);
+        let is_recent = parcel
+            .stamp
+            .is_none_or(|stamp| recent.is_some_and(|recent| recent.contains(&stamp.sequence)));
         if let Ok(answer) = self.line.start(request, parcel.floor()) {
-            let what = Sent::Repeat { base_offset };
+            let what = Sent::Repeat {
+                base_offset,
+                is_recent,
+            };
             self.flights.push_back(Flight { what, answer });
         }
     }

@@ -7,7 +7,17 @@ use crate::wire::message::api_versions::{ApiVersion, ApiVersionsRequest, ApiVers
 /// First version whose clients say what they are.
 const CLIENT_SOFTWARE_SINCE: i16 = 3;
 
+/// To clients.
 pub fn handle(version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse {
+    answer(version, request, ApiKey::ALL)
+}
+
+/// To other nodes.
+pub fn handle_node(version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse {
+    answer(version, request, ApiKey::TABLE)
+}
+
+fn answer(version: i16, request: &ApiVersionsRequest, keys: &[ApiKey]) -> ApiVersionsResponse {
     if version >= CLIENT_SOFTWARE_SINCE
         && !(is_software_text(&request.client_software_name)
             && is_software_text(&request.client_software_version))
@@ -19,7 +29,7 @@ pub fn handle(version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse
         };
     }
     ApiVersionsResponse {
-        api_keys: served(),
+        api_keys: served(keys),
         ..Default::default()
     }
 }
@@ -30,15 +40,14 @@ pub fn unsupported_version() -> Response {
     let error_code = ErrorCode::UnsupportedVersion.code();
     ApiVersionsResponse {
         error_code,
-        api_keys: served(),
+        api_keys: served(ApiKey::ALL),
         ..Default::default()
     }
     .into()
 }
 
-fn served() -> Vec<ApiVersion> {
-    ApiKey::ALL
-        .iter()
+fn served(keys: &[ApiKey]) -> Vec<ApiVersion> {
+    keys.iter()
         .map(|key| ApiVersion {
             api_key: *key as i16,
             min_version: key.announced_min(),

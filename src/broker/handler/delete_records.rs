@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::leadership::{Named, check_leader};
 use crate::broker::Broker;
 use crate::broker::partitions::Table;
 use crate::replication::Command;
@@ -12,6 +13,9 @@ use crate::wire::message::delete_records::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
     DeleteRecordsTopicResult,
 };
+
+/// The request names no leader epoch.
+const ANY_EPOCH: i32 = -1;
 
 /// Stands for the high watermark.
 const HIGH_WATERMARK: i64 = -1;
@@ -59,10 +63,13 @@ async fn delete(
     partition: i32,
     before: i64,
 ) -> Result<Offset, ErrorCode> {
-    let hosted_topic = table
-        .topic(topic)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let hosted = hosted_topic.find(partition)?;
+    let found = table.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition);
+    let found = found.and_then(|topic| Ok((topic, topic.find(partition)?)));
+    let (hosted_topic, hosted) = found.map_err(|code| {
+        let image = broker.controller.image();
+        Named::Name(topic).missing(&image, partition, code)
+    })?;
+    check_leader(&hosted.view, ANY_EPOCH)?;
     // Kafka's rule: records of a topic that is only compacted are not for deletion.
     if !hosted_topic.config.cleanup.delete && hosted_topic.config.cleanup.compact {
         return Err(ErrorCode::PolicyViolation);

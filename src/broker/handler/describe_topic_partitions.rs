@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::broker::Broker;
 use crate::controller::{ClusterImage, PartitionState, TopicImage, is_internal_topic};
-use crate::types::{BrokerId, ErrorCode};
+use crate::types::ErrorCode;
 use crate::wire::message::describe_topic_partitions::{
     CursorResponse, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
@@ -18,7 +18,17 @@ pub fn handle(
     let image = broker.controller.image();
     let most = broker.config.network.max_request_partition_size_limit;
     let asked = usize::try_from(request.response_partition_limit).unwrap_or(0);
-    page(&image, request, asked.clamp(1, most))
+    let mut response = page(&image, request, asked.clamp(1, most));
+    for topic in &mut response.topics {
+        let Some(known) = image.topic_by_id(topic.topic_id) else {
+            continue;
+        };
+        for partition in &mut topic.partitions {
+            let at = partition.partition_index;
+            partition.offline_replicas = super::offline_replicas(broker, &image, known, at);
+        }
+    }
+    response
 }
 
 /// The part of the answer that fits `room` partitions, and where the next page begins.
@@ -99,7 +109,6 @@ fn described(
     from: usize,
     shown: &[Arc<PartitionState>],
 ) -> DescribeTopicPartitionsResponseTopic {
-    let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect::<Vec<i32>>();
     let partitions = (from..).zip(shown).map(|(index, state)| {
         let code = match state.leader {
             Some(_) => ErrorCode::None,
@@ -110,10 +119,10 @@ fn described(
             partition_index: i32::try_from(index).unwrap_or(i32::MAX),
             leader_id: state.leader.map_or(-1, |leader| leader.0),
             leader_epoch: state.leader_epoch.0,
-            replica_nodes: ids(&state.replicas),
-            isr_nodes: ids(&state.isr),
-            eligible_leader_replicas: Some(ids(&state.elr)),
-            last_known_elr: Some(ids(&state.last_known_elr)),
+            replica_nodes: super::ids(&state.replicas),
+            isr_nodes: super::ids(&state.isr),
+            eligible_leader_replicas: Some(super::ids(&state.elr)),
+            last_known_elr: Some(super::ids(&state.last_known_elr)),
             ..Default::default()
         }
     });

@@ -1,25 +1,29 @@
-//! Fetch: batches below the high watermark, waiting for `min_bytes` of them as long as asked.
+//! Fetch: batches for consumers and followers, waiting for `min_bytes` of them as long as asked.
+//!
+//! Consumers get what is below the high watermark, from the leader, or, when they say in which rack
+//! they are, from a follower as far as it knows that. Followers get what the leader has.
+
+mod source;
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::RequestContext;
+use super::leadership::{Leaders, Named};
 use crate::broker::Broker;
 use crate::broker::fetch_session::{Plan, Target, Told};
-use crate::broker::metrics::TopicCounters;
-use crate::broker::partitions::Table;
 use crate::log::ReadError;
-use crate::replication::{FetchSignal, PartitionView};
-use crate::types::{ErrorCode, LeaderEpoch, Offset};
+use crate::replication::FetchSignal;
+use crate::types::{ErrorCode, Instant, Offset};
 use crate::wire::message::fetch::{
-    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint,
+    PartitionData,
 };
 use crate::wire::primitive::Records;
 
-const READ_COMMITTED: i8 = 1;
+use source::{Reader, Serving, Source, TOPIC_ID_SINCE};
 
-/// First version that names topics by id.
-const TOPIC_ID_SINCE: i16 = 13;
+const READ_COMMITTED: i8 = 1;
 
 pub async fn handle(
     broker: Arc<Broker>,
@@ -45,69 +49,34 @@ pub async fn handle(
     };
     let fetch = Fetch {
         broker: &broker,
-        version: context.version,
+        context: &context,
         request: &request,
+        reader: Reader::of(&request),
     };
     let partitions = fetch.wait_and_read(&plan.targets).await;
-    answer(&broker, plan, partitions)
+    answer(&broker, &context, plan, partitions)
 }
 
 struct Fetch<'a> {
     broker: &'a Arc<Broker>,
-    version: i16,
+    context: &'a RequestContext,
     request: &'a FetchRequest,
-}
-
-/// A target with what serves it, or why nothing does.
-struct Source<'a> {
-    target: &'a Target,
-    view: Result<Arc<PartitionView>, ErrorCode>,
-    counters: Option<Arc<TopicCounters>>,
-    diverging: Option<EpochEndOffset>,
+    reader: Reader,
 }
 
 impl Fetch<'_> {
     async fn wait_and_read(&self, targets: &[Target]) -> Vec<PartitionData> {
         let wait = Duration::from_millis(u64::try_from(self.request.max_wait_ms).unwrap_or(0));
         let deadline = self.broker.env.now().plus(wait);
-        let table = self.broker.partitions.table();
-        let sources: Vec<Source<'_>> = targets
-            .iter()
-            .map(|target| self.source(&table, target))
-            .collect();
+        let sources = self.sources(targets).await;
         if !wait.is_zero() {
             self.wait(&sources, deadline).await;
         }
         self.read(&sources).await
     }
 
-    fn source<'a>(&self, table: &Table, target: &'a Target) -> Source<'a> {
-        let topic = if self.version >= TOPIC_ID_SINCE {
-            table
-                .topic_by_id(target.key.topic_id)
-                .ok_or(ErrorCode::UnknownTopicId)
-        } else {
-            table
-                .topic(&target.key.topic)
-                .ok_or(ErrorCode::UnknownTopicOrPartition)
-        };
-        let counters = topic.ok().map(|topic| topic.counters.clone());
-        let view = topic.and_then(|topic| {
-            let view = topic.find(target.key.partition)?.view.clone();
-            super::check_leader_epoch(target.fetch.current_leader_epoch, view.leader_epoch())?;
-            Ok(view)
-        });
-        let diverging = view.as_ref().ok().and_then(|view| divergence(view, target));
-        Source {
-            target,
-            view,
-            counters,
-            diverging,
-        }
-    }
-
-    /// Waits until the answer would hold `min_bytes`, has an error to tell, or is late.
-    async fn wait(&self, sources: &[Source<'_>], deadline: crate::types::Instant) {
+    /// Waits until the answer would hold `min_bytes`, has news of another kind, or is late.
+    async fn wait(&self, sources: &[Source<'_>], deadline: Instant) {
         if self.is_due(sources) {
             return;
         }
@@ -117,11 +86,11 @@ impl Fetch<'_> {
         loop {
             // Registered before the look, so that no append between the two is missed.
             let signal = Arc::new(FetchSignal::default());
-            for view in sources
+            for serving in sources
                 .iter()
-                .filter_map(|source| source.view.as_ref().ok())
+                .filter_map(|source| source.serving.as_ref().ok())
             {
-                view.register(&signal);
+                self.register(serving, &signal);
             }
             if self.is_due(sources) {
                 return;
@@ -144,20 +113,16 @@ impl Fetch<'_> {
         let wanted = u64::try_from(self.request.min_bytes).unwrap_or(0);
         let mut available = 0;
         for source in sources {
-            let (Ok(view), None) = (&source.view, &source.diverging) else {
+            let Ok(serving) = &source.serving else {
                 return true;
             };
-            let from = Offset(source.target.fetch.fetch_offset);
-            let reader = view.reader();
-            if !view.is_online()
-                || from < reader.log_start_offset()
-                || from > reader.log_end_offset()
-            {
+            if self.has_other_news(source, serving) {
                 return true;
             }
             let most = u64::try_from(source.target.fetch.partition_max_bytes).unwrap_or(0);
-            let visible = visible(view);
+            let (from, visible) = (source.from(), self.visible(serving));
             if from < visible {
+                let reader = serving.view().reader();
                 available += reader.bytes_between(from, visible).min(most.max(1));
             }
             if available >= wanted {
@@ -165,6 +130,23 @@ impl Fetch<'_> {
             }
         }
         available >= wanted
+    }
+
+    /// Whether there is something to tell beside records.
+    fn has_other_news(&self, source: &Source<'_>, serving: &Serving) -> bool {
+        let reader = serving.view().reader();
+        let from = source.from();
+        // A follower that does not know how far the partition is committed is told at once
+        // (KIP-1166).
+        let told = Offset(source.target.fetch.high_watermark);
+        let high_watermark = serving.view().high_watermark();
+        let may_know = self.reader != Reader::Consumer && from >= high_watermark;
+        serving.diverging.is_some()
+            || serving.preferred.is_some()
+            || !serving.is_current()
+            || from < reader.log_start_offset()
+            || from > reader.log_end_offset()
+            || (may_know && told < high_watermark)
     }
 
     async fn read(&self, sources: &[Source<'_>]) -> Vec<PartitionData> {
@@ -190,23 +172,29 @@ impl Fetch<'_> {
             ..Default::default()
         };
         data.aborted_transactions = (self.request.isolation_level == READ_COMMITTED).then(Vec::new);
-        let view = match &source.view {
-            Ok(view) if view.is_online() => view,
+        let serving = match &source.serving {
+            Ok(serving) if serving.is_current() => serving,
             Ok(_) => return failed(data, ErrorCode::NotLeaderOrFollower),
             Err(code) => return failed(data, *code),
         };
-        let visible = visible(view);
+        let view = serving.view();
+        let visible = self.visible(serving);
         data.high_watermark = view.high_watermark().0;
         data.last_stable_offset = view.last_stable_offset().0;
         data.log_start_offset = view.reader().log_start_offset().0;
-        if let Some(diverging) = &source.diverging {
+        if let Some(diverging) = &serving.diverging {
             data.diverging_epoch = diverging.clone();
             return data;
         }
-        let from = Offset(source.target.fetch.fetch_offset);
+        let from = source.from();
         let end = view.reader().log_end_offset();
         if from.0 < data.log_start_offset || from > end {
             return failed(data, ErrorCode::OffsetOutOfRange);
+        }
+        if let Some(preferred) = serving.preferred {
+            tracing::trace!(target: "klamm::probe", name = "consumer-sent-to-its-rack");
+            data.preferred_read_replica = preferred.0;
+            return data;
         }
         if from >= visible || (left == 0 && !first) {
             return data;
@@ -214,36 +202,42 @@ impl Fetch<'_> {
         let most = usize::try_from(source.target.fetch.partition_max_bytes)
             .unwrap_or(0)
             .min(left);
-        match view.reader().read(from, visible, most, first).await {
+        let read = view.reader().read(from, visible, most, first).await;
+        if !serving.is_current() {
+            // The log may have been truncated and written anew under the read.
+            return failed(data, ErrorCode::NotLeaderOrFollower);
+        }
+        match read {
             Ok(batches) => {
                 let records = Records(batches.slices);
-                if let Some(counters) = &source.counters {
+                if let Some(counters) = &source.counters
+                    && self.reader == Reader::Consumer
+                {
                     counters.fetched(records.len());
                 }
                 data.records = Some(records);
                 data
             }
-            Err(error) => {
-                if let Some(counters) = &source.counters {
-                    counters.fetch_failed();
-                }
-                let code = read_error(&error);
-                if code != ErrorCode::OffsetOutOfRange {
-                    let partition = source.target.key.partition;
-                    let topic = &source.target.key.topic;
-                    tracing::error!(%topic, partition, offset = from.0, %error, "read failed");
-                }
-                failed(data, code)
-            }
+            Err(error) => self.read_failed(source, data, &error),
         }
     }
-}
 
-/// Exclusive end of what a fetch may give.
-fn visible(view: &PartitionView) -> Offset {
-    match crate::mutant!("serve-beyond-durable-end") {
-        true => view.reader().log_end_offset(),
-        false => view.high_watermark(),
+    fn read_failed(
+        &self,
+        source: &Source<'_>,
+        data: PartitionData,
+        error: &ReadError,
+    ) -> PartitionData {
+        if let Some(counters) = &source.counters {
+            counters.fetch_failed();
+        }
+        let code = read_error(error);
+        if code != ErrorCode::OffsetOutOfRange {
+            let (partition, offset) = (source.target.key.partition, source.from().0);
+            let topic = &source.target.key.topic;
+            tracing::error!(%topic, partition, offset, %error, "read failed");
+        }
+        failed(data, code)
     }
 }
 
@@ -267,23 +261,13 @@ pub(super) fn read_error(error: &ReadError) -> ErrorCode {
     }
 }
 
-/// Where the client's log and ours part, when its last epoch is not ours at that offset (KIP-595).
-fn divergence(view: &PartitionView, target: &Target) -> Option<EpochEndOffset> {
-    let last = LeaderEpoch(target.fetch.last_fetched_epoch);
-    if last.0 < 0 {
-        return None;
-    }
-    let (epoch, end) = view.reader().end_of_epoch(last);
-    let agrees = epoch == last && end.0 >= target.fetch.fetch_offset;
-    (!agrees).then(|| EpochEndOffset {
-        epoch: epoch.0,
-        end_offset: end.0,
-        ..Default::default()
-    })
-}
-
 /// Leaves out what the session says is no news, and groups the rest by topic.
-fn answer(broker: &Broker, plan: Plan, partitions: Vec<PartitionData>) -> FetchResponse {
+fn answer(
+    broker: &Broker,
+    context: &RequestContext,
+    plan: Plan,
+    partitions: Vec<PartitionData>,
+) -> FetchResponse {
     let told: Vec<Told> = partitions
         .iter()
         .map(|data| Told {
@@ -293,7 +277,9 @@ fn answer(broker: &Broker, plan: Plan, partitions: Vec<PartitionData>) -> FetchR
                 .records
                 .as_ref()
                 .is_some_and(|records| !records.is_empty()),
-            has_error: data.error_code != 0 || data.diverging_epoch.end_offset >= 0,
+            has_error: data.error_code != 0
+                || data.diverging_epoch.end_offset >= 0
+                || data.preferred_read_replica >= 0,
         })
         .collect();
     let left_out = {
@@ -304,9 +290,21 @@ fn answer(broker: &Broker, plan: Plan, partitions: Vec<PartitionData>) -> FetchR
         sessions.finish(&plan, &told)
     };
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
-    for (at, (target, data)) in plan.targets.into_iter().zip(partitions).enumerate() {
+    let mut leaders = Leaders::default();
+    for (at, (target, mut data)) in plan.targets.into_iter().zip(partitions).enumerate() {
         if left_out.contains(&at) {
             continue;
+        }
+        let key = &target.key;
+        let named = Named::of(context.version, TOPIC_ID_SINCE, &key.topic, key.topic_id);
+        let code = ErrorCode::from_wire(data.error_code).unwrap_or(ErrorCode::None);
+        let leader = leaders.name(broker, context, (named, key.partition), code);
+        if let Some((leader, epoch)) = leader {
+            data.current_leader = LeaderIdAndEpoch {
+                leader_id: leader.0,
+                leader_epoch: epoch.0,
+                ..Default::default()
+            };
         }
         match responses.last_mut() {
             Some(last)
@@ -325,6 +323,16 @@ fn answer(broker: &Broker, plan: Plan, partitions: Vec<PartitionData>) -> FetchR
     FetchResponse {
         session_id: plan.session_id,
         responses,
+        node_endpoints: leaders
+            .into_endpoints()
+            .map(|endpoint| NodeEndpoint {
+                node_id: endpoint.id.0,
+                host: endpoint.host.into(),
+                port: endpoint.port,
+                rack: endpoint.rack.map(Into::into),
+                ..Default::default()
+            })
+            .collect(),
         ..Default::default()
     }
 }

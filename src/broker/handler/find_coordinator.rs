@@ -21,7 +21,11 @@ pub async fn handle(
     context: RequestContext,
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
-    let found = find(&broker, &context, request.key_type).await;
+    let ready = prepare(&broker, request.key_type).await;
+    let find = |key: &str| {
+        ready?;
+        find(&broker, &context, key)
+    };
     if context.version >= BATCHED_SINCE {
         let keys = request.coordinator_keys.into_iter();
         let coordinators = keys.map(|key| {
@@ -29,7 +33,7 @@ pub async fn handle(
                 key,
                 ..Default::default()
             };
-            match &found {
+            match find(&coordinator.key) {
                 Ok(endpoint) => {
                     coordinator.node_id = endpoint.id.0;
                     coordinator.host = endpoint.host.as_str().into();
@@ -40,7 +44,7 @@ pub async fn handle(
                     coordinator.node_id = -1;
                     coordinator.port = -1;
                     coordinator.error_code = code.code();
-                    coordinator.error_message = Some((*text).into());
+                    coordinator.error_message = Some(text.into());
                 }
             }
             coordinator
@@ -51,7 +55,7 @@ pub async fn handle(
             ..Default::default()
         };
     }
-    match found {
+    match find(&request.key) {
         Ok(endpoint) => FindCoordinatorResponse {
             node_id: endpoint.id.0,
             host: endpoint.host.into(),
@@ -69,22 +73,33 @@ pub async fn handle(
     }
 }
 
-async fn find(
-    broker: &Arc<Broker>,
-    context: &RequestContext,
-    key_type: i8,
-) -> Result<Endpoint, (ErrorCode, &'static str)> {
+type Missing = (ErrorCode, &'static str);
+
+/// Makes what coordinators of the type need.
+async fn prepare(broker: &Arc<Broker>, key_type: i8) -> Result<(), Missing> {
     match key_type {
-        GROUP => {
-            topics::ensure_offsets_topic(broker)
-                .await
-                .map_err(|code| (code, "the topic that groups are kept in could not be made"))?;
-            Ok(endpoints::own(broker, context))
-        }
+        GROUP => topics::ensure_offsets_topic(broker)
+            .await
+            .map_err(|code| (code, "the topic that groups are kept in could not be made")),
         TRANSACTION => Err((
             ErrorCode::InvalidRequest,
             "transactions are not supported yet",
         )),
         _ => Err((ErrorCode::InvalidRequest, "no coordinator of this type")),
     }
+}
+
+/// The broker that leads the partition on which the group is kept.
+fn find(broker: &Broker, context: &RequestContext, group_id: &str) -> Result<Endpoint, Missing> {
+    const NOBODY: Missing = (
+        ErrorCode::CoordinatorNotAvailable,
+        "nobody leads the partition that the group is kept in",
+    );
+    let image = broker.controller.image();
+    let topic = image.topic(crate::group::TOPIC).ok_or(NOBODY)?;
+    let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+    let partition = crate::group::partition_for(group_id, count);
+    let state = topic.partition(partition).ok_or(NOBODY)?;
+    let leader = state.leader.ok_or(NOBODY)?;
+    endpoints::of(broker, context, leader).ok_or(NOBODY)
 }

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use super::RequestContext;
 use super::fetch::read_error;
+use super::leadership::{Named, check_leader};
 use crate::broker::Broker;
-use crate::broker::partitions::Table;
-use crate::replication::PartitionView;
+use crate::replication::Leadership;
 use crate::types::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 use crate::wire::message::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopicResponse,
 };
+
+/// First version that knows OFFSET_NOT_AVAILABLE (KIP-207).
+const NOT_AVAILABLE_SINCE: i16 = 5;
 
 /// Timestamps with a meaning of their own.
 const LATEST: i64 = -1;
@@ -28,15 +31,14 @@ const NOTHING: Found = (Timestamp::NONE, Offset(-1), LeaderEpoch::NONE);
 
 pub async fn handle(
     broker: Arc<Broker>,
-    _: RequestContext,
+    context: RequestContext,
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
-    let table = broker.partitions.table();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
-            partitions.push(answer(&table, &topic.name, wanted).await);
+            partitions.push(answer(&broker, context.version, &topic.name, wanted).await);
         }
         topics.push(ListOffsetsTopicResponse {
             name: topic.name,
@@ -51,7 +53,8 @@ pub async fn handle(
 }
 
 async fn answer(
-    table: &Table,
+    broker: &Broker,
+    version: i16,
     topic: &str,
     wanted: &ListOffsetsPartition,
 ) -> ListOffsetsPartitionResponse {
@@ -59,11 +62,14 @@ async fn answer(
         partition_index: wanted.partition_index,
         ..Default::default()
     };
-    match find(table, topic, wanted).await {
+    match find(broker, topic, wanted).await {
         Ok((timestamp, offset, epoch)) => {
             response.timestamp = timestamp.0;
             response.offset = offset.0;
             response.leader_epoch = epoch.0;
+        }
+        Err(ErrorCode::OffsetNotAvailable) if version < NOT_AVAILABLE_SINCE => {
+            response.error_code = ErrorCode::LeaderNotAvailable.code();
         }
         Err(code) => response.error_code = code.code(),
     }
@@ -71,25 +77,36 @@ async fn answer(
 }
 
 async fn find(
-    table: &Table,
+    broker: &Broker,
     topic: &str,
     wanted: &ListOffsetsPartition,
 ) -> Result<Found, ErrorCode> {
-    let hosted = table.partition(topic, wanted.partition_index)?;
-    let view: &PartitionView = &hosted.view;
-    super::check_leader_epoch(wanted.current_leader_epoch, view.leader_epoch())?;
+    let partition = wanted.partition_index;
+    let hosted = broker
+        .partitions
+        .table()
+        .partition(topic, partition)
+        .cloned();
+    let hosted = hosted.map_err(|code| {
+        let image = broker.controller.image();
+        Named::Name(topic).missing(&image, partition, code)
+    })?;
+    let view = &hosted.view;
+    let leadership = check_leader(view, wanted.current_leader_epoch)?;
     let reader = view.reader();
     let visible = view.high_watermark();
+    let is_behind = is_behind(&leadership, visible);
     let at = |offset: Offset| (Timestamp::NONE, offset, reader.epoch_of(offset));
     let looked_up = match wanted.timestamp {
         LATEST if crate::mutant!("latest-is-the-log-end") => {
             return Ok((
                 Timestamp::NONE,
                 reader.log_end_offset(),
-                view.leader_epoch(),
+                leadership.leader_epoch,
             ));
         }
-        LATEST => return Ok((Timestamp::NONE, visible, view.leader_epoch())),
+        LATEST if is_behind => return Err(ErrorCode::OffsetNotAvailable),
+        LATEST => return Ok((Timestamp::NONE, visible, leadership.leader_epoch)),
         EARLIEST | EARLIEST_LOCAL => return Ok(at(reader.log_start_offset())),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return Ok(NOTHING),
         MAX_TIMESTAMP => reader.offset_of_max_timestamp(visible).await,
@@ -101,10 +118,23 @@ async fn find(
         _ => return Err(ErrorCode::InvalidRequest),
     };
     match looked_up {
+        // What lies between the high watermark and the epoch's start may hold the answer.
+        Ok(None) if is_behind => Err(ErrorCode::OffsetNotAvailable),
         Ok(found) => Ok(found.unwrap_or(NOTHING)),
         Err(error) => {
-            tracing::error!(%topic, partition = wanted.partition_index, %error, "lookup failed");
+            tracing::error!(%topic, partition, %error, "lookup failed");
             Err(read_error(&error))
         }
     }
+}
+
+/// Whether the high watermark has not reached the start of the leader's epoch: then consumers may
+/// have been told of offsets that this leader does not know to be committed yet (KIP-207).
+fn is_behind(leadership: &Leadership, high_watermark: Offset) -> bool {
+    let is_behind = high_watermark < leadership.epoch_start
+        && !crate::mutant!("list-offsets-before-epoch-start");
+    if is_behind {
+        tracing::trace!(target: "klamm::probe", name = "offset-not-available");
+    }
+    is_behind
 }

@@ -34,7 +34,7 @@ pub async fn handle(
             let image = broker.controller.image();
             image
                 .topics()
-                .map(|topic| described(topic, with_operations))
+                .map(|topic| described(&broker, &image, topic, with_operations))
                 .collect()
         }
         Some(wanted) => {
@@ -44,7 +44,7 @@ pub async fn handle(
             let image = broker.controller.image();
             wanted
                 .into_iter()
-                .map(|topic| find(&image, topic, with_operations))
+                .map(|topic| find(&broker, &image, topic, with_operations))
                 .collect()
         }
     };
@@ -61,8 +61,7 @@ pub async fn handle(
             })
             .collect(),
         cluster_id: image.cluster_id().map(|id| id.to_string().into()),
-        // Any broker takes what is for the controller.
-        controller_id: broker.config.node_id.0,
+        controller_id: endpoints::controller(&broker, &image).0,
         cluster_authorized_operations: super::operations(
             request.include_cluster_authorized_operations,
             super::CLUSTER_OPERATIONS,
@@ -89,6 +88,7 @@ async fn create_missing(broker: &Arc<Broker>, wanted: &[MetadataRequestTopic]) {
 }
 
 fn find(
+    broker: &Broker,
     image: &ClusterImage,
     wanted: MetadataRequestTopic,
     operations: bool,
@@ -102,7 +102,7 @@ fn find(
         (None, false) => Err(ErrorCode::InvalidRequest),
     };
     match found {
-        Ok(topic) => described(topic, operations),
+        Ok(topic) => described(broker, image, topic, operations),
         Err(code) => MetadataResponseTopic {
             error_code: code.code(),
             is_internal: wanted.name.as_deref().is_some_and(is_internal_topic),
@@ -120,7 +120,12 @@ fn missing(name: &str) -> ErrorCode {
     }
 }
 
-fn described(topic: &Arc<TopicImage>, operations: bool) -> MetadataResponseTopic {
+fn described(
+    broker: &Broker,
+    image: &ClusterImage,
+    topic: &Arc<TopicImage>,
+    operations: bool,
+) -> MetadataResponseTopic {
     let ids = |brokers: &[crate::types::BrokerId]| brokers.iter().map(|id| id.0).collect();
     let partition = |(index, state): (i32, &Arc<crate::controller::PartitionState>)| {
         let code = match state.leader {
@@ -134,6 +139,7 @@ fn described(topic: &Arc<TopicImage>, operations: bool) -> MetadataResponseTopic
             leader_epoch: state.leader_epoch.0,
             replica_nodes: ids(&state.replicas),
             isr_nodes: ids(&state.isr),
+            offline_replicas: super::offline_replicas(broker, image, topic, index),
             ..Default::default()
         }
     };

@@ -13,23 +13,31 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_log_dirs;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod groups;
 mod init_producer_id;
+mod leadership;
 mod list_offsets;
 mod metadata;
 mod offset_commit;
 mod offset_fetch;
 mod offset_for_leader_epoch;
+mod partition_history;
+mod partition_reassignments;
 mod produce;
+mod quorum;
+mod unregister_broker;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Broker;
+use crate::controller::{ClusterImage, Controller, Refusal, TopicImage};
 use crate::env::BoxFuture;
-use crate::types::{ErrorCode, LeaderEpoch};
+use crate::types::{BrokerId, ErrorCode};
 use crate::wire::Str;
 use crate::wire::api::{Request, Response};
 
@@ -62,7 +70,7 @@ pub struct Handling {
 }
 
 impl Handling {
-    fn pipelined(response: impl Future<Output = Option<Answer>> + Send + 'static) -> Self {
+    pub fn pipelined(response: impl Future<Output = Option<Answer>> + Send + 'static) -> Self {
         Self {
             response: Box::pin(response),
             exclusive: false,
@@ -77,7 +85,7 @@ impl Handling {
         }
     }
 
-    fn ready(response: impl Into<Response>) -> Self {
+    pub fn ready(response: impl Into<Response>) -> Self {
         let answer = Answer::Response(response.into());
         Self {
             response: Box::pin(async { Some(answer) }),
@@ -136,18 +144,50 @@ fn start_group(b: Arc<Broker>, context: RequestContext, request: Request) -> Han
         Request::OffsetCommit(body) => Handling::exclusive(offset_commit::handle(b, context, body)),
         Request::OffsetFetch(body) => Handling::exclusive(offset_fetch::handle(b, context, body)),
         Request::OffsetDelete(body) => Handling::exclusive(offset_commit::delete(b, body)),
+        cluster => start_cluster(b, cluster),
+    }
+}
+
+/// Requests about where partitions are and who may lead, and about the quorum.
+fn start_cluster(b: Arc<Broker>, request: Request) -> Handling {
+    match request {
+        Request::ElectLeaders(body) => Handling::exclusive(elect_leaders::handle(b, body)),
+        Request::AlterPartitionReassignments(body) => {
+            Handling::exclusive(partition_reassignments::alter(b, body))
+        }
+        Request::ListPartitionReassignments(body) => {
+            Handling::ready(partition_reassignments::list(&b, &body))
+        }
+        Request::DescribeQuorum(body) => Handling::exclusive(quorum::describe(b, body)),
+        Request::AddRaftVoter(body) => Handling::exclusive(quorum::add_voter(b, body)),
+        Request::RemoveRaftVoter(body) => Handling::exclusive(quorum::remove_voter(b, body)),
+        Request::UnregisterBroker(body) => Handling::exclusive(unregister_broker::handle(b, body)),
+        Request::PartitionHistory(body) => Handling::ready(partition_history::handle(&b, &body)),
         other => unreachable!("{} is started elsewhere", other.api_key().name()),
     }
 }
 
-/// Compares the leader epoch a client believes in with the partition's (KIP-320).
-fn check_leader_epoch(believed: i32, actual: LeaderEpoch) -> Result<(), ErrorCode> {
-    match LeaderEpoch(believed) {
-        LeaderEpoch::NONE => Ok(()),
-        believed if believed < actual => Err(ErrorCode::FencedLeaderEpoch),
-        believed if believed > actual => Err(ErrorCode::UnknownLeaderEpoch),
-        _ => Ok(()),
+/// The controller, for a client that waits `timeout_ms`.
+fn controller_within(broker: &Broker, timeout_ms: i32) -> Controller {
+    broker.controller.within(patience(timeout_ms))
+}
+
+/// How long to work for a client that waits `timeout_ms`: at least a moment, and not for ever.
+fn patience(timeout_ms: i32) -> Duration {
+    const LONGEST_MS: i32 = 10 * 60 * 1000;
+    Duration::from_millis(u64::from(timeout_ms.clamp(1, LONGEST_MS).unsigned_abs()))
+}
+
+/// An outcome as most responses tell it: a code, and a text where it is an error.
+fn outcome(done: Result<(), Refusal>) -> (i16, Option<Str>) {
+    match done {
+        Ok(()) => (ErrorCode::None.code(), None),
+        Err(refusal) => (refusal.code.code(), Some(refusal.text.into())),
     }
+}
+
+fn ids(brokers: &[BrokerId]) -> Vec<i32> {
+    brokers.iter().map(|id| id.0).collect()
 }
 
 /// Operations as DescribeTopics and its kin number them, as a bit each. Without access control
@@ -161,4 +201,26 @@ const GROUP_OPERATIONS: i32 = (1 << 3) | (1 << 6) | (1 << 8);
 /// The operations to tell of, or the number that says they were not asked for.
 fn operations(wanted: bool, operations: i32) -> i32 {
     if wanted { operations } else { i32::MIN }
+}
+
+/// Replicas of a partition that cannot serve: their broker is not alive, or, of those on this
+/// broker, their log cannot be used.
+fn offline_replicas(
+    broker: &Broker,
+    image: &ClusterImage,
+    topic: &TopicImage,
+    partition: i32,
+) -> Vec<i32> {
+    let Some(state) = topic.partition(partition) else {
+        return Vec::new();
+    };
+    let table = broker.partitions.table();
+    let known = table.topic_by_id(topic.id);
+    let is_lost = known.is_some_and(|topic| topic.offline.contains(&partition));
+    let is_offline = |id: &&BrokerId| {
+        let record = image.broker(**id);
+        record.is_none_or(|record| record.fenced) || (is_lost && **id == broker.config.node_id)
+    };
+    let offline = state.replicas.iter().filter(is_offline);
+    offline.map(|id| id.0).collect()
 }

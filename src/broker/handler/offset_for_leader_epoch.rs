@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use super::leadership::{Named, check_leader};
 use crate::broker::Broker;
-use crate::broker::partitions::Table;
 use crate::types::{ErrorCode, LeaderEpoch, Offset};
 use crate::wire::message::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
@@ -15,7 +15,6 @@ pub fn handle(
     broker: &Arc<Broker>,
     request: OffsetForLeaderEpochRequest,
 ) -> OffsetForLeaderEpochResponse {
-    let table = broker.partitions.table();
     let topics = request
         .topics
         .into_iter()
@@ -23,7 +22,7 @@ pub fn handle(
             partitions: topic
                 .partitions
                 .iter()
-                .map(|wanted| answer(&table, &topic.topic, wanted))
+                .map(|wanted| answer(broker, &topic.topic, wanted))
                 .collect(),
             topic: topic.topic,
             ..Default::default()
@@ -35,12 +34,12 @@ pub fn handle(
     }
 }
 
-fn answer(table: &Table, topic: &str, wanted: &OffsetForLeaderPartition) -> EpochEndOffset {
+fn answer(broker: &Broker, topic: &str, wanted: &OffsetForLeaderPartition) -> EpochEndOffset {
     let mut response = EpochEndOffset {
         partition: wanted.partition,
         ..Default::default()
     };
-    match find(table, topic, wanted) {
+    match find(broker, topic, wanted) {
         Ok((epoch, end)) => {
             response.leader_epoch = epoch.0;
             response.end_offset = end.0;
@@ -51,12 +50,16 @@ fn answer(table: &Table, topic: &str, wanted: &OffsetForLeaderPartition) -> Epoc
 }
 
 fn find(
-    table: &Table,
+    broker: &Broker,
     topic: &str,
     wanted: &OffsetForLeaderPartition,
 ) -> Result<(LeaderEpoch, Offset), ErrorCode> {
-    let hosted = table.partition(topic, wanted.partition)?;
-    super::check_leader_epoch(wanted.current_leader_epoch, hosted.view.leader_epoch())?;
+    let table = broker.partitions.table();
+    let hosted = table.partition(topic, wanted.partition).map_err(|code| {
+        let image = broker.controller.image();
+        Named::Name(topic).missing(&image, wanted.partition, code)
+    })?;
+    check_leader(&hosted.view, wanted.current_leader_epoch)?;
     Ok(hosted
         .view
         .reader()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::leadership::{Leaders, Named};
 use super::{Answer, Handling, RequestContext};
 use crate::broker::partitions::{Hosted, HostedTopic, Table};
 use crate::broker::{Broker, PRODUCE_KIB_MAX, acceptance};
@@ -14,9 +15,10 @@ use crate::replication::{AppendItem, AppendOutcome, AppendRefused, Command, Want
 use crate::types::{ErrorCode, Offset, Timestamp};
 use crate::wire::batch::RecordBatch;
 use crate::wire::message::produce::{
-    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
-    TopicProduceResponse,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData, TopicProduceResponse,
 };
+use crate::wire::primitive::Records;
 
 /// First version that names topics by id.
 const TOPIC_ID_SINCE: i16 = 13;
@@ -63,8 +65,9 @@ pub async fn start(
         let answer = split.failed.then_some(Answer::CloseConnection);
         return Handling::pipelined(async move { answer });
     }
-    let env = broker.env.clone();
+    let (broker, context) = (broker.clone(), context.clone());
     Handling::pipelined(async move {
+        let env = &broker.env;
         let deadline = env.now().plus(timeout);
         for (places, outcomes) in waiting {
             let left = deadline.since(env.now());
@@ -75,8 +78,36 @@ pub async fn start(
                 outcomes.map_err(|_| ErrorCode::RequestTimedOut),
             );
         }
+        name_leaders(&broker, &context, &mut response);
         Some(Answer::Response(response.into()))
     })
+}
+
+/// Tells who leads what this broker does not (KIP-951).
+fn name_leaders(broker: &Broker, context: &RequestContext, response: &mut ProduceResponse) {
+    let mut leaders = Leaders::default();
+    for topic in &mut response.responses {
+        let named = Named::of(context.version, TOPIC_ID_SINCE, &topic.name, topic.topic_id);
+        for slot in &mut topic.partition_responses {
+            let code = ErrorCode::from_wire(slot.error_code).unwrap_or(ErrorCode::None);
+            if let Some((leader, epoch)) = leaders.name(broker, context, (named, slot.index), code)
+            {
+                slot.current_leader = LeaderIdAndEpoch {
+                    leader_id: leader.0,
+                    leader_epoch: epoch.0,
+                    ..Default::default()
+                };
+            }
+        }
+    }
+    let endpoints = leaders.into_endpoints().map(|endpoint| NodeEndpoint {
+        node_id: endpoint.id.0,
+        host: endpoint.host.into(),
+        port: endpoint.port,
+        rack: endpoint.rack.map(Into::into),
+        ..Default::default()
+    });
+    response.node_endpoints = endpoints.collect();
 }
 
 /// Waits until the batches fit the memory that batches on their way to the disk may take; until
@@ -93,6 +124,7 @@ async fn reserve(broker: &Broker, split: &Split) -> OwnedSemaphorePermit {
 
 fn split(broker: &Broker, context: &RequestContext, request: ProduceRequest) -> Split {
     let table = broker.partitions.table();
+    let image = broker.controller.image();
     let transactional = request.transactional_id.is_some();
     let acks = match request.acks {
         -1 => WantedAcks::InSync,
@@ -106,9 +138,14 @@ fn split(broker: &Broker, context: &RequestContext, request: ProduceRequest) -> 
             ..Default::default()
         };
         let topic = find_topic(&table, context.version, &data);
-        for (partition_at, partition) in data.partition_data.into_iter().enumerate() {
-            let records = partition.records.unwrap_or_default().contiguous();
-            let accepted = locate(topic, partition.index).and_then(|(topic, hosted)| {
+        for (partition_at, partition) in data.partition_data.iter().enumerate() {
+            let records = partition.records.as_ref().map(Records::contiguous);
+            let records = records.unwrap_or_default();
+            let missing = |code| {
+                let named = Named::of(context.version, TOPIC_ID_SINCE, &data.name, data.topic_id);
+                named.missing(&image, partition.index, code)
+            };
+            let accepted = locate(topic, partition.index, missing).and_then(|(topic, hosted)| {
                 if transactional {
                     return Err(refused(ErrorCode::InvalidTxnState, NO_TRANSACTIONS));
                 }
@@ -176,12 +213,21 @@ fn find_topic<'a>(table: &'a Table, version: i16, data: &TopicProduceData) -> Fo
 fn locate<'a>(
     topic: Found<'a>,
     partition: i32,
+    missing: impl Fn(ErrorCode) -> ErrorCode,
 ) -> Result<(&'a Arc<HostedTopic>, &'a Hosted), AppendRefused> {
-    let topic = topic.map_err(|code| refused(code, "this broker does not host the topic"))?;
+    let not_here = |code| refused(missing(code), "this broker does not host the topic");
+    let topic = topic.map_err(not_here)?;
     match topic.find(partition) {
-        Ok(hosted) => Ok((topic, hosted)),
+        Ok(hosted) if hosted.view.is_leader() => Ok((topic, hosted)),
+        Ok(_) => Err(refused(
+            ErrorCode::NotLeaderOrFollower,
+            format!(
+                "another broker leads partition {partition} of '{}'",
+                topic.name
+            ),
+        )),
         Err(code) => Err(refused(
-            code,
+            missing(code),
             format!("topic '{}' has no partition {partition} here", topic.name),
         )),
     }
@@ -195,7 +241,7 @@ fn accept(
     acks: i16,
     records: Bytes,
 ) -> Result<RecordBatch, AppendRefused> {
-    acceptance::check_acks(acks, &topic.config, 1)?;
+    acceptance::check_acks(acks)?;
     if topic.name.as_ref() == crate::group::TOPIC {
         return Err(refused(
             ErrorCode::InvalidTopicException,

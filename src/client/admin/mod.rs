@@ -1,4 +1,4 @@
-//! Admin calls: topics, configs, groups, offsets, brokers.
+//! Admin calls: topics, configs, groups, offsets, brokers, replicas, the quorum.
 //!
 //! Each call goes where it must (controller, leader, coordinator, or every broker) and is tried
 //! again while its error may pass, for at most `default.api.timeout.ms`. Calls on several things
@@ -12,6 +12,9 @@ mod configs;
 pub(crate) mod group_offsets;
 mod groups;
 mod offsets;
+mod partitions;
+mod placement;
+mod quorum;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -22,6 +25,9 @@ pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ResourceKind};
 pub use group_offsets::CommittedOffset;
 pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use offsets::{FoundOffset, OffsetSpec};
+pub use partitions::{EligibleReplicas, PartitionChange};
+pub use placement::{ElectionKind, Reassignment};
+pub use quorum::{QuorumDescription, QuorumEndpoint, QuorumMember};
 pub use topics::{CreatedTopic, TopicSpec};
 
 use super::cluster::Cluster;

@@ -5,19 +5,19 @@ use super::{BOOLEAN, Kind, LIST, Setting, TEXT, int, long, settings};
 pub(super) const SETTINGS: &[Setting] = settings! {
     "num.replica.fetchers" int(1), Some("1"), ClusterWide NotYet,
         "Connections used to copy from one leader.";
-    "replica.lag.time.max.ms" long(0), Some("30000"), ReadOnly NotYet,
+    "replica.lag.time.max.ms" long(0), Some("30000"), ReadOnly Works,
         "Time behind its leader after which a replica is out of sync.";
-    "replica.fetch.max.bytes" int(0), Some("1048576"), ReadOnly NotYet,
+    "replica.fetch.max.bytes" int(0), Some("1048576"), ReadOnly Works,
         "Bytes a follower asks for, for one partition.";
-    "replica.fetch.min.bytes" int(0), Some("1"), ReadOnly NotYet,
+    "replica.fetch.min.bytes" int(0), Some("1"), ReadOnly Works,
         "Bytes a leader waits for before it answers a follower.";
-    "replica.fetch.response.max.bytes" int(0), Some("10485760"), ReadOnly NotYet,
+    "replica.fetch.response.max.bytes" int(0), Some("10485760"), ReadOnly Works,
         "Bytes a follower asks for, in all.";
-    "replica.fetch.wait.max.ms" int(0), Some("500"), ReadOnly NotYet,
+    "replica.fetch.wait.max.ms" int(0), Some("500"), ReadOnly Works,
         "Longest a follower's fetch waits for data.";
-    "replica.fetch.backoff.ms" int(0), Some("1000"), ReadOnly NotYet,
+    "replica.fetch.backoff.ms" int(0), Some("1000"), ReadOnly Works,
         "Pause after a failed fetch.";
-    "replica.socket.timeout.ms" int(0), Some("30000"), ReadOnly NotYet,
+    "replica.socket.timeout.ms" int(0), Some("30000"), ReadOnly Works,
         "Time allowed for a follower's request.";
     "replica.socket.receive.buffer.bytes" int(-1), Some("65536"), ReadOnly NotYet,
         "Receive buffer of a follower's socket.";
@@ -25,40 +25,45 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "Kafka's interval for its high watermark checkpoint.";
     "replica.selector.class" Kind::Class, None, ReadOnly NotYet,
         "How a replica for a reader is chosen.";
-    "auto.leader.rebalance.enable" BOOLEAN, Some("true"), ReadOnly NotYet,
+    "auto.leader.rebalance.enable" BOOLEAN, Some("true"), ReadOnly Works,
         "Whether leadership goes back to preferred replicas by itself.";
-    "leader.imbalance.check.interval.seconds" long(1), Some("300"), ReadOnly NotYet,
+    "leader.imbalance.check.interval.seconds" long(1), Some("300"), ReadOnly Works,
         "Time between two looks at the balance of leaders.";
-    "leader.imbalance.per.broker.percentage" int(0), Some("10"), ReadOnly NotYet,
+    "leader.imbalance.per.broker.percentage" int(0), Some("10"), ReadOnly Works,
         "Imbalance of leaders that is left alone.";
     "leader.replication.throttled.rate" long(0), Some("9223372036854775807"), PerBroker NotYet,
         "Bytes a second served to throttled followers.";
     "follower.replication.throttled.rate" long(0), Some("9223372036854775807"), PerBroker NotYet,
         "Bytes a second fetched by throttled followers.";
     "controller.quorum.voters" LIST, Some(""), ReadOnly Works,
-        "The quorum's members, as id@host:port. Only this node itself in this version.";
+        "The controllers that found the cluster, as id@host:port, the same on every node. A node \
+         whose settings name no other keeps its metadata alone.";
     "controller.quorum.bootstrap.servers" LIST, Some(""), ReadOnly Works,
-        "Addresses to find the quorum at. Only this node itself in this version.";
+        "Controller listeners, as host:port, at which a node asks for the cluster it joins.";
     "controller.quorum.auto.join.enable" BOOLEAN, Some("false"), ReadOnly NotYet,
         "Whether a new controller becomes a voter by itself.";
-    "controller.quorum.election.timeout.ms" int(0), Some("1000"), ReadOnly NotYet,
-        "Longest wait of a candidate for votes.";
-    "controller.quorum.fetch.timeout.ms" int(0), Some("2000"), ReadOnly NotYet,
-        "Time without word from the leader after which a voter stands for election.";
-    "controller.quorum.election.backoff.max.ms" int(0), Some("1000"), ReadOnly NotYet,
+    "controller.quorum.election.timeout.ms" int(50), Some("400"), ReadOnly Works,
+        "Longest wait of a candidate for votes. Kafka's default is 1000.";
+    "controller.quorum.fetch.timeout.ms" int(50), Some("600"), ReadOnly Works,
+        "Time without word from the leader after which a voter stands for election: short enough \
+         to elect in well under a second, and long enough not to do so because two busy cores \
+         kept a leader waiting. A leader whose process ended is noticed at once, whatever this \
+         says. Kafka's default is 2000.";
+    "controller.quorum.election.backoff.max.ms" int(0), Some("1000"), ReadOnly Silent,
         "Longest pause after a tied election.";
-    "controller.quorum.request.timeout.ms" int(0), Some("2000"), ReadOnly NotYet,
+    "controller.quorum.request.timeout.ms" int(0), Some("2000"), ReadOnly Works,
         "Time allowed for a request between voters.";
-    "controller.quorum.append.linger.ms" int(0), Some("25"), ReadOnly NotYet,
+    "controller.quorum.append.linger.ms" int(0), Some("25"), ReadOnly Silent,
         "Time metadata records are collected before they are written.";
-    "controller.quorum.retry.backoff.ms" int(0), Some("20"), ReadOnly NotYet,
+    "controller.quorum.retry.backoff.ms" int(0), Some("20"), ReadOnly Silent,
         "Pause before a request between voters is tried again.";
-    "broker.heartbeat.interval.ms" int(1), Some("2000"), ReadOnly NotYet,
-        "Time between a broker's heartbeats.";
-    "broker.session.timeout.ms" int(1), Some("9000"), ReadOnly NotYet,
-        "Time without heartbeat after which a broker is fenced.";
-    "initial.broker.registration.timeout.ms" int(1), Some("60000"), ReadOnly NotYet,
-        "Time a starting broker tries to register.";
+    "broker.heartbeat.interval.ms" int(1), Some("500"), ReadOnly Works,
+        "Time between a broker's heartbeats. Kafka's default is 2000.";
+    "broker.session.timeout.ms" int(1), Some("3000"), ReadOnly Works,
+        "Time without heartbeat after which a broker is fenced. One whose process ended is fenced \
+         at once, whatever this says. Kafka's default is 9000.";
+    "initial.broker.registration.timeout.ms" int(1), Some("60000"), ReadOnly Works,
+        "Time a starting broker tries to register before it gives up and stops.";
     "metadata.log.dir" TEXT, None, ReadOnly NotYet,
         "Directory of the metadata log; the first of log.dirs if unset.";
     "metadata.log.segment.bytes" int(1024), Some("1073741824"), ReadOnly Silent,

@@ -8,7 +8,8 @@ const PROTOCOLS: Kind = Kind::Text(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL
 pub(super) const SETTINGS: &[Setting] = settings! {
     "process.roles" Kind::List(&["broker", "controller"]),
         Some("broker,controller"), ReadOnly Works,
-        "Parts this node plays. One node plays both in this version.";
+        "Parts this node plays: broker holds partitions and serves clients, controller runs the \
+         cluster's metadata.";
     "node.id" int(0), Some("1"), ReadOnly Works,
         "Number of this node in its cluster; kept in the data directory and never changed.";
     "broker.id" int(-1), None, ReadOnly Works,
@@ -21,17 +22,19 @@ pub(super) const SETTINGS: &[Setting] = settings! {
     "listeners" LIST, Some("PLAINTEXT://:9092"), ReadOnly Works,
         "Addresses to accept clients on, as NAME://host:port; an empty host means every interface.";
     "advertised.listeners" LIST, None, ReadOnly Works,
-        "Addresses clients are told to connect to. Unset: the address each client dialled.";
+        "Addresses clients are told to connect to. Unset: the address each client dialled, or in a \
+         cluster the host by which controller.quorum.voters knows this node.";
     "listener.security.protocol.map" LIST,
         Some("PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL"),
         ReadOnly Works, "Security protocol of each listener name, as NAME:PROTOCOL.";
-    "inter.broker.listener.name" TEXT, None, ReadOnly Silent,
+    "inter.broker.listener.name" TEXT, None, ReadOnly Works,
         "Listener that other brokers use; the first one if unset.";
     "security.inter.broker.protocol" PROTOCOLS,
         Some("PLAINTEXT"), ReadOnly NotYet,
         "Protocol between brokers when no listener name is given.";
     "controller.listener.names" LIST, None, ReadOnly Works,
-        "Names of listeners for the controller quorum; not opened while one node is the quorum.";
+        "Names of the listeners for the other nodes; not opened while this node is its whole \
+         cluster.";
     "log.dirs" LIST, None, ReadOnly Works,
         "Data directories; log.dir if unset.";
     "log.dir" TEXT, Some("klamm-data"), ReadOnly Works,
@@ -77,7 +80,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "Most bytes one fetch is answered with, unless a single batch is larger.";
     "max.request.partition.size.limit" int(1), Some("2000"), ReadOnly Works,
         "Most partitions one page of DescribeTopicPartitions holds.";
-    "controlled.shutdown.enable" BOOLEAN, Some("true"), ReadOnly Silent,
+    "controlled.shutdown.enable" BOOLEAN, Some("true"), ReadOnly Works,
         "Whether a stopping node hands over its partitions first.";
 
     "klamm.durability" Kind::Text(&["fsync", "replicated"]), Some("fsync"), ClusterWide Works,

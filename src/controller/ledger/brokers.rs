@@ -1,21 +1,25 @@
-//! Founding the cluster and registering brokers.
+//! Founding the cluster, and the life of a broker: it registers, comes alive, stops or dies, leaves.
+//!
+//! A registration is of one run of a process. In a cluster it begins fenced, and a heartbeat that
+//! shows it caught up brings it alive; by then it knows what it no longer leads. Whoever is fenced
+//! or stopping is in no ISR and leads nothing.
 
-use super::{ControllerLedger, Outcome};
-use crate::config::TopicConfig;
-use crate::controller::election::elect;
-use crate::controller::image::TopicImage;
-use crate::controller::record::{
-    BrokerRecord, Cause, MetadataRecord, PartitionRecord, PartitionState,
-};
-use crate::controller::request::{Refusal, RegisterBroker, Reply};
-use crate::types::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Uuid};
+use super::draft::Draft;
+use super::{ControllerLedger, Outcome, Situation};
+use crate::controller::next_state::{Leadership, Loss};
+use crate::controller::record::{BrokerRecord, Cause, MetadataRecord};
+use crate::controller::request::{BrokerHeartbeat, HeartbeatReply, Refusal, RegisterBroker, Reply};
+use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Timestamp, Uuid};
+
+use super::draft::Wanted;
 
 impl ControllerLedger {
     pub(super) fn found(&self, cluster_id: Uuid) -> Outcome {
         match self.image.cluster_id() {
             None => {
-                let record = MetadataRecord::Cluster { cluster_id };
-                Ok((vec![record], Reply::Found(cluster_id)))
+                let mut records = vec![MetadataRecord::Cluster { cluster_id }];
+                records.extend(self.settings_of_all());
+                Ok((records, Reply::Found(cluster_id)))
             }
             Some(known) if known == cluster_id => Ok((Vec::new(), Reply::Found(known))),
             Some(known) => Err(Refusal::new(
@@ -25,102 +29,217 @@ impl ControllerLedger {
         }
     }
 
-    pub(super) fn register_broker(&self, request: &RegisterBroker) -> Outcome {
-        if request.id.0 < 0 || request.endpoints.is_empty() {
+    pub(super) fn register_broker(&self, now: Timestamp, request: &RegisterBroker) -> Outcome {
+        let id = request.id;
+        if id.0 < 0 || request.endpoints.is_empty() {
             return Err(Refusal::new(
                 ErrorCode::InvalidRegistration,
-                format!("broker {} has no id or no listener", request.id),
+                format!("broker {id} has no id or no listener"),
             ));
         }
-        if let Some(known) = self.image.broker(request.id)
+        let known = self.image.broker(id);
+        if let Some(known) = known
             && known.incarnation == request.incarnation
+            && !crate::mutant!("same-run-new-epoch")
         {
             return Ok((Vec::new(), Reply::RegisterBroker(known.epoch)));
         }
-        let epoch = BrokerEpoch(self.image.last_broker_epoch().0 + 1);
-        let mut records = vec![MetadataRecord::Broker(BrokerRecord {
-            id: request.id,
+        let epoch = self.next_broker_epoch();
+        let broker = BrokerRecord {
+            id,
             epoch,
             incarnation: request.incarnation,
             endpoints: request.endpoints.clone(),
             rack: request.rack.clone(),
-            fenced: false,
+            directories: request.directories.clone(),
+            fenced: self.is_cluster,
             shutting_down: false,
-        })];
-        for topic in self.image.topics() {
-            self.elect_after_start(topic, request, &mut records);
+        };
+        let mut draft = Draft::new(self, now);
+        draft.set_broker(broker);
+        match self.is_cluster {
+            true => {
+                let loss = self.loss(known, request)?;
+                draft.remove_broker(id, Cause::BrokerRestarted, loss);
+            }
+            false => self.elect_after_start(request, &mut draft),
         }
-        Ok((records, Reply::RegisterBroker(epoch)))
+        Ok((draft.into_records(), Reply::RegisterBroker(epoch)))
     }
 
-    /// New leaders for the partitions of `topic` that the start of a broker changes.
-    fn elect_after_start(
+    /// Larger than every epoch so far, and, as in Kafka, an offset: whoever has replayed up to it
+    /// knows of the registration.
+    fn next_broker_epoch(&self) -> BrokerEpoch {
+        let end = self.image.end().0;
+        BrokerEpoch(self.image.last_broker_epoch().0.max(end) + 1)
+    }
+
+    /// What the broker may lack that was `known` before. A broker that may still be alive is not
+    /// replaced: but for one with the same directories, which no two processes can hold.
+    fn loss(
         &self,
-        topic: &TopicImage,
+        known: Option<&BrokerRecord>,
         request: &RegisterBroker,
-        records: &mut Vec<MetadataRecord>,
-    ) {
-        let mut unclean_allowed = None;
-        for (partition, state) in (0..).zip(&topic.partitions) {
-            let cause = match state.leader {
-                Some(leader) if leader == request.id && !request.after_clean_shutdown => {
-                    Cause::LeaderRestarted
-                }
-                None if state.replicas.contains(&request.id) => Cause::BrokerStarted,
-                _ => continue,
-            };
-            let unclean_allowed =
-                *unclean_allowed.get_or_insert_with(|| self.may_elect_uncleanly(&topic.name));
-            records.extend(
-                self.elected(state, request.id, unclean_allowed, cause)
-                    .map(|state| {
-                        MetadataRecord::PartitionChange(PartitionRecord {
-                            topic_id: topic.id,
-                            partition,
-                            state,
-                        })
-                    }),
-            );
+    ) -> Result<Loss, Refusal> {
+        let Some(known) = known else {
+            return Ok(Loss::Everything);
+        };
+        let has = |id: &Uuid| request.directories.contains(id);
+        let has_all = known.directories.iter().all(has);
+        let is_same_place = has_all && !known.directories.is_empty();
+        if !known.fenced && !is_same_place {
+            return Err(Refusal::new(
+                ErrorCode::DuplicateBrokerRegistration,
+                format!(
+                    "broker {} is alive with other data directories; give each node an id of \
+                     its own, or try again once that broker is gone",
+                    request.id
+                ),
+            ));
         }
-    }
-
-    fn may_elect_uncleanly(&self, topic: &str) -> bool {
-        let overrides = self.image.topic_overrides(topic);
-        TopicConfig::resolve(&self.broker_defaults(), &overrides)
-            .is_ok_and(|config| config.unclean_leader_election_enable)
-    }
-
-    /// The state after an election in which `started` takes part; `None` if nobody can lead and
-    /// nobody did.
-    fn elected(
-        &self,
-        state: &PartitionState,
-        started: BrokerId,
-        unclean_allowed: bool,
-        cause: Cause,
-    ) -> Option<PartitionState> {
-        let is_alive = |id| id == started || self.image.alive().any(|alive| alive == id);
-        let election = elect(state, is_alive, unclean_allowed);
-        if election.leader.is_none() && state.leader.is_none() {
-            return None;
-        }
-        Some(PartitionState {
-            leader: election.leader,
-            isr: election.isr,
-            elr: if election.unclean {
-                Vec::new()
-            } else {
-                state.elr.clone()
-            },
-            leader_epoch: LeaderEpoch(state.leader_epoch.0 + 1),
-            partition_epoch: state.partition_epoch + 1,
-            recovering: election.unclean,
-            cause: if election.unclean {
-                Cause::UncleanElection
-            } else {
-                cause
-            },
-            ..state.clone()
+        Ok(match (has_all, request.after_clean_shutdown) {
+            (false, _) => Loss::Everything,
+            (true, false) => Loss::Unsynced,
+            (true, true) => Loss::Nothing,
         })
+    }
+
+    /// For a node by itself: what it leads goes on in a new epoch if it did not stop in order.
+    fn elect_after_start(&self, request: &RegisterBroker, draft: &mut Draft<'_>) {
+        let id = request.id;
+        for topic in self.image.topics() {
+            for (partition, state) in (0..).zip(&topic.partitions) {
+                let (cause, leadership) = match state.leader {
+                    Some(leader) if leader == id && !request.after_clean_shutdown => {
+                        (Cause::LeaderRestarted, Leadership::Anew)
+                    }
+                    None if state.replicas.contains(&id) => {
+                        (Cause::BrokerStarted, Leadership::Stays)
+                    }
+                    _ => continue,
+                };
+                let mut wanted = Wanted::new((**state).clone(), cause, Some(id));
+                wanted.leadership = leadership;
+                draft.change(topic, partition, wanted);
+            }
+        }
+    }
+
+    /// The registered broker `id`, if it is the run with `epoch`.
+    pub(super) fn check_broker_epoch(
+        &self,
+        id: BrokerId,
+        epoch: BrokerEpoch,
+    ) -> Result<&BrokerRecord, Refusal> {
+        let Some(broker) = self.image.broker(id) else {
+            return Err(Refusal::new(
+                ErrorCode::BrokerIdNotRegistered,
+                format!("broker {id} is not registered"),
+            ));
+        };
+        match broker.epoch == epoch {
+            true => Ok(broker),
+            false => Err(Refusal::new(
+                ErrorCode::StaleBrokerEpoch,
+                format!(
+                    "broker {id} is registered with epoch {}, not {}",
+                    broker.epoch.0, epoch.0
+                ),
+            )),
+        }
+    }
+
+    pub(super) fn heartbeat(&self, now: Situation, request: &BrokerHeartbeat) -> Outcome {
+        let broker = self.check_broker_epoch(request.id, request.epoch)?;
+        let is_caught_up = request.metadata_end.0 >= broker.epoch.0;
+        let mut draft = Draft::new(self, now.wall);
+        let mut reply = HeartbeatReply {
+            is_caught_up,
+            is_fenced: broker.fenced,
+            should_shut_down: false,
+        };
+        if request.wants_shut_down {
+            reply.should_shut_down = self.stop(&mut draft, broker, now.others_know);
+            reply.is_fenced |= reply.should_shut_down;
+        } else if request.wants_fence {
+            self.fence(&mut draft, broker);
+            reply.is_fenced = true;
+        } else if broker.fenced && is_caught_up {
+            tracing::trace!(target: "klamm::probe", name = "broker-unfenced");
+            draft.set_broker(BrokerRecord {
+                fenced: false,
+                shutting_down: false,
+                ..broker.clone()
+            });
+            draft.add_broker(broker.id);
+            reply.is_fenced = false;
+        }
+        Ok((draft.into_records(), Reply::Heartbeat(reply)))
+    }
+
+    /// Takes everything from a broker that wants to stop, and says whether it may: all others must
+    /// know first that it leads nothing.
+    fn stop(&self, draft: &mut Draft<'_>, broker: &BrokerRecord, others_know: bool) -> bool {
+        if broker.fenced {
+            return true;
+        }
+        let may_stop = broker.shutting_down && others_know;
+        draft.set_broker(BrokerRecord {
+            fenced: may_stop,
+            shutting_down: true,
+            ..broker.clone()
+        });
+        if !broker.shutting_down {
+            tracing::trace!(target: "klamm::probe", name = "broker-shutting-down");
+            draft.remove_broker(broker.id, Cause::BrokerShutDown, Loss::Nothing);
+        }
+        may_stop
+    }
+
+    fn fence(&self, draft: &mut Draft<'_>, broker: &BrokerRecord) {
+        if broker.fenced {
+            return;
+        }
+        tracing::trace!(target: "klamm::probe", name = "broker-fenced");
+        draft.set_broker(BrokerRecord {
+            fenced: true,
+            ..broker.clone()
+        });
+        draft.remove_broker(broker.id, Cause::BrokerFenced, Loss::Nothing);
+    }
+
+    /// Fences the brokers whose runs with these epochs are over. Others are left alone: a later run
+    /// is not dead because an earlier one is.
+    #[must_use]
+    pub fn fence_brokers(
+        &self,
+        now: Timestamp,
+        brokers: &[(BrokerId, BrokerEpoch)],
+    ) -> Vec<MetadataRecord> {
+        let mut draft = Draft::new(self, now);
+        for (id, epoch) in brokers {
+            if let Ok(broker) = self.check_broker_epoch(*id, *epoch) {
+                self.fence(&mut draft, broker);
+            }
+        }
+        draft.into_records()
+    }
+
+    pub(super) fn unregister_broker(&self, id: BrokerId) -> Outcome {
+        let Some(broker) = self.image.broker(id) else {
+            return Err(Refusal::new(
+                ErrorCode::BrokerIdNotRegistered,
+                format!("broker {id} is not registered"),
+            ));
+        };
+        if !broker.fenced {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("broker {id} is alive; stop it before it is unregistered"),
+            ));
+        }
+        let epoch = broker.epoch;
+        let record = MetadataRecord::BrokerRemoved { id, epoch };
+        Ok((vec![record], Reply::UnregisterBroker))
     }
 }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::ControllerLedger;
+use super::draft::{Draft, Wanted};
+use super::{ControllerLedger, Outcome};
 use crate::config::{Kind, Setting, TopicConfig, Update, Value, broker_setting, topic_setting};
-use crate::controller::record::{ConfigResource, MetadataRecord, ResourceType};
+use crate::controller::record::{
+    Cause, ConfigResource, MetadataRecord, PartitionState, ResourceType,
+};
 use crate::controller::request::{
     AlterConfigs, AlterOperation, ConfigChange, IncrementalAlterConfigs, Refusal, Reply,
 };
-use crate::types::{BrokerId, ErrorCode};
+use crate::types::{BrokerId, ErrorCode, Timestamp};
 
 type Settings = BTreeMap<String, String>;
 
@@ -64,6 +67,57 @@ impl ControllerLedger {
             results.push((resource.clone(), result));
         }
         (records, Reply::AlterConfigs(results))
+    }
+
+    /// What holds for a whole cluster from its founding on, whatever a node was started with:
+    /// controllers and leaders must agree on when the high watermark may move, and on what is on
+    /// disk when it does.
+    pub(super) fn settings_of_all(&self) -> Vec<MetadataRecord> {
+        if !self.is_cluster {
+            return Vec::new();
+        }
+        let record = |name: &&str| {
+            let (value, _) = self.defaults.effective(name)?;
+            Some(MetadataRecord::Config {
+                resource: ConfigResource::all_brokers(),
+                name: (*name).to_owned(),
+                value: Some(value.to_owned()),
+            })
+        };
+        OF_ALL.iter().filter_map(record).collect()
+    }
+
+    /// Adds to changes of settings what follows for partitions. Where fewer in-sync replicas are
+    /// enough from now on, the high watermark moves on without those that left, and nobody else
+    /// stays eligible. Where an unclean election is allowed from now on, it is held.
+    pub(super) fn with_consequences(
+        &self,
+        now: Timestamp,
+        (mut records, reply): (Vec<MetadataRecord>, Reply),
+    ) -> Outcome {
+        if records.is_empty() || !self.is_cluster {
+            return Ok((records, reply));
+        }
+        let (image, _) = self
+            .image
+            .replay(self.image.end(), &records)
+            .map_err(|error| Refusal::new(ErrorCode::UnknownServerError, error.to_string()))?;
+        let after = Self {
+            image,
+            ..self.clone()
+        };
+        let mut draft = Draft::new(&after, now);
+        for topic in after.image.topics() {
+            for (partition, state) in (0..).zip(&topic.partitions) {
+                if !state.elr.is_empty() || state.leader.is_none() {
+                    let cause = Cause::MinInsyncReplicasChanged;
+                    let wanted = Wanted::new(PartitionState::clone(state), cause, None);
+                    draft.change(topic, partition, wanted);
+                }
+            }
+        }
+        records.extend(draft.into_records());
+        Ok((records, reply))
     }
 
     fn check_resource(&self, resource: &ConfigResource) -> Result<(), Refusal> {
@@ -199,6 +253,7 @@ impl ControllerLedger {
         after: &Settings,
     ) -> Result<Vec<MetadataRecord>, Refusal> {
         let before = self.image.config(resource);
+        let after = &self.with_settings_of_all(resource, after);
         self.check_settings(resource, &before, after)?;
         let record = |name: &String, value: Option<String>| MetadataRecord::Config {
             resource: resource.clone(),
@@ -212,6 +267,20 @@ impl ControllerLedger {
             .filter(|(name, value)| before.get(*name) != Some(*value));
         records.extend(changed.map(|(name, value)| record(name, Some(value.clone()))));
         Ok(records)
+    }
+
+    /// `after`, with the built-in defaults of what a cluster always has in its metadata.
+    fn with_settings_of_all(&self, resource: &ConfigResource, after: &Settings) -> Settings {
+        let mut after = after.clone();
+        if self.is_cluster && *resource == ConfigResource::all_brokers() {
+            for name in OF_ALL {
+                if let Some(default) = broker_setting(name).and_then(|setting| setting.default) {
+                    let value = || default.to_owned();
+                    after.entry((*name).to_owned()).or_insert_with(value);
+                }
+            }
+        }
+        after
     }
 
     fn check_settings(
@@ -228,11 +297,25 @@ impl ControllerLedger {
         for (name, value) in after {
             if before.get(name) != Some(value) {
                 check_broker_setting(resource, name, value)?;
+                self.check_of_all(resource, name)?;
             }
         }
         Ok(())
     }
+
+    fn check_of_all(&self, resource: &ConfigResource, name: &str) -> Result<(), Refusal> {
+        match self.is_cluster && !resource.name.is_empty() && OF_ALL.contains(&name) {
+            true => refuse(
+                ErrorCode::InvalidRequest,
+                format!("{name} must be the same on all brokers; set it for all, or for topics"),
+            ),
+            false => Ok(()),
+        }
+    }
 }
+
+/// Settings that must be the same on all nodes of a cluster.
+const OF_ALL: &[&str] = &["min.insync.replicas", "klamm.durability"];
 
 fn setting_of(resource: &ConfigResource, name: &str) -> Result<&'static Setting, Refusal> {
     let setting = match resource.resource_type {

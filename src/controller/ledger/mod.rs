@@ -5,7 +5,11 @@
 
 mod brokers;
 mod configs;
+mod draft;
+mod elections;
+mod isr;
 mod partitions;
+mod reassignments;
 mod topics;
 
 use super::delta::ImageDelta;
@@ -15,7 +19,7 @@ use super::record::MetadataRecord;
 use super::request::{ProducerIdBlock, Refusal, Reply, Request};
 use crate::config::BrokerDefaults;
 use crate::env::Rng;
-use crate::types::{BrokerId, ErrorCode, ProducerId};
+use crate::types::{BrokerId, ErrorCode, ProducerId, Timestamp};
 
 /// Producer ids given to a broker at a time, as Kafka does.
 const PRODUCER_ID_BLOCK: i64 = 1000;
@@ -29,6 +33,17 @@ pub struct ControllerLedger {
     image: ClusterImage,
     node: BrokerId,
     defaults: BrokerDefaults,
+    /// Whether there are other nodes: brokers then begin fenced, and show that they are alive.
+    is_cluster: bool,
+}
+
+/// What a decision depends on that is not recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Situation {
+    /// Written down as the time of what changes.
+    pub wall: Timestamp,
+    /// The other brokers alive have replayed that the one who asks is about to stop.
+    pub others_know: bool,
 }
 
 /// Records to commit and the answer for then; or a refusal of the whole request.
@@ -42,7 +57,22 @@ impl ControllerLedger {
             image: ClusterImage::default(),
             node,
             defaults,
+            is_cluster: false,
         }
+    }
+
+    /// An empty cluster of several nodes, seen from `node`, which was started with `defaults`.
+    #[must_use]
+    pub fn in_cluster(node: BrokerId, defaults: BrokerDefaults) -> Self {
+        Self {
+            is_cluster: true,
+            ..Self::new(node, defaults)
+        }
+    }
+
+    #[must_use]
+    pub fn node(&self) -> BrokerId {
+        self.node
     }
 
     #[must_use]
@@ -51,33 +81,38 @@ impl ControllerLedger {
     }
 
     /// What `request` comes to. `entropy` gives new ids and where placement begins.
-    pub fn handle(&self, entropy: &mut Rng, request: &Request) -> Outcome {
+    pub fn handle(&self, entropy: &mut Rng, now: Situation, request: &Request) -> Outcome {
         if self.image.cluster_id().is_none() && !matches!(request, Request::Found { .. }) {
             return Err(Refusal::new(
                 ErrorCode::BrokerNotAvailable,
                 "the cluster is not founded yet; try again",
             ));
         }
+        let wall = now.wall;
         match request {
             Request::Found { cluster_id } => self.found(*cluster_id),
-            Request::RegisterBroker(request) => self.register_broker(request),
-            Request::CreateTopics(request) => Ok(self.create_topics(entropy, request)),
+            Request::RegisterBroker(request) => self.register_broker(wall, request),
+            Request::CreateTopics(request) => Ok(self.create_topics(entropy, wall, request)),
             Request::DeleteTopics(request) => Ok(self.delete_topics(request)),
-            Request::CreatePartitions(request) => Ok(self.create_partitions(entropy, request)),
-            Request::IncrementalAlterConfigs(request) => {
-                Ok(self.incremental_alter_configs(request))
+            Request::CreatePartitions(request) => {
+                Ok(self.create_partitions(entropy, wall, request))
             }
-            Request::AlterConfigs(request) => Ok(self.alter_configs(request)),
+            Request::IncrementalAlterConfigs(request) => {
+                self.with_consequences(wall, self.incremental_alter_configs(request))
+            }
+            Request::AlterConfigs(request) => {
+                self.with_consequences(wall, self.alter_configs(request))
+            }
             Request::AllocateProducerIds { broker } => self.allocate_producer_ids(*broker),
-            Request::Heartbeat(_)
-            | Request::FenceBroker { .. }
-            | Request::UnregisterBroker { .. }
-            | Request::AlterPartition(_)
-            | Request::ElectLeaders(_)
-            | Request::AlterReassignments(_) => Err(Refusal::new(
-                ErrorCode::UnsupportedVersion,
-                "a node by itself has no use for it",
-            )),
+            Request::Heartbeat(request) => self.heartbeat(now, request),
+            Request::FenceBroker { id, epoch } => {
+                let records = self.fence_brokers(wall, &[(*id, *epoch)]);
+                Ok((records, Reply::FenceBroker))
+            }
+            Request::UnregisterBroker { id } => self.unregister_broker(*id),
+            Request::AlterPartition(request) => self.alter_partition(wall, request),
+            Request::ElectLeaders(request) => self.elect_leaders(wall, request),
+            Request::AlterReassignments(request) => self.alter_reassignments(wall, request),
         }
     }
 

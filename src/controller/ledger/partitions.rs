@@ -6,16 +6,19 @@ use super::ControllerLedger;
 use super::topics::check_partition_count;
 use crate::controller::election::elect;
 use crate::controller::image::TopicImage;
-use crate::controller::placement;
-use crate::controller::record::{Cause, MetadataRecord, PartitionRecord, PartitionState};
+use crate::controller::placement::{self, Place};
+use crate::controller::record::{
+    BrokerRecord, Cause, MetadataRecord, PartitionRecord, PartitionState,
+};
 use crate::controller::request::{CreatePartitions, MorePartitions, Refusal, Reply};
 use crate::env::Rng;
-use crate::types::{BrokerId, ErrorCode, LeaderEpoch};
+use crate::types::{BrokerId, ErrorCode, LeaderEpoch, Timestamp, TopicId};
 
 impl ControllerLedger {
     pub(super) fn create_partitions(
         &self,
         entropy: &mut Rng,
+        now: Timestamp,
         request: &CreatePartitions,
     ) -> (Vec<MetadataRecord>, Reply) {
         let mut times: BTreeMap<&str, usize> = BTreeMap::new();
@@ -27,7 +30,7 @@ impl ControllerLedger {
         let mut before = 0;
         for topic in &request.topics {
             let result = match times.get(topic.name.as_str()) {
-                Some(1) => self.more_partitions(entropy, topic, before),
+                Some(1) => self.more_partitions(entropy, now, topic, before),
                 _ => Err(Refusal::new(
                     ErrorCode::InvalidRequest,
                     format!("topic '{}' is in the request more than once", topic.name),
@@ -47,6 +50,7 @@ impl ControllerLedger {
     fn more_partitions(
         &self,
         entropy: &mut Rng,
+        now: Timestamp,
         request: &MorePartitions,
         before: usize,
     ) -> Result<Vec<MetadataRecord>, Refusal> {
@@ -75,11 +79,8 @@ impl ControllerLedger {
         check_partition_count(name, count - first, before)?;
         let replicas = self.replicas_of_more(entropy, topic, request, count - first)?;
         let record = |(partition, replicas)| {
-            MetadataRecord::Partition(PartitionRecord {
-                topic_id: topic.id,
-                partition,
-                state: self.new_partition(replicas, Cause::PartitionsAdded),
-            })
+            let state = self.new_partition(replicas, Cause::PartitionsAdded);
+            new_partition_record(now, topic.id, partition, state)
         };
         let first = i32::try_from(first).unwrap_or(i32::MAX);
         Ok((first..).zip(replicas).map(record).collect())
@@ -130,7 +131,12 @@ impl ControllerLedger {
         count: usize,
         replication_factor: usize,
     ) -> Result<Vec<Vec<BrokerId>>, Refusal> {
-        let alive: Vec<BrokerId> = self.image.alive().collect();
+        let alive = self.image.brokers().filter(|broker| broker.is_alive());
+        let place = |broker: &BrokerRecord| Place {
+            id: broker.id,
+            rack: broker.rack.clone(),
+        };
+        let alive: Vec<Place> = alive.map(place).collect();
         if replication_factor > alive.len() || alive.is_empty() {
             return Err(Refusal::new(
                 ErrorCode::InvalidReplicationFactor,
@@ -174,7 +180,7 @@ impl ControllerLedger {
         }
         if !replicas
             .iter()
-            .any(|id| self.image.alive().any(|alive| alive == *id))
+            .any(|id| self.image.broker(*id).is_some_and(BrokerRecord::is_alive))
         {
             return invalid(format!(
                 "{of} is assigned only to brokers that are not alive"
@@ -185,7 +191,7 @@ impl ControllerLedger {
 
     /// The first state of a partition: in sync are those that are alive.
     pub(super) fn new_partition(&self, replicas: Vec<BrokerId>, cause: Cause) -> PartitionState {
-        let is_alive = |id: BrokerId| self.image.alive().any(|alive| alive == id);
+        let is_alive = |id: BrokerId| self.image.broker(id).is_some_and(BrokerRecord::is_alive);
         let isr = replicas
             .iter()
             .copied()
@@ -207,4 +213,21 @@ impl ControllerLedger {
         state.leader = elect(&state, is_alive, false).leader;
         state
     }
+}
+
+/// The record of a partition that is new.
+pub(super) fn new_partition_record(
+    now: Timestamp,
+    topic_id: TopicId,
+    partition: i32,
+    state: PartitionState,
+) -> MetadataRecord {
+    MetadataRecord::Partition(PartitionRecord {
+        topic_id,
+        partition,
+        state,
+        at: now,
+        by: None,
+        history: Vec::new(),
+    })
 }

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::partitions::new_partition_record;
 use super::{ControllerLedger, PARTITIONS_PER_REQUEST_MAX};
 use crate::config::{BrokerDefaults, TopicConfig, describe_topic};
-use crate::controller::record::{Cause, ConfigResource, MetadataRecord, PartitionRecord};
+use crate::controller::record::{Cause, ConfigResource, MetadataRecord};
 use crate::controller::request::{
     CreateTopics, CreatedTopic, DeleteTopics, DeletedTopic, NewTopic, Refusal, Reply, TopicSelector,
 };
 use crate::controller::topic_name::{collision_key, is_internal_topic, validate_topic_name};
 use crate::env::Rng;
-use crate::types::{BrokerId, ErrorCode, TopicId, Uuid};
+use crate::types::{BrokerId, ErrorCode, Timestamp, TopicId, Uuid};
 
 /// What earlier topics of the same request take.
 #[derive(Default)]
@@ -29,6 +30,7 @@ impl ControllerLedger {
     pub(super) fn create_topics(
         &self,
         entropy: &mut Rng,
+        now: Timestamp,
         request: &CreateTopics,
     ) -> (Vec<MetadataRecord>, Reply) {
         let mut times: BTreeMap<&str, usize> = BTreeMap::new();
@@ -41,7 +43,7 @@ impl ControllerLedger {
         let mut results = Vec::new();
         for topic in &request.topics {
             let result = match times.get(topic.name.as_str()) {
-                Some(1) => self.create_topic(entropy, topic, &defaults, &mut taken),
+                Some(1) => self.create_topic(entropy, now, topic, &defaults, &mut taken),
                 _ => refuse(
                     ErrorCode::InvalidRequest,
                     format!("topic '{}' is in the request more than once", topic.name),
@@ -62,6 +64,7 @@ impl ControllerLedger {
     fn create_topic(
         &self,
         entropy: &mut Rng,
+        now: Timestamp,
         topic: &NewTopic,
         defaults: &BrokerDefaults,
         taken: &mut Taken,
@@ -91,11 +94,8 @@ impl ControllerLedger {
             name: topic.name.clone(),
         }];
         for (partition, replicas) in (0..).zip(replicas) {
-            records.push(MetadataRecord::Partition(PartitionRecord {
-                topic_id,
-                partition,
-                state: self.new_partition(replicas, Cause::TopicCreated),
-            }));
+            let state = self.new_partition(replicas, Cause::TopicCreated);
+            records.push(new_partition_record(now, topic_id, partition, state));
         }
         for (name, value) in overrides {
             records.push(MetadataRecord::Config {
@@ -192,9 +192,11 @@ impl ControllerLedger {
             }
         };
         let alive = self.image.alive().count();
-        let asked = usize::try_from(asked).unwrap_or(usize::MAX);
-        match asked > alive {
-            true if is_internal_topic(&topic.name) && alive > 0 => Ok(alive),
+        let mut asked = usize::try_from(asked).unwrap_or(usize::MAX);
+        if is_internal_topic(&topic.name) {
+            asked = asked.min(self.broker_count());
+        }
+        match asked > alive || alive == 0 {
             true => refuse(
                 ErrorCode::InvalidReplicationFactor,
                 format!(
@@ -206,6 +208,22 @@ impl ControllerLedger {
             ),
             false => Ok(asked),
         }
+    }
+
+    /// Brokers that the cluster has, or shall have: what internal topics can have replicas on. They
+    /// must not end up with fewer because some nodes of a new cluster start later than others.
+    fn broker_count(&self) -> usize {
+        if !self.is_cluster {
+            return self.image.alive().count();
+        }
+        let named = |name: &str| {
+            let value = self.defaults.effective(name).map_or("", |(value, _)| value);
+            let entries = value.split(',');
+            entries.filter(|entry| !entry.trim().is_empty()).count()
+        };
+        let nodes =
+            named("controller.quorum.voters").max(named("controller.quorum.bootstrap.servers"));
+        self.image.brokers().count().max(nodes)
     }
 
     /// Replicas as the request assigns them.

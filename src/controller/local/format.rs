@@ -97,21 +97,30 @@ fn checksum(first: Offset, body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&first.0.to_be_bytes()), body)
 }
 
+fn length_field(length: usize) -> Result<u32, EncodeError> {
+    u32::try_from(length).map_err(|_| EncodeError::TooLong(length))
+}
+
+/// The body of a batch of `records`.
+pub(in crate::controller) fn encode_body(records: &[MetadataRecord]) -> Result<Bytes, EncodeError> {
+    let mut body = BytesMut::new();
+    body.put_u32(length_field(records.len())?);
+    for record in records {
+        let bytes = record.encode()?;
+        body.put_u32(length_field(bytes.len())?);
+        body.put_slice(&bytes);
+    }
+    Ok(body.freeze())
+}
+
 /// A batch whose first record has the offset `first`.
 pub(super) fn encode_batch(
     first: Offset,
     records: &[MetadataRecord],
 ) -> Result<Bytes, EncodeError> {
-    let mut body = BytesMut::new();
-    let length = |length: usize| u32::try_from(length).map_err(|_| EncodeError::TooLong(length));
-    body.put_u32(length(records.len())?);
-    for record in records {
-        let bytes = record.encode()?;
-        body.put_u32(length(bytes.len())?);
-        body.put_slice(&bytes);
-    }
+    let body = encode_body(records)?;
     let mut batch = BytesMut::with_capacity(BATCH_HEADER_BYTES + body.len());
-    batch.put_u32(length(body.len())?);
+    batch.put_u32(length_field(body.len())?);
     batch.put_u32(checksum(first, &body));
     batch.put_i64(first.0);
     batch.put_slice(&body);
@@ -156,7 +165,7 @@ pub(super) fn find_batch(file: &Bytes, position: usize, first: Offset) -> Found 
 }
 
 /// The records of a batch's body.
-pub(super) fn decode_body(mut body: Bytes) -> Result<Vec<MetadataRecord>, String> {
+pub(in crate::controller) fn decode_body(mut body: Bytes) -> Result<Vec<MetadataRecord>, String> {
     let cut_off = || "a record is cut off".to_owned();
     let count = body.try_get_u32().map_err(|_| cut_off())?;
     let mut records = Vec::new();

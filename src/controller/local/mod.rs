@@ -1,6 +1,6 @@
 //! A quorum of one: this node's disk.
 
-mod format;
+pub(super) mod format;
 #[cfg(test)]
 pub(super) mod memory_disk;
 mod store;

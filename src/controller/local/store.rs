@@ -18,6 +18,8 @@ use crate::wire::EncodeError;
 const DIRECTORY: &str = "__cluster_metadata-0";
 const RECORDS: &str = "records";
 const SNAPSHOT: &str = "snapshot";
+/// Ending of the log of a node of a quorum of several.
+const RAFT: &str = "raft";
 /// Ending of a file that is still being made.
 const UNFINISHED: &str = ".new";
 
@@ -424,6 +426,12 @@ impl Files {
             match entry.name.rsplit_once('.') {
                 Some((stem, RECORDS)) => files.records.extend(offset(stem)),
                 Some((stem, SNAPSHOT)) => files.snapshots.extend(offset(stem)),
+                Some((_, RAFT)) => {
+                    return Err(damaged(
+                        &directory.join(entry.name),
+                        "it is that of a node of a quorum of several, whose settings are missing",
+                    ));
+                }
                 _ if entry.name.ends_with(UNFINISHED) => files.unfinished.push(entry.name),
                 _ => {}
             }

@@ -9,10 +9,27 @@ use tokio::sync::mpsc;
 use super::{defaults, registration};
 use crate::controller::local::memory_disk::MemoryDisk;
 use crate::controller::*;
-use crate::env::Rng;
-use crate::types::{BrokerId, ErrorCode, ProducerId, Uuid};
+use crate::env::{Clock, Rng, Timer};
+use crate::types::{BrokerId, ErrorCode, Instant, ProducerId, Timestamp, Uuid};
 
 const NODE: BrokerId = BrokerId(1);
+
+/// It is always the same moment.
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Instant {
+        Instant(0)
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp(7)
+    }
+
+    fn timer(&self) -> Box<dyn Timer> {
+        panic!("a node by itself has no duties")
+    }
+}
 
 async fn open(
     disk: &MemoryDisk,
@@ -24,8 +41,10 @@ async fn open(
         .unwrap();
     let (updates, received) = mpsc::channel(1);
     let entropy = Rng::from_seed([seed; 32]);
+    let ledger = ControllerLedger::new(NODE, defaults(""));
+    let clock = Arc::new(StoppedClock);
     let (controller, task) =
-        Controller::open_with(Box::new(quorum), NODE, defaults(""), entropy, updates)
+        Controller::open_with(Box::new(quorum), ledger, entropy, clock, updates)
             .await
             .unwrap();
     (controller, task, received)

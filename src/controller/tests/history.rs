@@ -134,7 +134,10 @@ impl Witness {
 }
 
 /// Both ways to the same state.
-fn rebuilt(batches: &[(Offset, Vec<MetadataRecord>)], snapshot_at: usize) -> ClusterImage {
+pub(super) fn rebuilt(
+    batches: &[(Offset, Vec<MetadataRecord>)],
+    snapshot_at: usize,
+) -> ClusterImage {
     let replay = |mut image: ClusterImage, batches: &[(Offset, Vec<MetadataRecord>)]| {
         for (end, records) in batches {
             image = image.replay(*end, records).unwrap().0;
@@ -175,7 +178,7 @@ proptest! {
                     continue;
                 }
             };
-            let Ok((records, reply)) = ledger.handle(&mut entropy, &request) else { continue };
+            let Ok((records, reply)) = ledger.handle(&mut entropy, Situation::default(), &request) else { continue };
             if let Reply::AllocateProducerIds(block) = reply {
                 prop_assert!(producer_ids.insert(block.start));
                 prop_assert_eq!(block.start, ProducerId(1000 * (producer_ids.len() as i64 - 1)));

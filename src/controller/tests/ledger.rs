@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Cluster, registration};
 use crate::config::ConfigSource;
+use crate::controller::election::{Kind, elect};
 use crate::controller::*;
-use crate::types::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, ProducerId, Uuid};
+use crate::types::{BrokerId, ErrorCode, LeaderEpoch, ProducerId, Uuid};
 
 fn topic(name: &str, partitions: i32, replication_factor: i16) -> NewTopic {
     NewTopic {
@@ -660,7 +661,9 @@ fn nothing_happens_before_the_cluster_is_founded_and_it_is_founded_once() {
     assert_eq!(other.code, ErrorCode::InconsistentClusterId);
     let ledger = ControllerLedger::new(BrokerId(1), super::defaults(""));
     let request = Request::CreateTopics(CreateTopics::default());
-    let refusal = ledger.handle(&mut cluster.entropy, &request).unwrap_err();
+    let refusal = ledger
+        .handle(&mut cluster.entropy, Situation::default(), &request)
+        .unwrap_err();
     assert_eq!(refusal.code, ErrorCode::BrokerNotAvailable);
 }
 
@@ -680,20 +683,18 @@ fn a_broker_that_stopped_out_of_order_leads_in_a_new_epoch() {
         cluster.ask(Request::RegisterBroker(request)).unwrap()
     };
     let leader = Some(BrokerId(1));
-    assert_eq!(
-        register(&mut cluster, 1, false),
-        Reply::RegisterBroker(BrokerEpoch(1)),
-        "repeated"
-    );
-    assert_eq!(
-        register(&mut cluster, 2, true),
-        Reply::RegisterBroker(BrokerEpoch(2))
-    );
+    let epoch = |reply: Reply| match reply {
+        Reply::RegisterBroker(epoch) => epoch,
+        other => panic!("{other:?}"),
+    };
+    let first = epoch(register(&mut cluster, 1, false));
+    let second = epoch(register(&mut cluster, 1, false));
+    assert_eq!(first, second, "repeated");
+    let third = epoch(register(&mut cluster, 2, true));
+    assert!(third > second);
     assert_eq!(epochs(&cluster), (leader, LeaderEpoch(0), 0));
-    assert_eq!(
-        register(&mut cluster, 3, false),
-        Reply::RegisterBroker(BrokerEpoch(3))
-    );
+    let fourth = epoch(register(&mut cluster, 3, false));
+    assert!(fourth > third);
     assert_eq!(epochs(&cluster), (leader, LeaderEpoch(1), 1));
     let state = cluster.ledger.image().partition("a", 0).unwrap();
     assert_eq!(state.cause, Cause::LeaderRestarted);
@@ -710,23 +711,26 @@ fn elections_prefer_in_sync_then_eligible_and_lose_records_only_where_allowed() 
     let elected = |alive: &'static [i32], unclean| {
         let alive = |id: BrokerId| alive.contains(&id.0);
         let election = elect(&state, alive, unclean);
-        (
-            election.leader.map(|id| id.0),
-            election.isr,
-            election.unclean,
-        )
+        (election.leader.map(|id| id.0), election.isr, election.kind)
     };
-    assert!(alive(&[1])(BrokerId(1)));
-    assert_eq!(elected(&[1, 2, 3], false), (Some(1), ids(&[1, 3]), false));
-    assert_eq!(elected(&[2, 3], false), (Some(3), ids(&[1, 3]), false));
-    assert_eq!(elected(&[2], false), (Some(2), ids(&[2]), false));
-    assert_eq!(elected(&[], true), (None, ids(&[1, 3]), false));
+    let (clean, unclean) = (Kind::Clean, Kind::Unclean);
+    assert_eq!(elected(&[1, 2, 3], false), (Some(1), ids(&[1, 3]), clean));
+    assert_eq!(elected(&[2, 3], false), (Some(3), ids(&[1, 3]), clean));
+    assert_eq!(elected(&[2], false), (Some(2), ids(&[2]), clean));
+    assert_eq!(elected(&[], true), (None, ids(&[1, 3]), clean));
     state.elr = Vec::new();
+    state.last_known_elr = ids(&[2]);
     let election = elect(&state, alive(&[2]), false);
     assert_eq!((election.leader, election.isr), (None, ids(&[1, 3])));
     let election = elect(&state, alive(&[2]), true);
     assert_eq!(
-        (election.leader, election.isr, election.unclean),
-        (Some(BrokerId(2)), ids(&[2]), true)
+        (election.leader, election.isr, election.kind),
+        (Some(BrokerId(2)), ids(&[2]), unclean)
+    );
+    state.isr = Vec::new();
+    let election = elect(&state, alive(&[2, 3]), true);
+    assert_eq!(
+        (election.leader, election.kind),
+        (Some(BrokerId(2)), Kind::LastKnown)
     );
 }

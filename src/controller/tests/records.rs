@@ -1,13 +1,14 @@
 //! Records, their bytes, their replay, and the map images are made of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::controller::sorted::SortedMap;
 use crate::controller::*;
-use crate::types::{BrokerEpoch, BrokerId, LeaderEpoch, ProducerId, Uuid};
+use crate::types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, ProducerId, Timestamp, Uuid};
 
 fn uuid() -> impl Strategy<Value = Uuid> {
     any::<[u8; 16]>().prop_map(Uuid)
@@ -61,7 +62,13 @@ fn endpoint() -> impl Strategy<Value = BrokerEndpoint> {
 fn broker() -> impl Strategy<Value = BrokerRecord> {
     let identity = (any::<i32>(), any::<i64>(), uuid());
     let endpoints = prop::collection::vec(endpoint(), 0..3);
-    let rest = (prop::option::of(".{0,9}"), any::<bool>(), any::<bool>());
+    let directories = prop::collection::vec(uuid(), 0..3);
+    let rest = (
+        prop::option::of(".{0,9}"),
+        any::<bool>(),
+        any::<bool>(),
+        directories,
+    );
     (identity, endpoints, rest).prop_map(|((id, epoch, incarnation), endpoints, rest)| {
         BrokerRecord {
             id: BrokerId(id),
@@ -71,16 +78,37 @@ fn broker() -> impl Strategy<Value = BrokerRecord> {
             rack: rest.0,
             fenced: rest.1,
             shutting_down: rest.2,
+            directories: rest.3,
         }
     })
 }
 
-fn partition() -> impl Strategy<Value = PartitionRecord> {
-    (uuid(), any::<i32>(), state()).prop_map(|(topic_id, partition, state)| PartitionRecord {
-        topic_id,
-        partition,
-        state,
+fn moment() -> impl Strategy<Value = (Timestamp, Option<BrokerId>)> {
+    let by = prop::option::of((0..i32::MAX).prop_map(BrokerId));
+    (any::<i64>().prop_map(Timestamp), by)
+}
+
+fn event() -> impl Strategy<Value = PartitionEvent> {
+    (any::<i64>(), moment(), state()).prop_map(|(end, (at, by), state)| PartitionEvent {
+        end: Offset(end),
+        at,
+        by,
+        state: Arc::new(state),
     })
+}
+
+fn partition() -> impl Strategy<Value = PartitionRecord> {
+    let history = prop::collection::vec(event(), 0..3);
+    (uuid(), any::<i32>(), state(), moment(), history).prop_map(
+        |(topic_id, partition, state, (at, by), history)| PartitionRecord {
+            topic_id,
+            partition,
+            state,
+            at,
+            by,
+            history,
+        },
+    )
 }
 
 fn record() -> impl Strategy<Value = MetadataRecord> {
@@ -202,6 +230,35 @@ fn the_bytes_of_a_record_stay_what_they_are() {
     assert_eq!(&record.encode().unwrap()[..], wanted);
 }
 
+/// Version 0 of a broker and of a partition, as the first release wrote them.
+#[test]
+fn older_versions_of_records_can_still_be_read() {
+    let mut broker = vec![2, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 9];
+    broker.extend([3; 16]);
+    broker.extend([0, 0, 1, 0]);
+    let Ok(MetadataRecord::Broker(broker)) = MetadataRecord::decode(broker.into()) else {
+        panic!("a broker")
+    };
+    assert_eq!((broker.id, broker.epoch), (BrokerId(7), BrokerEpoch(9)));
+    assert!(broker.fenced && !broker.shutting_down && broker.directories.is_empty());
+
+    let mut bytes = vec![6, 0];
+    bytes.extend([4; 16]);
+    bytes.extend([0, 0, 0, 1]);
+    bytes.extend([2, 0, 0, 0, 7, 2, 0, 0, 0, 7, 1, 1, 1, 1]);
+    bytes.extend([0, 0, 0, 7, 0, 0, 0, 2, 0, 0, 0, 3, 0, 4]);
+    let Ok(MetadataRecord::Partition(partition)) = MetadataRecord::decode(bytes.into()) else {
+        panic!("a partition")
+    };
+    assert_eq!((partition.partition, partition.at), (1, Timestamp(-1)));
+    let state = partition.state;
+    assert_eq!(
+        (state.leader, state.cause),
+        (Some(BrokerId(7)), Cause::BrokerFenced)
+    );
+    assert!(partition.history.is_empty());
+}
+
 #[test]
 fn topic_names_follow_kafkas_rules() {
     let longest = "x".repeat(249);
@@ -246,6 +303,9 @@ fn records_that_do_not_fit_the_state_are_refused() {
             recovering: false,
             cause: Cause::TopicCreated,
         },
+        at: Timestamp(-1),
+        by: None,
+        history: Vec::new(),
     };
     let (image, _) = ClusterImage::default()
         .replay(
@@ -256,6 +316,9 @@ fn records_that_do_not_fit_the_state_are_refused() {
     let mut older = partition(0);
     older.state.partition_epoch = 5;
     older.state.leader_epoch = LeaderEpoch(2);
+    let mut usurped = partition(0);
+    usurped.state.partition_epoch = 5;
+    usurped.state.leader = Some(BrokerId(2));
     for record in [
         topic(1, "b"),
         topic(2, "a"),
@@ -266,6 +329,7 @@ fn records_that_do_not_fit_the_state_are_refused() {
         MetadataRecord::PartitionChange(partition(0)),
         MetadataRecord::PartitionChange(partition(1)),
         MetadataRecord::PartitionChange(older),
+        MetadataRecord::PartitionChange(usurped),
         MetadataRecord::TopicRemoved { id: Uuid([9; 16]) },
         MetadataRecord::BrokerRemoved {
             id: BrokerId(1),

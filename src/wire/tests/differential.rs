@@ -33,17 +33,25 @@ fn echo<T: Decodable + Encodable + Message>(version: i16, body: &[u8]) -> Option
     Some(encoded.to_vec())
 }
 
+/// What another implementation makes of an API that is only ours.
+fn none<T>(key: ApiKey) -> Option<T> {
+    assert!(key.is_private(), "{key:?} is to be compared");
+    None
+}
+
 macro_rules! others {
     ($($name:ident: $request:ident, $response:ident;)*) => {
         fn echo_request(key: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8>> {
             match key {
                 $(ApiKey::$name => echo::<other::$request>(version, body),)*
+                private => none(private),
             }
         }
 
         fn echo_response(key: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8>> {
             match key {
                 $(ApiKey::$name => echo::<other::$response>(version, body),)*
+                private => none(private),
             }
         }
 
@@ -53,6 +61,7 @@ macro_rules! others {
                     other::$request::header_version(version),
                     other::$response::header_version(version),
                 ),)*
+                private => none(private).unwrap_or((2, 1)),
             }
         }
     };
@@ -87,6 +96,15 @@ others! {
     OffsetDelete: OffsetDeleteRequest, OffsetDeleteResponse;
     DescribeCluster: DescribeClusterRequest, DescribeClusterResponse;
     DescribeTopicPartitions: DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
+    ElectLeaders: ElectLeadersRequest, ElectLeadersResponse;
+    AlterPartitionReassignments:
+        AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse;
+    ListPartitionReassignments:
+        ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse;
+    DescribeQuorum: DescribeQuorumRequest, DescribeQuorumResponse;
+    UnregisterBroker: UnregisterBrokerRequest, UnregisterBrokerResponse;
+    AddRaftVoter: AddRaftVoterRequest, AddRaftVoterResponse;
+    RemoveRaftVoter: RemoveRaftVoterRequest, RemoveRaftVoterResponse;
 }
 
 /// Every API and version with seeds of its own.

@@ -12,13 +12,17 @@
 //!   durable;
 //! - R8: the leader epoch never falls.
 //!
+//! Where partitions have copies a follower cuts off what its leader does not have, and one that is
+//! not in sync may have less than it showed after a start: of R5 then only the first rule is judged,
+//! for the high watermark, within a leader epoch. What must survive is known to no single node.
+//!
 //! That the start never falls is K6. All within one era of the topic. Silent on damaged partitions;
 //! on topics that may lose what they showed, what crosses a start is not judged.
 
 use std::collections::BTreeMap;
 
 use crate::checker::cleaning::Topics;
-use crate::checker::{Violation, Violations};
+use crate::checker::{Options, Violation, Violations};
 use crate::history::{Answer, Call, History, LogState, NodeEvent, Note, Operation, Partition};
 
 /// What is known of a log of one node in one era.
@@ -35,7 +39,7 @@ struct Known {
 /// Ends of acknowledged batches, by return, each with the highest up to it.
 type Acked<'a> = BTreeMap<&'a Partition, Vec<(u64, i64, &'a Operation)>>;
 
-pub(super) fn check(history: &History, violations: &mut Violations) {
+pub(super) fn check(history: &History, options: Options, violations: &mut Violations) {
     let topics = Topics::of(history);
     let acked = acked(history);
     let mut known: BTreeMap<(&str, &Partition, usize), Known> = BTreeMap::new();
@@ -59,8 +63,9 @@ pub(super) fn check(history: &History, violations: &mut Violations) {
                 let known = known.entry((node, of, era)).or_default();
                 let (start, started_at) = starts.get(node.as_str()).copied().unwrap_or_default();
                 known.enter(start);
-                let mut found = known.judge(state);
-                if known.latest.is_none() && !topics.is_loose(&of.topic) {
+                let mut found = known.judge(state, options.replicated);
+                let is_first = known.latest.is_none() && !options.replicated;
+                if is_first && !topics.is_loose(&of.topic) {
                     found.extend(known.forgot(state));
                     found.extend(lost(state, of, started_at, era, &topics, &acked));
                 }
@@ -93,7 +98,7 @@ impl Known {
         self.start = start;
     }
 
-    fn judge(&self, state: &LogState) -> Vec<Found> {
+    fn judge(&self, state: &LogState, is_replicated: bool) -> Vec<Found> {
         let mut found = Vec::new();
         let is_in_order = state.start <= state.high_watermark
             && state.high_watermark <= state.end
@@ -124,8 +129,11 @@ impl Known {
                 i64::from(state.leader_epoch),
             ),
         ];
+        let is_other_epoch = before.leader_epoch != state.leader_epoch;
         for (property, what, from, to) in falls {
-            if to < from {
+            let may_fall = is_replicated
+                && (what == "recovery point" || (what == "high watermark" && is_other_epoch));
+            if to < from && !may_fall {
                 found.push((
                     property,
                     Vec::new(),

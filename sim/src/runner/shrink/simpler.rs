@@ -84,13 +84,17 @@ pub(crate) fn durations(of: &mut Fault) -> Vec<&mut u64> {
         Fault::Kill { down_ms, .. }
         | Fault::PowerLoss { down_ms, .. }
         | Fault::PowerLossAt { down_ms, .. }
+        | Fault::Revote { down_ms, .. }
         | Fault::Stop { down_ms, .. } => vec![down_ms],
+        Fault::Rolling { down_ms, pause_ms } => vec![down_ms, pause_ms],
         Fault::Pause { for_ms, .. }
         | Fault::Cut { for_ms, .. }
         | Fault::Stall { for_ms, .. }
         | Fault::Slow { for_ms, .. }
         | Fault::Refuse { for_ms, .. }
         | Fault::Swizzle { for_ms, .. }
+        | Fault::Split { for_ms, .. }
+        | Fault::Isolate { for_ms, .. }
         | Fault::Full { for_ms, .. }
         | Fault::StallDisk { for_ms, .. } => vec![for_ms],
         Fault::SlowDisk {

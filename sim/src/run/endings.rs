@@ -1,0 +1,189 @@
+//! The phases after the faults: progress, final reads, and what is left on the disks.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use klamm_jepsen::history::{Partition, Phase};
+
+use super::{Stage, phase, white_box};
+use crate::audit::{self, Finding, Mode, Replica};
+use crate::workload::Topics;
+
+const IDLE: Duration = Duration::from_secs(3);
+/// Most polls of tasks in an idle second. Timers of retention, cleaners and idle connections are a
+/// few dozen.
+const IDLE_POLLS_MAX: u64 = 2000;
+/// The same of a node among others: followers ask leaders, and voters their leader.
+const IDLE_POLLS_OF_MANY_MAX: u64 = 6000;
+
+impl Stage {
+    /// Everything works again, within the plan's bound.
+    pub(super) async fn liveness(&mut self) {
+        let within = Duration::from_millis(self.plan.liveness_ms);
+        let deadline = self.observer.now().plus(within);
+        while !self.cluster.is_serving() && self.observer.now() < deadline {
+            self.observer.sleep(Duration::from_millis(100)).await;
+        }
+        let down = self.cluster.servers().iter();
+        for server in down.filter(|server| !server.is_serving() && !server.is_parked()) {
+            let why = server.refusal();
+            let why = why.unwrap_or_else(|| "it is neither up nor refusing".to_owned());
+            server.broken("V1", &format!("the broker does not start: {why}"));
+        }
+        if !self.cluster.is_serving() {
+            return;
+        }
+        if self.plan.is_cluster() {
+            let left = deadline.since(self.observer.now());
+            let mut finals = self.finals(left);
+            for (of, what) in finals.wait_until_whole().await {
+                let property = if what.is_led { "V3" } else { "V1" };
+                let detail = format!("{}-{} {}", of.topic, of.partition, what.detail);
+                self.cluster.first().broken(property, &detail);
+            }
+        }
+        let left = deadline.since(self.observer.now());
+        self.newcomers(left).await;
+        let left = deadline.since(self.observer.now());
+        let mut finals = self.finals(left);
+        let topics = finals.topics().await;
+        for (of, error) in finals.send_everywhere(&topics).await {
+            let (topic, partition) = (of.topic, of.partition);
+            let detail = format!("{topic}-{partition} takes no write: {error}");
+            self.cluster.first().broken("V2", &detail);
+        }
+        let groups = self.groups_of(|_| true);
+        for (group, state) in finals.wait_until_stable(&groups).await {
+            let detail = format!("group {group} stays {state}");
+            self.cluster.first().broken("V4", &detail);
+        }
+    }
+
+    /// Reads everything, then looks at what is left when nobody asks for anything.
+    pub(super) async fn finale(&self) {
+        self.recorder.note("run", phase(Phase::Final));
+        let mode = match self.cluster.is_serving() {
+            true => Mode::Stopped,
+            // One refuses to start: its disk is as the last process left it.
+            false => Mode::Crashed,
+        };
+        if self.cluster.is_serving() {
+            self.read_all().await;
+            self.idle().await;
+            self.cluster.stop(&self.observer).await;
+        }
+        for server in self.cluster.servers() {
+            server.audit(mode);
+        }
+        self.compare(mode);
+    }
+
+    async fn read_all(&self) {
+        let mut finals = self.finals(Duration::from_millis(self.plan.liveness_ms));
+        let topics = finals.topics().await;
+        let undone = finals.read_to_end(&topics).await;
+        // A deletion whose end nobody learnt of may have its effect only now.
+        let topics: Topics = finals.topics().await;
+        for (of, error) in undone {
+            let (topic, partition) = (of.topic, of.partition);
+            if !topics.contains_key(&topic) {
+                continue;
+            }
+            let detail = format!("{topic}-{partition} cannot be read to its end: {error}");
+            self.cluster.first().broken("V4", &detail);
+        }
+        for (group, error) in finals
+            .fetch_committed_all(&self.groups_of(|_| true), &topics)
+            .await
+        {
+            let detail = format!("the offsets of group {group} cannot be fetched: {error}");
+            self.cluster.first().broken("V4", &detail);
+        }
+    }
+
+    /// Compares the disks with what clients were told, and with each other.
+    fn compare(&self, mode: Mode) {
+        let events = self.recorder.events();
+        let replicas = self.cluster.servers().iter().map(|server| {
+            let disk = server.node().disk();
+            Replica {
+                node: server.name().to_owned(),
+                files: disk.files(),
+                damaged: disk.damaged(),
+            }
+        });
+        let replicas: Vec<Replica> = replicas.collect();
+        let sound = |replica: &&Replica| replica.damaged.is_empty() && mode == Mode::Stopped;
+        for replica in replicas.iter().filter(sound) {
+            let mut told = white_box::records(&events, &replica.files);
+            if !self.plan.is_cluster() {
+                told.extend(white_box::offsets(&events, &replica.files));
+            }
+            self.cluster.first().add_findings(told);
+        }
+        if !self.plan.is_cluster() {
+            return;
+        }
+        let watch = self.cluster.watch();
+        let settled = |of: &Partition| match mode {
+            Mode::Stopped => None,
+            Mode::Crashed => watch.high_watermark(of).or(Some(0)),
+        };
+        let found = audit::compare_replicas(&replicas, &settled);
+        self.cluster.first().add_findings(found);
+        let found = watch.judge_acknowledgements(&events);
+        let found = found.into_iter().map(|(of, (property, detail))| Finding {
+            property,
+            partition: Some(of),
+            detail,
+        });
+        self.cluster.first().add_findings(found.collect());
+    }
+
+    /// V8: a broker nobody talks to does next to nothing. V7: all stand at the same metadata.
+    async fn idle(&self) {
+        self.observer.sleep(IDLE).await;
+        let servers = self.cluster.servers();
+        let before: Vec<u64> = servers.iter().map(|server| server.node().polls()).collect();
+        self.observer.sleep(IDLE).await;
+        let seconds = IDLE.as_secs();
+        let most = match self.plan.is_cluster() {
+            true => IDLE_POLLS_OF_MANY_MAX,
+            false => IDLE_POLLS_MAX,
+        };
+        for (server, before) in servers.iter().zip(before) {
+            let polls = server.node().polls() - before;
+            if polls > most * seconds {
+                let detail = format!("{polls} polls in {seconds} idle seconds");
+                server.broken("V8", &detail);
+            }
+        }
+        if let Some(detail) = self.cluster.watch().images_differ() {
+            self.cluster.first().broken("V7", &detail);
+        }
+    }
+
+    /// All that was found on disks.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let servers = self.cluster.servers().iter();
+        servers.flat_map(super::Server::take_findings).collect()
+    }
+
+    /// How often each fault took effect.
+    pub(super) fn faults(&self) -> BTreeMap<String, u64> {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = done.clone();
+        let of_network = self.world.network().counts().into_iter();
+        let servers = self.cluster.servers();
+        let of_disks = servers
+            .iter()
+            .flat_map(|server| server.node().disk().counts());
+        for (kind, count) in of_network.chain(of_disks) {
+            *faults.entry(kind.to_owned()).or_default() += count;
+        }
+        let starts = servers.iter().map(super::Server::starts).sum();
+        faults.insert("start".to_owned(), starts);
+        faults
+    }
+}

@@ -1,0 +1,276 @@
+//! What goes wrong in a cluster.
+
+use super::draw::Draw;
+use super::faults::{self, FAULTS_MAX};
+use crate::plan::{Fault, Plan, Target, TimedFault};
+
+/// A kind of fault that a seed turns on or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Of one node, as with one node alone.
+    Node(faults::Class),
+    /// Several nodes at the same moment, maybe all.
+    Together(faults::Class),
+    /// One way between two nodes.
+    CutNodes,
+    Isolate,
+    Split,
+    Rolling,
+    /// The disk of one node is lost, and its power with it.
+    LoseDisk,
+    /// Bits of what one node has synced flip.
+    RotOne,
+    Revote,
+    Wipe,
+    AddNode,
+    Reassign,
+    Elect,
+}
+
+use Class::{Node, Together};
+use faults::Class as C;
+
+pub(super) const CRASHES: &[Class] = &[
+    Node(C::Kill),
+    Node(C::Power),
+    Node(C::PowerInside),
+    Node(C::Stop),
+    Node(C::Pause),
+    Together(C::Kill),
+    Together(C::Power),
+    Together(C::Stop),
+];
+pub(super) const PARTITIONS: &[Class] = &[
+    Class::CutNodes,
+    Class::Isolate,
+    Class::Isolate,
+    Class::Split,
+    Node(C::Swizzle),
+    Node(C::Cut),
+    Node(C::Stall),
+    Node(C::Reset),
+    Node(C::Slow),
+    Node(C::Refuse),
+    Node(C::Kill),
+    Node(C::Pause),
+];
+pub(super) const ROLLING: &[Class] =
+    &[Class::Rolling, Class::Rolling, Node(C::Stop), Node(C::Kill)];
+pub(super) const DISKS: &[Class] = &[
+    Node(C::FailSync),
+    Node(C::FailWrite),
+    Node(C::FailRead),
+    Node(C::Full),
+    Node(C::SlowDisk),
+    Node(C::StallDisk),
+    Node(C::Kill),
+    Together(C::Power),
+    Class::LoseDisk,
+];
+pub(super) const VOTERS: &[Class] = &[
+    Class::Revote,
+    Class::Wipe,
+    Class::AddNode,
+    Node(C::Kill),
+    Node(C::Power),
+    Class::CutNodes,
+    Class::Isolate,
+];
+pub(super) const METADATA: &[Class] = &[
+    Class::Reassign,
+    Class::Elect,
+    Node(C::Kill),
+    Node(C::Power),
+    Node(C::Stop),
+    Node(C::Pause),
+    Class::Isolate,
+    Together(C::Power),
+];
+
+pub(super) fn draw(draw: &mut Draw, classes: &[Class], plan: &Plan) -> Vec<TimedFault> {
+    let on: Vec<Class> = classes
+        .iter()
+        .copied()
+        .filter(|_| draw.chance(40))
+        .collect();
+    let on = match (on.is_empty(), classes.first()) {
+        (true, Some(first)) => vec![*first],
+        _ => on,
+    };
+    let count = draw.between(1, FAULTS_MAX);
+    let mut faults = Vec::new();
+    for number in 0..count {
+        let mut draw = draw.numbered("fault", number);
+        let class = draw.one_of(&on);
+        let at_ms = draw.between(300, plan.length_ms - 500);
+        let drawn = fault(&mut draw, class, plan).into_iter();
+        faults.extend(drawn.map(|fault| TimedFault { at_ms, fault }));
+    }
+    faults.sort_by_key(|fault| fault.at_ms);
+    keep_budget(&mut faults, plan);
+    faults
+}
+
+/// A fault of each kind is about this node: by name, or by what it does then.
+fn whom(draw: &mut Draw, plan: &Plan) -> String {
+    let names: Vec<String> = plan.nodes.iter().map(|node| node.name.clone()).collect();
+    match draw.between(0, 9) {
+        0..4 => draw.one_of(&names),
+        4..7 => "controller".to_owned(),
+        _ => {
+            let topic = draw.one_of(&plan.topics);
+            let count = u64::try_from(topic.partitions).unwrap_or(1);
+            let number = draw.between(0, count - 1);
+            format!("leader {}-{number}", topic.name)
+        }
+    }
+}
+
+fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
+    let names: Vec<String> = plan.nodes.iter().map(|node| node.name.clone()).collect();
+    let for_ms = draw.one_of(&[300, 1000, 3000, 8000]);
+    let down_ms = draw.one_of(&[0, 100, 1000, 4000]);
+    let topic = draw.one_of(&plan.topics).name;
+    match class {
+        Node(class) => {
+            let node = whom(draw, plan);
+            vec![aimed(faults::fault(draw, class, plan), &node)]
+        }
+        Together(class) => {
+            let mut some: Vec<String> = names.iter().filter(|_| draw.chance(60)).cloned().collect();
+            if some.len() < 2 || draw.chance(40) {
+                some = vec!["all".to_owned()];
+            }
+            let fault = faults::fault(draw, class, plan);
+            let each = some.iter().map(|node| aimed(fault.clone(), node));
+            each.collect()
+        }
+        Class::CutNodes => vec![Fault::Cut {
+            link: Target {
+                from: whom(draw, plan),
+                to: whom(draw, plan),
+            },
+            for_ms,
+        }],
+        Class::Isolate => vec![Fault::Isolate {
+            node: whom(draw, plan),
+            inbound: draw.chance(75),
+            outbound: draw.chance(75),
+            clients: draw.chance(30),
+            for_ms,
+        }],
+        Class::Split => {
+            let (mut one, mut other) = (Vec::new(), Vec::new());
+            for name in names {
+                let side = if draw.chance(50) {
+                    &mut one
+                } else {
+                    &mut other
+                };
+                side.push(name);
+            }
+            let sides = vec![one, other];
+            vec![Fault::Split { sides, for_ms }]
+        }
+        Class::Rolling => vec![Fault::Rolling {
+            down_ms: draw.one_of(&[0, 100, 1000]),
+            pause_ms: draw.one_of(&[0, 500, 2000]),
+        }],
+        Class::LoseDisk => vec![Fault::LoseDisk {
+            node: draw.one_of(&names),
+        }],
+        Class::RotOne => vec![aimed(
+            faults::fault(draw, C::Rot, plan),
+            &draw.one_of(&names),
+        )],
+        Class::Revote | Class::Wipe => vec![Fault::Revote {
+            node: draw.one_of(&names),
+            wipe: class == Class::Wipe,
+            down_ms,
+        }],
+        Class::AddNode => {
+            let late = plan.nodes.iter().find(|node| node.late);
+            let late = late.map(|node| node.name.clone());
+            late.map(|node| Fault::AddNode { node })
+                .into_iter()
+                .collect()
+        }
+        Class::Reassign => vec![Fault::Reassign { topic }],
+        Class::Elect => vec![Fault::Elect { topic }],
+    }
+}
+
+/// A fault of one node, aimed at this one.
+fn aimed(mut fault: Fault, at: &str) -> Fault {
+    let of_link = |target: &mut Target| {
+        for end in [&mut target.from, &mut target.to] {
+            if end == faults::SERVER {
+                at.clone_into(end);
+            }
+        }
+    };
+    match &mut fault {
+        Fault::Kill { node, .. }
+        | Fault::PowerLoss { node, .. }
+        | Fault::PowerLossAt { node, .. }
+        | Fault::Stop { node, .. }
+        | Fault::Pause { node, .. }
+        | Fault::Refuse { node, .. }
+        | Fault::Swizzle { node, .. }
+        | Fault::FailSync { node, .. }
+        | Fault::FailWrite { node, .. }
+        | Fault::FailRead { node, .. }
+        | Fault::Full { node, .. }
+        | Fault::SlowDisk { node, .. }
+        | Fault::StallDisk { node, .. }
+        | Fault::Rot { node, .. }
+        | Fault::Misdirect { node, .. }
+        | Fault::LoseWrite { node, .. }
+        | Fault::LoseDisk { node }
+        | Fault::StepClock { node, .. }
+        | Fault::DriftClock { node, .. } => at.clone_into(node),
+        Fault::Cut { link, .. }
+        | Fault::Stall { link, .. }
+        | Fault::Reset { link }
+        | Fault::Slow { link, .. } => of_link(link),
+        _ => {}
+    }
+    fault
+}
+
+/// Takes away what the cluster does not promise to survive: a second lost disk, and one where a
+/// topic has a single copy that counts. A voter's disk is lost through `revote`, by which an
+/// operator says that it is gone.
+fn keep_budget(faults: &mut Vec<TimedFault>, plan: &Plan) {
+    let spare = plan.topics.iter().all(|topic| {
+        let least = topic.config.get("min.insync.replicas");
+        topic.replicas >= 3 && least.is_some_and(|least| least == "2")
+    });
+    let spare = spare
+        && plan
+            .broker
+            .get("min.insync.replicas")
+            .is_some_and(|least| least == "2");
+    let voters = plan.nodes.iter().filter(|node| node.is_controller());
+    let voters: Vec<&str> = voters.map(|node| node.name.as_str()).collect();
+    let mut lost = 0;
+    faults.retain(|timed| match &timed.fault {
+        Fault::LoseDisk { node } => {
+            lost += 1;
+            spare && lost == 1 && !voters.contains(&node.as_str())
+        }
+        Fault::Revote { node, wipe, .. } => {
+            lost += u32::from(*wipe);
+            let is_voter = voters.contains(&node.as_str()) && voters.len() >= 3;
+            is_voter && (!wipe || (spare && lost == 1))
+        }
+        _ => true,
+    });
+    if faults.is_empty() {
+        let node = plan.nodes.first().map(|node| node.name.clone());
+        faults.extend(node.map(|node| TimedFault {
+            at_ms: plan.length_ms / 2,
+            fault: Fault::Kill { node, down_ms: 500 },
+        }));
+    }
+}

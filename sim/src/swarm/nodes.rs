@@ -1,0 +1,165 @@
+//! The nodes of a cluster, their settings, and its topics.
+
+use std::collections::BTreeMap;
+
+use super::draw::Draw;
+use crate::plan::{NodePlan, TopicPlan};
+
+/// Who is what.
+struct Part {
+    is_broker: bool,
+    is_controller: bool,
+}
+
+/// How many nodes of which kind: controllers that are brokers too, controllers alone, brokers
+/// alone.
+const SIZES: &[(u64, u64, u64)] = &[
+    (3, 0, 0),
+    (3, 0, 0),
+    (3, 0, 0),
+    (3, 0, 0),
+    (3, 0, 0),
+    (3, 0, 0),
+    (1, 0, 0),
+    (2, 0, 0),
+    (3, 0, 1),
+    (3, 0, 2),
+    (5, 0, 0),
+    (0, 3, 3),
+    (3, 0, 4),
+];
+
+/// Nodes with `late` more that wait to be started.
+pub(super) fn nodes(draw: &mut Draw, sizes: Sizes, late: u64) -> Vec<NodePlan> {
+    let (both, controllers, brokers) = match sizes {
+        Sizes::Any => draw.one_of(SIZES),
+        Sizes::Three => (3, 0, 0),
+    };
+    let kinds = [
+        (both, true, true),
+        (controllers, false, true),
+        (brokers, true, false),
+    ];
+    let mut parts = Vec::new();
+    for (count, is_broker, is_controller) in kinds {
+        parts.extend((0..count).map(|_| Part {
+            is_broker,
+            is_controller,
+        }));
+    }
+    let in_time = parts.len();
+    parts.extend((0..late).map(|_| Part {
+        is_broker: true,
+        is_controller: true,
+    }));
+    let voters = parts[..in_time].iter().enumerate();
+    let voters = voters.filter(|(_, part)| part.is_controller);
+    let voters: Vec<String> = voters
+        .map(|(at, _)| format!("{}@{}:9093", at + 1, name(at)))
+        .collect();
+    let voters = voters.join(",");
+    let each = parts.iter().enumerate();
+    each.map(|(at, part)| NodePlan {
+        name: name(at),
+        settings: settings(at, part, &voters),
+        late: at >= in_time,
+    })
+    .collect()
+}
+
+/// Which sizes of clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sizes {
+    Any,
+    /// Three nodes that are all controllers and brokers.
+    Three,
+}
+
+fn name(at: usize) -> String {
+    format!("n{}", at + 1)
+}
+
+fn settings(at: usize, part: &Part, voters: &str) -> BTreeMap<String, String> {
+    let name = name(at);
+    let clients = format!("PLAINTEXT://{name}:9092");
+    let nodes = format!("CONTROLLER://{name}:9093");
+    let (roles, listeners) = match (part.is_broker, part.is_controller) {
+        (true, true) => ("broker,controller", format!("{clients},{nodes}")),
+        (false, _) => ("controller", nodes),
+        (true, false) => ("broker", clients),
+    };
+    BTreeMap::from(
+        [
+            ("node.id", (at + 1).to_string()),
+            ("process.roles", roles.to_owned()),
+            ("listeners", listeners),
+            ("controller.listener.names", "CONTROLLER".to_owned()),
+            ("controller.quorum.voters", voters.to_owned()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value)),
+    )
+}
+
+/// Adds to the settings of all nodes what only clusters need.
+pub(super) fn broker(draw: &mut Draw, settings: &mut BTreeMap<String, String>, brokers: usize) {
+    settings.remove("listeners");
+    let mut set = |key: &str, value: u64| settings.insert(key.to_owned(), value.to_string());
+    let copies = brokers.min(3) as u64;
+    set("offsets.topic.replication.factor", copies);
+    set("default.replication.factor", copies);
+    let least = if copies == 3 { 2 } else { 1 };
+    set("min.insync.replicas", least);
+    set(
+        "broker.heartbeat.interval.ms",
+        draw.one_of(&[100, 300, 500]),
+    );
+    set(
+        "broker.session.timeout.ms",
+        draw.one_of(&[1000, 2000, 3000]),
+    );
+    set(
+        "replica.lag.time.max.ms",
+        draw.one_of(&[1000, 3000, 30_000]),
+    );
+    set("replica.fetch.wait.max.ms", draw.one_of(&[50, 200, 500]));
+    set("replica.fetch.backoff.ms", draw.one_of(&[50, 200, 1000]));
+    set(
+        "replica.fetch.max.bytes",
+        draw.one_of(&[1000, 20_000, 1 << 20]),
+    );
+    set(
+        "controller.quorum.election.timeout.ms",
+        draw.one_of(&[200, 400, 1000]),
+    );
+    set(
+        "controller.quorum.fetch.timeout.ms",
+        draw.one_of(&[400, 600, 2000]),
+    );
+    set(
+        "controller.quorum.request.timeout.ms",
+        draw.one_of(&[1000, 2000]),
+    );
+    if draw.chance(30) {
+        set(
+            "leader.imbalance.check.interval.seconds",
+            draw.one_of(&[1, 3]),
+        );
+    }
+}
+
+/// Gives topics copies, and says how many an acknowledgement needs.
+pub(super) fn replicate(draw: &mut Draw, topics: &mut [TopicPlan], brokers: usize) {
+    for (number, topic) in topics.iter_mut().enumerate() {
+        let mut draw = draw.numbered("topic", number as u64);
+        let most = brokers.min(3);
+        let copies = draw.one_of(&[3, 3, 3, 2, 1]).min(most);
+        topic.replicas = i16::try_from(copies).unwrap_or(1);
+        let least = match copies {
+            3 => draw.one_of(&["2", "2", "2", "1"]),
+            2 => draw.one_of(&["1", "2"]),
+            _ => "1",
+        };
+        let config = &mut topic.config;
+        config.insert("min.insync.replicas".to_owned(), least.to_owned());
+    }
+}

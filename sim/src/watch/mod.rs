@@ -1,0 +1,352 @@
+//! What the nodes of a cluster tell of their inside, judged as it happens.
+//!
+//! Nodes emit events (`klamm::replica`, `klamm::metadata`, `klamm::log_state`); [`Watch`] keeps
+//! what follows from them for the whole cluster, which no node knows, and notes
+//! [`Note::Broken`] in the history when a rule is broken. It also knows who leads what, for faults
+//! that are aimed at a leader. A rule whose events do not come is silent.
+//!
+//! | property | what is demanded |
+//! | --- | --- |
+//! | R1 | at most one node leads a partition in a leader epoch |
+//! | R3 | who begins to lead has everything below the partition's high watermark |
+//! | R4 | who is added to the in-sync replicas has everything below it |
+//! | R5, R6 | a high watermark that a leader tells is durable on every in-sync replica |
+//! | R7 | in-sync replicas are replicas, the leader is one, none is added while fenced; a high watermark does not move while they are too few; eligible leaders are kept only then |
+//! | R9 | no in-sync or eligible replica truncates below the high watermark |
+//! | R15 | nobody leads before it has registered since its start |
+//! | R18 | what was acknowledged by all lies below the high watermark |
+//! | M1 | at most one active controller in a term |
+//! | M4, M13 | a partition's state of one epoch is the same on all nodes, and images of one end are |
+//! | M11 | epochs of partitions, leaders and brokers grow |
+//! | M12 | no topic id and no producer id is given out twice |
+//! | R17 | no follower's high watermark goes beyond what a leader told |
+//! | V7 | in the end every node stands where the others do |
+//!
+//! *The* high watermark of a partition is the highest that any of its leaders told: what lies below
+//! may have been shown to readers and acknowledged, so it must survive. An election that says
+//! it was unclean takes it back to where the new leader begins.
+
+mod fields;
+mod metadata;
+mod partitions;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use klamm_jepsen::history::{Answer, Call, Event, LogState, NodeEvent, Note, Partition, What};
+
+use madsim::time::TimeHandle;
+
+use crate::plan::Plan;
+use crate::record::Recorder;
+pub use fields::Fields;
+use metadata::Metadata;
+use partitions::Known;
+
+/// Where node events come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Replica,
+    Metadata,
+}
+
+/// A rule and how it was broken.
+type Broken = (&'static str, String);
+
+/// Watches one cluster. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    state: Arc<Mutex<State>>,
+    recorder: Recorder,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Names of nodes by their ids; empty for one node that is a cluster by itself.
+    names: BTreeMap<i32, String>,
+    nodes: BTreeMap<String, Node>,
+    partitions: BTreeMap<Partition, Known>,
+    metadata: Metadata,
+    /// Least in-sync replicas that an acknowledgement needs, by topic.
+    min_in_sync: BTreeMap<String, usize>,
+    /// By the run, of topics that are not of the plan.
+    min_in_sync_default: usize,
+}
+
+/// A node's process.
+#[derive(Debug, Default)]
+struct Node {
+    is_running: bool,
+    /// The broker epoch it had when it started: it has registered since once it has a greater one.
+    epoch_before: i64,
+    is_registered: bool,
+    /// Where its image stands.
+    image: Option<i64>,
+}
+
+impl Watch {
+    /// Watches the nodes of `plan`.
+    #[must_use]
+    pub fn new(plan: &Plan, recorder: Recorder) -> Self {
+        let id = |settings: &BTreeMap<String, String>| settings.get("node.id")?.parse().ok();
+        let named = plan.nodes.iter().filter_map(|node| {
+            let id: i32 = id(&node.settings)?;
+            Some((id, node.name.clone()))
+        });
+        let least = |config: &BTreeMap<String, String>| {
+            let told = config.get("min.insync.replicas")?;
+            told.parse::<usize>().ok()
+        };
+        let default = least(&plan.broker).unwrap_or(1);
+        let topics = plan.topics.iter().map(|topic| {
+            let least = least(&topic.config).unwrap_or(default);
+            let replicas = usize::try_from(topic.replicas).unwrap_or(1);
+            (topic.name.clone(), least.min(replicas))
+        });
+        let state = State {
+            names: named.collect(),
+            min_in_sync: topics.collect(),
+            min_in_sync_default: 1,
+            ..State::default()
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            recorder,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A process begins or ends.
+    pub fn node(&self, node: &str, event: &NodeEvent) {
+        let mut state = self.state();
+        match event {
+            NodeEvent::Start => {
+                let id = state.names.iter().find(|(_, name)| *name == node);
+                let epoch_before = id.map_or(-1, |(id, _)| state.metadata.broker_epoch(*id));
+                let started = Node {
+                    is_running: true,
+                    epoch_before,
+                    ..Node::default()
+                };
+                state.nodes.insert(node.to_owned(), started);
+            }
+            NodeEvent::Stop | NodeEvent::Kill | NodeEvent::PowerLoss | NodeEvent::Failed(_) => {
+                state.nodes.insert(node.to_owned(), Node::default());
+                for partition in state.partitions.values_mut() {
+                    partition.forget(node);
+                }
+                state.metadata.forget(node);
+            }
+            NodeEvent::Ready | NodeEvent::Pause | NodeEvent::Resume => {}
+        }
+    }
+
+    /// A node told where one of its logs stands.
+    pub fn log(&self, node: &str, of: &Partition, log: &LogState) {
+        let broken = {
+            let mut state = self.state();
+            if state.names.is_empty() || !state.is_watched(of) {
+                return;
+            }
+            state.on_log(node, of, *log)
+        };
+        self.note(node, broken);
+    }
+
+    /// Whether there are several nodes to watch.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.state().names.is_empty()
+    }
+
+    /// A node told something else.
+    pub fn hear(&self, node: &str, source: Source, fields: &Fields) {
+        let broken = {
+            let mut state = self.state();
+            if state.names.is_empty() {
+                return;
+            }
+            match source {
+                Source::Replica => state.on_replica(node, fields),
+                Source::Metadata => state.on_metadata(node, fields),
+            }
+        };
+        self.note(node, broken);
+    }
+
+    fn note(&self, node: &str, broken: Vec<Broken>) {
+        for (property, detail) in broken {
+            let note = Note::Broken {
+                property: property.to_owned(),
+                detail,
+            };
+            self.recorder.note(node, note);
+        }
+    }
+
+    /// Who leads a partition, as far as anybody told.
+    #[must_use]
+    pub fn leader(&self, of: &Partition) -> Option<String> {
+        let state = self.state();
+        state.partitions.get(of)?.leader()
+    }
+
+    /// The active controller, as far as anybody told.
+    #[must_use]
+    pub fn controller(&self) -> Option<String> {
+        self.state().metadata.active()
+    }
+
+    /// The partition's high watermark, if a leader told one.
+    #[must_use]
+    pub fn high_watermark(&self, of: &Partition) -> Option<i64> {
+        let state = self.state();
+        let known = state.partitions.get(of)?;
+        Some(known.high_watermark)
+    }
+
+    /// R18: what each send with acks=all was told to be stored lay below the high watermark then.
+    #[must_use]
+    pub fn judge_acknowledgements(&self, events: &[Event]) -> Vec<(Partition, Broken)> {
+        let state = self.state();
+        let mut sends = BTreeMap::new();
+        let mut broken = Vec::new();
+        for event in events {
+            match &event.what {
+                What::Invoke {
+                    op,
+                    call:
+                        Call::Send {
+                            to,
+                            acks: -1,
+                            records,
+                            ..
+                        },
+                } => {
+                    sends.insert(*op, (to, records.len()));
+                }
+                What::Ok {
+                    op,
+                    answer: Answer::Send { base_offset, .. },
+                } if *base_offset >= 0 => {
+                    let Some((to, count)) = sends.get(op) else {
+                        continue;
+                    };
+                    let end = base_offset + i64::try_from(*count).unwrap_or(0);
+                    let known = state.partitions.get(*to);
+                    let told = known.and_then(|known| known.high_watermark_at(event.time));
+                    if let Some(told) = told.filter(|told| *told < end) {
+                        let detail = format!(
+                            "records up to {end} were acknowledged while the high watermark was \
+                             {told}"
+                        );
+                        broken.push(((*to).clone(), ("R18", detail)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        broken
+    }
+
+    /// V7: where each running node's image stands, if that differs.
+    #[must_use]
+    pub fn images_differ(&self) -> Option<String> {
+        let state = self.state();
+        let running = state.nodes.iter().filter(|(_, node)| node.is_running);
+        let stands: Vec<(&String, i64)> = running
+            .filter_map(|(name, node)| Some((name, node.image?)))
+            .collect();
+        let different: BTreeSet<i64> = stands.iter().map(|(_, at)| *at).collect();
+        (different.len() > 1).then(|| format!("the images stand at {stands:?}"))
+    }
+}
+
+impl State {
+    /// Topics that are deleted and made again have logs that begin anew under the same name.
+    fn is_watched(&self, of: &Partition) -> bool {
+        self.min_in_sync.contains_key(&of.topic) || of.topic.starts_with("__")
+    }
+
+    fn on_log(&mut self, node: &str, of: &Partition, log: LogState) -> Vec<Broken> {
+        let least = self.min_in_sync.get(&of.topic);
+        let least = least.copied().unwrap_or(self.min_in_sync_default);
+        let known = self.partitions.entry(of.clone()).or_default();
+        let broken = known.on_log(node, log, least, &self.names);
+        placed(of, broken)
+    }
+
+    fn on_replica(&mut self, node: &str, fields: &Fields) -> Vec<Broken> {
+        let Some(of) = fields.partition().filter(|of| self.is_watched(of)) else {
+            return Vec::new();
+        };
+        let registered = self.nodes.get(node).is_some_and(|node| node.is_registered);
+        let told = self.metadata.tells_registrations();
+        let known = self.partitions.entry(of.clone()).or_default();
+        let mut broken = known.on_replica(node, fields, &self.names);
+        if fields.name() == "leading" && told && !registered {
+            let detail = "it leads before it has registered since its start".to_owned();
+            broken.push(("R15", detail));
+        }
+        placed(&of, broken)
+    }
+
+    fn on_metadata(&mut self, node: &str, fields: &Fields) -> Vec<Broken> {
+        let (is_first, mut broken) = self.metadata.on_event(node, fields);
+        if let (Some(known), Some(end)) = (self.nodes.get_mut(node), fields.number("end")) {
+            known.image = known.image.max(Some(end));
+        }
+        match fields.name() {
+            "broker" => {
+                let name = fields.small("broker").and_then(|id| self.names.get(&id));
+                let epoch = fields.number("epoch").unwrap_or(-1);
+                if let Some(known) = name.and_then(|name| self.nodes.get_mut(name)) {
+                    known.is_registered |= epoch > known.epoch_before;
+                }
+            }
+            "partition" => broken.extend(self.on_partition(node, fields, is_first)),
+            _ => {}
+        }
+        broken
+    }
+
+    fn on_partition(&mut self, node: &str, fields: &Fields, is_first: bool) -> Vec<Broken> {
+        let Some(of) = fields.partition() else {
+            return Vec::new();
+        };
+        let dead = self.metadata.dead();
+        let is_watched = self.is_watched(&of);
+        let least = self.min_in_sync.get(&of.topic).copied();
+        let mut unwatched = Known::default();
+        let known = match is_watched {
+            true => self.partitions.entry(of.clone()).or_default(),
+            false => &mut unwatched,
+        };
+        known.on_view(node, fields);
+        if !is_first {
+            return Vec::new();
+        }
+        let broken = known.on_metadata(fields, dead, least, &self.names);
+        placed(&of, broken)
+    }
+}
+
+fn placed(of: &Partition, broken: Vec<Broken>) -> Vec<Broken> {
+    let each = broken.into_iter();
+    each.map(|(property, detail)| {
+        let detail = format!("{}-{}: {detail}", of.topic, of.partition);
+        (property, detail)
+    })
+    .collect()
+}
+
+/// Nanoseconds since the run began; 0 outside of one.
+fn now() -> u64 {
+    let time = TimeHandle::try_current().map_or(0, |time| time.elapsed().as_nanos());
+    u64::try_from(time).unwrap_or(u64::MAX)
+}

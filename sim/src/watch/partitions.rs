@@ -1,0 +1,228 @@
+//! What is known of one partition: R1, R3 to R7, R9.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use klamm_jepsen::history::LogState;
+
+use super::{Broken, Fields, now};
+
+/// Ids of brokers.
+type Ids = BTreeSet<i32>;
+/// Names of nodes by id.
+type Names = BTreeMap<i32, String>;
+
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Who led in which epoch.
+    leaders: BTreeMap<i32, String>,
+    /// The highest that a leader told, since the last unclean election.
+    pub high_watermark: i64,
+    /// Every time that it rose, in nanoseconds.
+    rises: Vec<(u64, i64)>,
+    /// As the controller has it.
+    isr: Ids,
+    elr: Ids,
+    leader: Option<i32>,
+    /// Of running nodes.
+    logs: BTreeMap<String, LogState>,
+    /// The in-sync replicas that each node's image holds, and since when.
+    views: BTreeMap<String, (u64, Ids)>,
+}
+
+/// How long after its image a node's logs may go by what was before, in nanoseconds.
+const CARRIED_OUT_WITHIN: u64 = 500_000_000;
+
+impl Known {
+    /// The node's process ended.
+    pub fn forget(&mut self, node: &str) {
+        self.logs.remove(node);
+        self.views.remove(node);
+    }
+
+    pub fn leader(&self) -> Option<String> {
+        self.leaders.values().next_back().cloned()
+    }
+
+    /// `None` before the first was told.
+    pub fn high_watermark_at(&self, time: u64) -> Option<i64> {
+        let before = self.rises.partition_point(|(at, _)| *at <= time);
+        let (_, offset) = self.rises[..before].last()?;
+        Some(*offset)
+    }
+
+    fn take_back(&mut self, to: i64) {
+        if to < self.high_watermark {
+            self.high_watermark = to;
+            self.rises.push((now(), to));
+        }
+    }
+
+    pub fn on_replica(&mut self, node: &str, fields: &Fields, names: &Names) -> Vec<Broken> {
+        match fields.name() {
+            "leading" => self.on_leading(node, fields),
+            "truncated" => self.on_truncated(node, fields, names),
+            _ => Vec::new(),
+        }
+    }
+
+    fn on_leading(&mut self, node: &str, fields: &Fields) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        let Some(epoch) = fields.small("leader_epoch") else {
+            return broken;
+        };
+        let first = self.leaders.entry(epoch).or_insert_with(|| node.to_owned());
+        if first != node {
+            let detail = format!("{first} and {node} both lead in epoch {epoch}");
+            broken.push(("R1", detail));
+        }
+        if let Some(start) = fields.number("start")
+            && start < self.high_watermark
+        {
+            let detail = format!(
+                "{node} begins epoch {epoch} at {start}; the high watermark was {}",
+                self.high_watermark
+            );
+            broken.push(("R3", detail));
+        }
+        broken
+    }
+
+    /// A node's log stands somewhere else.
+    pub fn on_log(
+        &mut self,
+        node: &str,
+        log: LogState,
+        least: usize,
+        names: &Names,
+    ) -> Vec<Broken> {
+        self.logs.insert(node.to_owned(), log);
+        if log.high_watermark <= self.high_watermark {
+            return Vec::new();
+        }
+        let leads = self.leaders.get(&log.leader_epoch).map(String::as_str) == Some(node);
+        if leads {
+            return self.on_high_watermark(node, log.high_watermark, least, names);
+        }
+        let detail = format!(
+            "{node} follows and has the high watermark {}; no leader told more than {}",
+            log.high_watermark, self.high_watermark
+        );
+        vec![("R17", detail)]
+    }
+
+    fn on_truncated(&mut self, node: &str, fields: &Fields, names: &Names) -> Vec<Broken> {
+        let Some(to) = fields.number("to") else {
+            return Vec::new();
+        };
+        let counts = |ids: &Ids| {
+            let mut members = ids.iter().filter_map(|id| names.get(id));
+            members.any(|name| name == node)
+        };
+        if to < self.high_watermark && (counts(&self.isr) || counts(&self.elr)) {
+            let detail = format!(
+                "{node} truncates to {to}; the high watermark is {} and it counts as having all \
+                 below",
+                self.high_watermark
+            );
+            return vec![("R9", detail)];
+        }
+        Vec::new()
+    }
+
+    fn on_high_watermark(
+        &mut self,
+        node: &str,
+        offset: i64,
+        least: usize,
+        names: &Names,
+    ) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        let (since, isr) = self.views.get(node).cloned().unwrap_or_default();
+        let is_settled = since + CARRIED_OUT_WITHIN < now();
+        if is_settled && !isr.is_empty() && isr.len() < least {
+            let detail = format!(
+                "the high watermark rises to {offset} with {isr:?} in sync; {least} are needed"
+            );
+            broken.push(("R7", detail));
+        }
+        for member in isr.iter().filter_map(|id| names.get(id)) {
+            if let Some(log) = self.logs.get(member).filter(|_| member != node)
+                && log.recovery_point < offset
+            {
+                let detail = format!(
+                    "the high watermark rises to {offset}; {member}, in sync, is durable to {}",
+                    log.recovery_point
+                );
+                broken.push(("R6", detail));
+            }
+        }
+        self.high_watermark = offset;
+        self.rises.push((now(), offset));
+        broken
+    }
+
+    /// A node's image holds this state.
+    pub fn on_view(&mut self, node: &str, fields: &Fields) {
+        let isr = fields.ids("isr").unwrap_or_default();
+        self.views.insert(node.to_owned(), (now(), isr));
+    }
+
+    /// The controller's state of the partition changed.
+    pub fn on_metadata(
+        &mut self,
+        fields: &Fields,
+        dead: &Ids,
+        least: Option<usize>,
+        names: &Names,
+    ) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        let replicas = fields.ids("replicas").unwrap_or_default();
+        let isr = fields.ids("isr").unwrap_or_default();
+        let elr = fields.ids("elr").unwrap_or_default();
+        let leader = fields.small("leader").filter(|id| *id >= 0);
+        let cause = fields.text("cause").unwrap_or_default();
+        let is_unclean = cause.to_lowercase().contains("unclean")
+            || fields.number("recovering").is_some_and(|yes| yes != 0);
+        if !isr.is_subset(&replicas) || !elr.is_subset(&replicas) {
+            broken.push((
+                "R7",
+                format!("{isr:?} in sync and {elr:?} eligible, of replicas {replicas:?}"),
+            ));
+        }
+        if let Some(leader) = leader
+            && !isr.contains(&leader)
+        {
+            broken.push(("R7", format!("leader {leader} is not in sync: {isr:?}")));
+        }
+        if let Some(least) = least
+            && isr.len() >= least
+            && !elr.is_empty()
+        {
+            let detail = format!("{elr:?} stay eligible though {isr:?} are enough in sync");
+            broken.push(("R7", detail));
+        }
+        let is_known = !self.isr.is_empty();
+        for id in isr.difference(&self.isr).filter(|_| is_known) {
+            if dead.contains(id) {
+                let detail = format!("{id} comes in sync while it is fenced or shutting down");
+                broken.push(("R7", detail));
+            }
+            if let Some(log) = names.get(id).and_then(|name| self.logs.get(name))
+                && log.end < self.high_watermark
+                && !is_unclean
+            {
+                let detail = format!(
+                    "{id} comes in sync with a log that ends at {}; the high watermark is {}",
+                    log.end, self.high_watermark
+                );
+                broken.push(("R4", detail));
+            }
+        }
+        if is_unclean && let Some(leader) = leader.filter(|id| self.leader != Some(*id)) {
+            let log = names.get(&leader).and_then(|name| self.logs.get(name));
+            self.take_back(log.map_or(0, |log| log.end));
+        }
+        (self.isr, self.elr, self.leader) = (isr, elr, leader);
+        broken
+    }
+}

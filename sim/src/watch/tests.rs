@@ -1,0 +1,216 @@
+use super::*;
+
+const NONE: [&str; 0] = [];
+
+fn watch() -> Watch {
+    let names = [(1, "n1"), (2, "n2"), (3, "n3")];
+    let names: BTreeMap<i32, String> = names.map(|(id, name)| (id, name.to_owned())).into();
+    let state = State {
+        names,
+        min_in_sync: BTreeMap::from([("t".to_owned(), 2)]),
+        min_in_sync_default: 1,
+        ..State::default()
+    };
+    Watch {
+        state: Arc::new(Mutex::new(state)),
+        recorder: Recorder::default(),
+    }
+}
+
+/// What a node tells, of partition `t-0`.
+#[derive(Clone, Copy)]
+enum Told {
+    Replica(&'static str),
+    Metadata(&'static str),
+    /// Epoch, high watermark, end.
+    Log(i32, i64, i64),
+}
+
+use Told::{Log, Metadata as Meta, Replica};
+
+/// The properties that these events break.
+fn broken(watch: &Watch, events: &[(&str, Told)]) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    for (node, told) in events {
+        let mut state = watch.state();
+        let broken = match told {
+            Replica(text) => state.on_replica(node, &Fields::parse(text)),
+            Meta(text) => state.on_metadata(node, &Fields::parse(text)),
+            Log(leader_epoch, high_watermark, end) => {
+                let of = Partition {
+                    topic: "t".to_owned(),
+                    partition: 0,
+                };
+                let log = LogState {
+                    start: 0,
+                    high_watermark: *high_watermark,
+                    end: *end,
+                    recovery_point: *end,
+                    leader_epoch: *leader_epoch,
+                };
+                state.on_log(node, &of, log)
+            }
+        };
+        found.extend(broken.into_iter().map(|(property, _)| property));
+    }
+    found
+}
+
+const LEADS_1: Told = Replica("event=leading topic=t partition=0 leader_epoch=1 start=0");
+/// In sync are 1 and 2.
+const STATE: Told = Meta(
+    "end=5 topic=t topic_id=T partition=0 leader=1 leader_epoch=1 partition_epoch=1 isr=1,2 \
+     replicas=1,2,3",
+);
+/// And 3.
+const JOINED: Told = Meta(
+    "end=9 topic=t topic_id=T partition=0 leader=1 leader_epoch=1 partition_epoch=2 isr=1,2,3 \
+     replicas=1,2,3",
+);
+const RISES: Told = Log(1, 10, 10);
+
+#[test]
+fn two_leaders_in_one_epoch_break_r1_and_one_that_leads_again_does_not() {
+    assert_eq!(broken(&watch(), &[("n1", LEADS_1), ("n1", LEADS_1)]), NONE);
+    assert_eq!(
+        broken(&watch(), &[("n1", LEADS_1), ("n2", LEADS_1)]),
+        ["R1"]
+    );
+}
+
+#[test]
+fn a_leader_that_begins_below_the_high_watermark_breaks_r3() {
+    let whole = Replica("event=leading topic=t partition=0 leader_epoch=2 start=10");
+    let short = Replica("event=leading topic=t partition=0 leader_epoch=2 start=9");
+    let before = [("n1", LEADS_1), ("n1", RISES)];
+    assert_eq!(
+        broken(&watch(), &[before[0], before[1], ("n2", whole)]),
+        NONE
+    );
+    assert_eq!(
+        broken(&watch(), &[before[0], before[1], ("n2", short)]),
+        ["R3"]
+    );
+}
+
+#[test]
+fn a_high_watermark_beyond_an_in_sync_replica_breaks_r6() {
+    let with = |end| {
+        [
+            ("n1", STATE),
+            ("n1", LEADS_1),
+            ("n2", Log(1, 0, end)),
+            ("n1", RISES),
+        ]
+    };
+    assert_eq!(broken(&watch(), &with(10)), NONE);
+    assert_eq!(broken(&watch(), &with(9)), ["R6"]);
+}
+
+#[test]
+fn a_follower_whose_high_watermark_no_leader_told_breaks_r17() {
+    let with = |offset| [("n1", LEADS_1), ("n1", RISES), ("n2", Log(1, offset, 12))];
+    assert_eq!(broken(&watch(), &with(10)), NONE);
+    assert_eq!(broken(&watch(), &with(11)), ["R17"]);
+}
+
+#[test]
+fn an_in_sync_replica_that_truncates_below_the_high_watermark_breaks_r9() {
+    let cuts = Replica("event=truncated topic=t partition=0 leader_epoch=2 from=12 to=8");
+    let whole = ("n2", Log(1, 0, 12));
+    let with = |node| {
+        [
+            ("n1", STATE),
+            ("n1", LEADS_1),
+            whole,
+            ("n1", RISES),
+            (node, cuts),
+        ]
+    };
+    assert_eq!(broken(&watch(), &with("n3")), NONE);
+    assert_eq!(broken(&watch(), &with("n2")), ["R9"]);
+}
+
+#[test]
+fn who_comes_in_sync_has_everything_and_is_not_fenced() {
+    let with = |end| {
+        [
+            ("n1", STATE),
+            ("n1", LEADS_1),
+            ("n3", Log(1, 0, end)),
+            ("n1", RISES),
+            ("n1", JOINED),
+        ]
+    };
+    assert_eq!(broken(&watch(), &with(10)), NONE);
+    assert_eq!(broken(&watch(), &with(9)), ["R4"]);
+    let fenced = Meta("end=7 broker=3 epoch=6 is_alive=0");
+    assert_eq!(
+        broken(&watch(), &[("n1", STATE), ("n1", fenced), ("n1", JOINED)]),
+        ["R7"]
+    );
+}
+
+#[test]
+fn who_leads_without_having_registered_since_its_start_breaks_r15() {
+    let watched = watch();
+    let leads = Replica("event=leading topic=t partition=0 leader_epoch=3 start=0");
+    let first = Meta("end=4 broker=2 epoch=4 is_alive=0");
+    let second = Meta("end=8 broker=2 epoch=8 is_alive=0");
+    watched.node("n2", &NodeEvent::Start);
+    assert_eq!(broken(&watched, &[("n1", first), ("n2", leads)]), NONE);
+    watched.node("n2", &NodeEvent::Kill);
+    watched.node("n2", &NodeEvent::Start);
+    assert_eq!(broken(&watched, &[("n2", first), ("n2", leads)]), ["R15"]);
+    assert_eq!(broken(&watched, &[("n1", second), ("n2", leads)]), NONE);
+}
+
+#[test]
+fn nodes_that_replay_different_states_break_m13_and_different_images_m4() {
+    let other = Meta(
+        "end=7 topic=t topic_id=T partition=0 leader=2 leader_epoch=1 partition_epoch=1 isr=1,2 \
+         replicas=1,2,3",
+    );
+    assert_eq!(broken(&watch(), &[("n1", STATE), ("n2", STATE)]), NONE);
+    assert_eq!(broken(&watch(), &[("n1", STATE), ("n2", other)]), ["M13"]);
+    let image = |text| [("n3", Meta("event=image end=6 hash=1")), ("n1", Meta(text))];
+    assert_eq!(broken(&watch(), &image("event=image end=6 hash=1")), NONE);
+    assert_eq!(broken(&watch(), &image("event=image end=6 hash=2")), ["M4"]);
+}
+
+#[test]
+fn epochs_that_go_back_break_m11_and_two_active_controllers_m1() {
+    let back = Meta(
+        "end=10 topic=t topic_id=T partition=0 leader=1 leader_epoch=0 partition_epoch=3 isr=1,2 \
+         replicas=1,2,3",
+    );
+    assert_eq!(
+        broken(&watch(), &[("n1", STATE), ("n1", JOINED), ("n2", STATE)]),
+        NONE
+    );
+    assert_eq!(broken(&watch(), &[("n1", JOINED), ("n1", STATE)]), ["M11"]);
+    assert_eq!(broken(&watch(), &[("n1", STATE), ("n1", back)]), ["M11"]);
+    let active = Meta("event=active term=4");
+    assert_eq!(broken(&watch(), &[("n1", active), ("n1", active)]), NONE);
+    assert_eq!(broken(&watch(), &[("n1", active), ("n2", active)]), ["M1"]);
+}
+
+#[test]
+fn producer_ids_that_are_given_out_again_and_a_topic_id_of_two_topics_break_m12() {
+    let ids = |first, second| [("n1", Meta(first)), ("n2", Meta(second))];
+    let first = "event=producer-ids end=3 next=1000";
+    let watched = watch();
+    assert_eq!(
+        broken(&watched, &ids(first, "event=producer-ids end=9 next=2000")),
+        NONE
+    );
+    assert_eq!(
+        broken(&watched, &ids(first, "event=producer-ids end=12 next=1500")),
+        ["M12"]
+    );
+    let other = Meta(
+        "end=7 topic=u topic_id=T partition=1 leader=2 leader_epoch=1 partition_epoch=1 isr=1,2 \
+         replicas=1,2,3",
+    );
+    assert_eq!(broken(&watch(), &[("n1", STATE), ("n1", other)]), ["M12"]);
+}

@@ -1,0 +1,202 @@
+//! What a person asks of a cluster while it runs: partitions moved, leaders elected, voters taken
+//! out and added. Nothing of it is an operation of the history; each is tried again until it worked
+//! or its time is over.
+
+use std::time::Duration;
+
+use klamm::env::{Env, Rng};
+use klamm::types::{Instant, Uuid};
+use klamm::wire::message::add_raft_voter::{AddRaftVoterRequest, Listener};
+use klamm::wire::message::alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
+};
+use klamm::wire::message::describe_quorum::{
+    DescribeQuorumRequest, PartitionData, PartitionRequest, TopicRequest,
+};
+use klamm::wire::message::elect_leaders::{ElectLeadersRequest, TopicPartitions};
+use klamm::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
+use klamm::wire::message::remove_raft_voter::RemoveRaftVoterRequest;
+
+use super::line::{DISCONNECTED, Line, error_name};
+use crate::record::Recorder;
+
+/// Version of DescribeQuorum that tells directories.
+const DIRECTORIES_SINCE: i16 = 2;
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// An operator's connection.
+pub struct Operator {
+    line: Line,
+    rng: Rng,
+    deadline: Instant,
+}
+
+impl Operator {
+    /// Somebody who has `within` for what they are asked to do.
+    #[must_use]
+    pub fn new(env: &Env, brokers: &str, mut rng: Rng, within: Duration) -> Self {
+        let own = Rng::from_seed(rng.bytes());
+        // What it asks is no part of the history.
+        let line = Line::new(env.clone(), Recorder::default(), "operator", brokers, own);
+        Self {
+            line,
+            rng,
+            deadline: env.now().plus(within),
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.line.env.now() >= self.deadline
+    }
+
+    /// Moves every partition of a topic to drawn brokers, as many as before.
+    pub async fn reassign(&mut self, topic: &str) -> Result<(), String> {
+        loop {
+            match self.try_reassign(topic).await {
+                Err(_) if !self.is_late() => self.line.wait_a_little().await,
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_reassign(&mut self, topic: &str) -> Result<(), String> {
+        let request = MetadataRequest {
+            topics: Some(vec![MetadataRequestTopic {
+                name: Some(topic.into()),
+                ..Default::default()
+            }]),
+            allow_auto_topic_creation: false,
+            ..Default::default()
+        };
+        self.line.anyone();
+        let answer = self.line.call(request, 4).await?;
+        let brokers: Vec<i32> = answer.brokers.iter().map(|broker| broker.node_id).collect();
+        let found = answer.topics.into_iter().next().ok_or(DISCONNECTED)?;
+        let moved = found.partitions.iter().map(|partition| {
+            let mut left = brokers.clone();
+            left.sort_unstable();
+            let mut replicas = Vec::new();
+            while replicas.len() < partition.replica_nodes.len() && !left.is_empty() {
+                let at = self.rng.below(left.len() as u64);
+                replicas.push(left.remove(usize::try_from(at).unwrap_or(0)));
+            }
+            ReassignablePartition {
+                partition_index: partition.partition_index,
+                replicas: Some(replicas),
+                ..Default::default()
+            }
+        });
+        let request = AlterPartitionReassignmentsRequest {
+            timeout_ms: 5000,
+            topics: vec![ReassignableTopic {
+                name: topic.into(),
+                partitions: moved.collect(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let answer = self.line.call(request, 0).await?;
+        error_name(answer.error_code).map_or(Ok(()), Err)
+    }
+
+    /// Makes the preferred replicas of a topic leaders, once.
+    pub async fn elect(&mut self, topic: &str, partitions: i32) -> Result<(), String> {
+        let request = ElectLeadersRequest {
+            election_type: 0,
+            topic_partitions: Some(vec![TopicPartitions {
+                topic: topic.into(),
+                partitions: (0..partitions).collect(),
+                ..Default::default()
+            }]),
+            timeout_ms: 5000,
+            ..Default::default()
+        };
+        self.line.anyone();
+        let answer = self.line.call(request, 0).await?;
+        error_name(answer.error_code).map_or(Ok(()), Err)
+    }
+
+    async fn quorum(&mut self) -> Result<PartitionData, String> {
+        let request = DescribeQuorumRequest {
+            topics: vec![TopicRequest {
+                topic_name: METADATA_TOPIC.into(),
+                partitions: vec![PartitionRequest {
+                    partition_index: 0,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        self.line.anyone();
+        let answer = self.line.call(request, DIRECTORIES_SINCE).await?;
+        error_name(answer.error_code).map_or(Ok(()), Err)?;
+        let mut each = answer.topics.into_iter().flat_map(|topic| topic.partitions);
+        let found = each.next().ok_or(DISCONNECTED)?;
+        error_name(found.error_code).map_or(Ok(found), Err)
+    }
+
+    /// Takes the vote of a node away, if it has one.
+    pub async fn remove_voter(&mut self, id: i32) -> Result<(), String> {
+        loop {
+            match self.try_remove_voter(id).await {
+                Err(_) if !self.is_late() => self.line.wait_a_little().await,
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_remove_voter(&mut self, id: i32) -> Result<(), String> {
+        let quorum = self.quorum().await?;
+        let mut voters = quorum.current_voters.iter();
+        let Some(voter) = voters.find(|voter| voter.replica_id == id) else {
+            return Ok(());
+        };
+        let request = RemoveRaftVoterRequest {
+            voter_id: id,
+            voter_directory_id: voter.replica_directory_id,
+            ..Default::default()
+        };
+        let answer = self.line.call(request, 0).await?;
+        error_name(answer.error_code).map_or(Ok(()), Err)
+    }
+
+    /// Gives a node that follows the quorum a vote.
+    pub async fn add_voter(&mut self, id: i32, host: &str) -> Result<(), String> {
+        loop {
+            match self.try_add_voter(id, host).await {
+                Err(_) if !self.is_late() => self.line.wait_a_little().await,
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_add_voter(&mut self, id: i32, host: &str) -> Result<(), String> {
+        let quorum = self.quorum().await?;
+        if quorum
+            .current_voters
+            .iter()
+            .any(|voter| voter.replica_id == id)
+        {
+            return Ok(());
+        }
+        let mut observers = quorum.observers.iter();
+        let found = observers.find(|observer| observer.replica_id == id);
+        let directory = found.map(|found| found.replica_directory_id);
+        let directory = directory.filter(|id| *id != Uuid::default());
+        let request = AddRaftVoterRequest {
+            timeout_ms: 5000,
+            voter_id: id,
+            voter_directory_id: directory.ok_or("NOT_AN_OBSERVER")?,
+            listeners: vec![Listener {
+                name: "CONTROLLER".into(),
+                host: host.into(),
+                port: 9093,
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let answer = self.line.call(request, 0).await?;
+        error_name(answer.error_code).map_or(Ok(()), Err)
+    }
+}

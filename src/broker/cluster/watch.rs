@@ -1,0 +1,187 @@
+//! Notices at once when the process of another node is gone.
+//!
+//! A controller keeps a connection to every other node. When one breaks it dials again; where
+//! nobody listens any more the process is dead, with whatever epoch its broker had when the dial
+//! began. The active controller fences that broker, and a voter whose leader died stands for
+//! election, both without waiting for a timeout. Epochs keep this safe: a process that was started
+//! again in between has another.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+
+use super::ClusterPart;
+use super::decide;
+use super::question::{self, NodeAnswer, NodeQuestion};
+use crate::config::address;
+use crate::controller::{Controller, Peer};
+use crate::env::{Env, Stream, Task};
+use crate::types::{BrokerEpoch, BrokerId, Instant, Uuid};
+
+/// Between two looks at who belongs to the cluster.
+const LOOK: Duration = Duration::from_millis(500);
+/// Longest wait for a connection.
+const DIAL_MAX: Duration = Duration::from_secs(1);
+/// Between two dials, at first and once the node has been away for [`AWAY`].
+const REDIAL: Duration = Duration::from_millis(20);
+const REDIAL_SLOWLY: Duration = Duration::from_millis(500);
+const AWAY: Duration = Duration::from_secs(3);
+/// A connection that breaks sooner is not dialled again at once.
+const BRIEF: Duration = Duration::from_secs(1);
+
+/// Watches every other member until dropped.
+pub(super) async fn run(env: Env, part: Arc<ClusterPart>, controller: Controller) {
+    let mut watching: BTreeMap<BrokerId, (Peer, Task)> = BTreeMap::new();
+    loop {
+        let state = part.raft.state();
+        let mut members: BTreeMap<BrokerId, Peer> = BTreeMap::new();
+        for peer in state.observers.into_iter().chain(state.voters) {
+            if peer.id != part.identity.node {
+                members.insert(peer.id, peer);
+            }
+        }
+        watching.retain(|id, (peer, _)| members.get(id) == Some(peer));
+        for (id, peer) in members {
+            watching.entry(id).or_insert_with(|| {
+                let watch = Watch {
+                    env: env.clone(),
+                    part: part.clone(),
+                    controller: controller.clone(),
+                    peer: peer.clone(),
+                };
+                (peer, env.spawn("watch-node", watch.run()))
+            });
+        }
+        env.sleep(LOOK).await;
+    }
+}
+
+/// Tells the quorum where this node is, should it have moved since it joined.
+pub(super) async fn tell_address(env: Env, part: Arc<ClusterPart>) {
+    loop {
+        let state = part.raft.state();
+        let known = state.observers.iter().chain(&state.voters);
+        if known.into_iter().any(|known| *known == part.me) {
+            return;
+        }
+        if let Some(leader) = part.raft.leader() {
+            let question = question::question(&NodeQuestion::Join(part.me.clone()));
+            let at = address(&leader.host, leader.port);
+            let asked = part
+                .calls
+                .ask_at(at, Some(leader.id), Uuid::ZERO, question, DIAL_MAX);
+            if let Err(error) = asked.await {
+                tracing::warn!(%error, "the quorum does not know where this node is");
+            }
+        }
+        env.sleep(LOOK).await;
+    }
+}
+
+struct Watch {
+    env: Env,
+    part: Arc<ClusterPart>,
+    controller: Controller,
+    peer: Peer,
+}
+
+impl Watch {
+    async fn run(self) {
+        let at = address(&self.peer.host, self.peer.port);
+        let mut away_since: Option<Instant> = None;
+        loop {
+            // Read before the dial: what is found dead is this epoch or an older one.
+            let epoch = self.unfenced_epoch();
+            let dialled = self.env.timeout(DIAL_MAX, self.env.net.connect(&at)).await;
+            match dialled {
+                Ok(Ok(stream)) => {
+                    away_since = None;
+                    let began = self.env.now();
+                    self.greet(&at).await;
+                    hold(stream).await;
+                    tracing::debug!(node = %self.peer.id, "the connection to it broke");
+                    if self.env.now().since(began) < BRIEF {
+                        self.env.sleep(5 * REDIAL).await;
+                    }
+                    continue;
+                }
+                Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {
+                    self.is_dead(epoch).await;
+                }
+                Ok(Err(_)) | Err(_) => {}
+            }
+            let now = self.env.now();
+            let since = *away_since.get_or_insert(now);
+            let pause = match now.since(since) < AWAY {
+                true => REDIAL,
+                false => REDIAL_SLOWLY,
+            };
+            self.env.sleep(pause).await;
+        }
+    }
+
+    /// Says so when what is there does not fit.
+    async fn greet(&self, at: &str) {
+        let me = self.part.gate.view();
+        let question = question::question(&NodeQuestion::Hello(me.clone()));
+        let asked = self
+            .part
+            .calls
+            .ask_at(at.to_owned(), None, Uuid::ZERO, question, DIAL_MAX);
+        let Ok(bytes) = asked.await else { return };
+        if let Ok(NodeAnswer::Hello(view)) = question::read(&bytes) {
+            let node = view.node;
+            let complaint = match node == self.peer.id {
+                true => decide::complaint(&me, &view, at, None),
+                false => Some(format!(
+                    "the cluster knows node {} at {at}, but node {node} is there: correct its \
+                     node.id or its address",
+                    self.peer.id
+                )),
+            };
+            if let Some(text) = complaint {
+                tracing::error!("{text}");
+            }
+        }
+    }
+
+    fn unfenced_epoch(&self) -> Option<BrokerEpoch> {
+        let image = self.controller.image();
+        let broker = image.broker(self.peer.id)?;
+        (!broker.fenced).then_some(broker.epoch)
+    }
+
+    async fn is_dead(&self, epoch: Option<BrokerEpoch>) {
+        let id = self.peer.id;
+        if self
+            .part
+            .raft
+            .leader()
+            .is_some_and(|leader| leader.id == id)
+        {
+            tracing::info!(node = %id, "the process that led the quorum is gone");
+            tracing::trace!(target: "klamm::probe", name = "leader-suspected");
+            self.part.raft.suspect_leader(id);
+        }
+        let Some(epoch) = epoch else { return };
+        if !self.controller.is_active() {
+            return;
+        }
+        tracing::info!(broker = %id, epoch = epoch.0, "the process of the broker is gone");
+        tracing::trace!(target: "klamm::probe", name = "dead-broker-fenced");
+        let controller = self.controller.within(DIAL_MAX);
+        if let Err(refusal) = controller.fence_broker(id, epoch).await {
+            tracing::debug!(%refusal, broker = %id, "the broker was not fenced");
+        }
+    }
+}
+
+/// Returns when the other end is gone.
+async fn hold(mut stream: Box<dyn Stream>) {
+    let mut byte = [0];
+    // Nothing is ever sent here; anything but silence is the end.
+    let _ = stream.read(&mut byte).await;
+}

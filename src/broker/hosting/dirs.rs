@@ -1,0 +1,103 @@
+//! The directories of partitions: found at the start, set aside, and removed.
+
+use std::path::{Path, PathBuf};
+
+use crate::broker::Broker;
+use crate::broker::log_dir::LogDir;
+use crate::env::Env;
+use crate::types::TopicId;
+
+/// Suffix of a partition's directory that is being removed.
+const DELETED_SUFFIX: &str = "-delete";
+
+/// Suffix of a directory whose topic is not of this cluster.
+const STRAY_SUFFIX: &str = "-stray";
+
+fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+/// Frees the name of a directory that belongs to no topic, and keeps what is in it.
+pub(super) async fn set_aside(broker: &Broker, path: &Path) {
+    let random: [u8; 4] = broker.random_bytes();
+    let aside = suffixed(
+        path,
+        &format!(".{:08x}{STRAY_SUFFIX}", u32::from_be_bytes(random)),
+    );
+    match broker.env.disk.rename(path, &aside).await {
+        Ok(()) => {
+            tracing::trace!(target: "klamm::probe", name = "stray-log-set-aside");
+            tracing::warn!(
+                from = %path.display(),
+                to = %aside.display(),
+                "a log that belongs to no topic was set aside: remove it when it is not missed"
+            );
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(
+            dir = %path.display(),
+            %error,
+            "a log that belongs to no topic could not be set aside"
+        ),
+    }
+}
+
+/// Removes the directories of partitions of the topic `id` in the data directory `dir`. Their new
+/// names are durable before any file goes: a power loss must not bring back a part of a log under
+/// the name of a partition.
+pub(super) async fn remove_logs(
+    env: &Env,
+    dir: &Path,
+    doomed: &[&Path],
+    id: TopicId,
+) -> std::io::Result<()> {
+    if doomed.is_empty() {
+        return Ok(());
+    }
+    let mut renamed = Vec::new();
+    let mut failed = None;
+    for path in doomed {
+        let gone = suffixed(path, &format!(".{id}{DELETED_SUFFIX}"));
+        match env.disk.rename(path, &gone).await {
+            Ok(()) => renamed.push(gone),
+            Err(error) => failed = Some(error),
+        }
+    }
+    env.disk.sync_dir(dir).await?;
+    for gone in renamed {
+        if let Err(error) = env.disk.remove_dir(&gone).await {
+            failed = Some(error);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// The partitions' directories in a data directory, by name. What a deletion left is removed.
+pub(super) async fn existing(env: &Env, dir: &LogDir) -> std::io::Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    let mut is_synced = false;
+    for entry in env.disk.list(&dir.path).await? {
+        let path = dir.path.join(&entry.name);
+        if !entry.is_dir || entry.name.starts_with("__cluster_metadata") {
+            continue;
+        }
+        if entry.name.ends_with(DELETED_SUFFIX) {
+            tracing::trace!(target: "klamm::probe", name = "unfinished-deletion-finished");
+            if !is_synced {
+                // A process that was killed may have left the new name unsynced.
+                env.disk.sync_dir(&dir.path).await?;
+                is_synced = true;
+            }
+            env.disk.remove_dir(&path).await?;
+        } else if entry
+            .name
+            .rsplit_once('-')
+            .is_some_and(|(_, n)| n.parse::<i32>().is_ok())
+        {
+            found.push((entry.name, path));
+        }
+    }
+    Ok(found)
+}
