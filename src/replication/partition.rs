@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::{Assignment, EligibleBrokers, IsrOutcome};
-use super::command::WantedAcks;
+use super::command::{Past, WantedAcks};
 use super::follower::{FollowerFetch, FollowerPosition, FollowerTruncate, Served};
 use super::leader::{Leader, Proposal, Seen};
 use super::view::Leadership;
@@ -124,10 +124,7 @@ pub struct Opened {
     pub log_start_offset: Offset,
     /// All of it is durable.
     pub log_end_offset: Offset,
-    /// The one checkpointed.
-    pub high_watermark: Option<Offset>,
-    /// The log was made now: no earlier process of this broker had this replica.
-    pub is_new: bool,
+    pub past: Past,
 }
 
 /// A replica on this broker.
@@ -154,14 +151,19 @@ impl<W: Copy> Partition<W> {
     ) -> Self {
         let (start, end) = (opened.log_start_offset, opened.log_end_offset);
         let alone = assignment.is_alone();
-        let may_have_led = !alone && !opened.is_new;
+        let may_have_led = !alone && !opened.past.is_new;
         let mut partition = Self {
             assignment: assignment.clone(),
             log_end_offset: end,
             durable_end: end,
             high_watermark: match alone {
                 true => end,
-                false => opened.high_watermark.unwrap_or(start).max(start).min(end),
+                false => opened
+                    .past
+                    .high_watermark
+                    .unwrap_or(start)
+                    .max(start)
+                    .min(end),
             },
             role: Role::Idle,
             barred: may_have_led.then_some(assignment.leader_epoch),
@@ -597,12 +599,15 @@ impl<W: Copy> Partition<W> {
                 self.assign(assignment, around, effects);
                 return;
             }
-            // Somebody else changed the partition, perhaps an earlier copy of the same proposal:
-            // what it is now comes as an assignment.
-            IsrOutcome::Refused(ErrorCode::InvalidUpdateVersion) | IsrOutcome::Unknown => {
+            // Said of the very state that it was proposed to, which it did not change therefore.
+            IsrOutcome::Refused(ErrorCode::IneligibleReplica | ErrorCode::InvalidRequest) => {
+                leader.refused(true, around.now);
+            }
+            // Somebody else changed the partition since, or an earlier copy of the same proposal
+            // did: what it is now comes as an assignment.
+            IsrOutcome::Refused(_) | IsrOutcome::Unknown => {
                 leader.refused(crate::mutant!("stale-isr-answer-believed"), around.now);
             }
-            IsrOutcome::Refused(_) => leader.refused(true, around.now),
         }
         self.advance(effects);
         self.check_isr(around, effects);

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::assignment::Assignment;
-use super::command::{AppendItem, AppendRefused, Placed, WantedDurability};
+use super::command::{AppendItem, AppendRefused, Past, Placed, WantedDurability};
 use super::partition::{Effect, Event, Opened, Partition};
 use super::shard::Waiter;
 use super::view::{Leadership, PartitionView};
@@ -69,14 +69,13 @@ impl Replica {
         log: Log,
         assignment: &Arc<Assignment>,
         durability: WantedDurability,
-        (high_watermark, is_new): (Option<Offset>, bool),
+        past: Past,
         now: Instant,
     ) -> Self {
         let opened = Opened {
             log_start_offset: log.log_start_offset(),
             log_end_offset: log.log_end_offset(),
-            high_watermark,
-            is_new,
+            past,
         };
         let mut effects = Vec::new();
         let machine = Partition::new(assignment, opened, now, &mut effects);

@@ -170,13 +170,11 @@ impl Shard {
                 log,
                 assignment,
                 durability,
-                high_watermark,
-                is_new,
+                past,
                 reply,
             } => {
                 let now = self.env.now();
-                let before = (high_watermark, is_new);
-                let replica = Replica::new(*log, &assignment, durability, before, now);
+                let replica = Replica::new(*log, &assignment, durability, past, now);
                 let view = replica.view.clone();
                 self.replicas.insert(slot, replica);
                 self.carry_out(slot);

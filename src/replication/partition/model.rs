@@ -104,7 +104,9 @@ impl World {
         }
         let epoch = self.controller.register(id_of(at));
         let applied = match crate::mutant!("epoch-led-again-after-restart") {
-            true => self.nodes[at].applied.saturating_sub(usize::from(behind % 4)),
+            true => self.nodes[at]
+                .applied
+                .saturating_sub(usize::from(behind % 4)),
             false => self.controller.history.len() - 1,
         };
         self.host(at, applied, epoch);
@@ -320,9 +322,12 @@ impl World {
             }
             Packet::Fetched(answer) => {
                 let at = at_of(answer.to);
+                // One that is trusted by nobody may follow a leader that was replaced meanwhile.
+                let trusted = self.controller.trusted().contains(&answer.to);
                 let committed = std::mem::take(&mut self.committed);
+                let needed = |offset| committed.at(offset).filter(|_| trusted);
                 let (node, mut effects) = (&mut self.nodes[at], Vec::new());
-                node.take(answer, &committed, &mut effects);
+                node.take(answer, needed, &mut effects);
                 self.committed = committed;
                 self.carry_out(at, effects);
             }

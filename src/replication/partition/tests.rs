@@ -10,8 +10,10 @@ fn opened(end: i64) -> Opened {
     Opened {
         log_start_offset: Offset(0),
         log_end_offset: Offset(end),
-        high_watermark: None,
-        is_new: true,
+        past: Past {
+            high_watermark: None,
+            is_new: true,
+        },
     }
 }
 
@@ -271,7 +273,10 @@ fn a_fetch_of_another_epoch_or_of_a_diverged_log_moves_nothing() {
 #[test]
 fn a_leader_that_was_here_before_waits_for_a_newer_epoch() {
     let restarted = Opened {
-        is_new: false,
+        past: Past {
+            high_watermark: None,
+            is_new: false,
+        },
         ..opened(4)
     };
     let mut effects = Vec::new();
