@@ -43,8 +43,6 @@ pub(super) enum NodeAnswer {
     NotLeader {
         leader: Option<Peer>,
     },
-    /// It cannot join; what to fix.
-    Refused(String),
 }
 
 /// A node and what it knows of its cluster.
