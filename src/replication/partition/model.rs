@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use self::controller::Controller;
 use self::node::{Answer, ModelLog, Node, Record, Request};
 use super::*;
+use crate::replication::follower::{FollowerFetch, FollowerTruncate, Served};
 
 const LAG: Duration = Duration::from_millis(100);
 

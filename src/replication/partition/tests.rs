@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::replication::follower::{FollowerFetch, Served};
 
 const ME: BrokerId = BrokerId(1);
 
