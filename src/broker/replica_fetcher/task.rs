@@ -60,6 +60,12 @@ enum Waited<T> {
 
 type Placed = Result<FollowerPosition, ErrorCode>;
 
+/// What became of tasks, each by its partition and assignment.
+type Outcomes = Vec<((Key, u64), Placed)>;
+
+/// A command for one shard, with its items and where their outcomes go.
+type ToCommand<T> = fn(Vec<T>, oneshot::Sender<Vec<Placed>>) -> Command;
+
 impl Fetcher {
     /// Copies until the sender of changes is gone.
     pub async fn run(mut self) {
@@ -276,7 +282,7 @@ impl Fetcher {
         self.take(truncated, true);
     }
 
-    fn take(&mut self, outcomes: Vec<((Key, u64), Placed)>, is_progress: bool) {
+    fn take(&mut self, outcomes: Outcomes, is_progress: bool) {
         let now = self.broker.env.now();
         for (of, outcome) in outcomes {
             if let Err(code) = &outcome {
@@ -292,8 +298,8 @@ impl Fetcher {
     fn ask_shards<T>(
         &self,
         tasks: Vec<Task<T>>,
-        command: fn(Vec<T>, oneshot::Sender<Vec<Placed>>) -> Command,
-    ) -> impl Future<Output = Vec<((Key, u64), Placed)>> + Send + use<T> {
+        command: ToCommand<T>,
+    ) -> impl Future<Output = Outcomes> + Send + use<T> {
         let mut by_shard: BTreeMap<usize, (Vec<(Key, u64)>, Vec<T>)> = BTreeMap::new();
         for task in tasks {
             let (of, items) = by_shard.entry(task.shard).or_default();
