@@ -38,9 +38,6 @@ fn many_partitions_in_figures() {
     controlled_restart(&mut cluster, topics);
     kill(&mut cluster, topics);
     memory(&cluster, "after all");
-    let stopping = Instant::now();
-    cluster.stop_all();
-    figure("all nodes stop", stopping.elapsed());
 }
 
 fn figure(what: &str, took: Duration) {
