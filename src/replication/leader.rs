@@ -52,8 +52,13 @@ struct Follower {
 #[derive(Debug)]
 struct Pending {
     proposal: Proposal,
-    /// It was perhaps carried out: a refusal of a repetition proves nothing.
+    /// Who may be in sync by what was proposed to this state of the partition.
+    named: Vec<BrokerId>,
+    /// It was perhaps carried out, or may yet be.
     in_doubt: bool,
+    /// In doubt, and refused for good: the committed replicas are proposed instead, as any change
+    /// of the partition decides what was proposed before.
+    gives_up: bool,
 }
 
 #[derive(Debug)]
@@ -185,7 +190,7 @@ impl<W: Copy> Leader<W> {
             return None;
         }
         let mut proposed = match &self.pending {
-            Some(pending) => pending.proposal.isr.as_slice(),
+            Some(pending) => pending.named.as_slice(),
             None => &[],
         };
         let mut committed = assignment.isr.as_slice();
@@ -196,7 +201,7 @@ impl<W: Copy> Leader<W> {
             committed = &[];
         }
         let mut end = durable_end;
-        for id in committed.iter().chain(proposed.iter().map(|(id, _)| id)) {
+        for id in committed.iter().chain(proposed) {
             if *id != assignment.me {
                 end = end.min(self.followers.get(id)?.fetch_offset?);
             }
@@ -262,10 +267,10 @@ impl<W: Copy> Leader<W> {
         if nobody || self.retry_at.is_some_and(|at| at > now) {
             return None;
         }
-        if let Some(pending) = &self.pending {
+        if self.pending.is_some() {
             // Due again only if its outcome is unknown.
-            self.retry_at.take()?;
-            return Some(pending.proposal.clone());
+            self.retry_at?;
+            return self.propose_again(assignment, eligible, now);
         }
         let late = self.lagging(assignment, log_end_offset, lag_time_max, now);
         let members = assignment.isr.iter().copied();
@@ -284,17 +289,7 @@ impl<W: Copy> Leader<W> {
             self.retry_at = None;
             return None;
         }
-        let epoch_of = |id: BrokerId| match self.followers.get(&id) {
-            Some(_) if crate::mutant!("broker-epoch-ignored") => eligible.get(&id).copied(),
-            Some(follower) if follower.fetch_offset.is_some() => Some(follower.broker_epoch),
-            Some(_) if crate::mutant!("ineligible-joins") => Some(BrokerEpoch(-1)),
-            _ => eligible.get(&id).copied(),
-        };
-        let named: Option<Vec<_>> = isr
-            .into_iter()
-            .map(|id| epoch_of(id).map(|epoch| (id, epoch)))
-            .collect();
-        let Some(isr) = named else {
+        let Some(isr) = self.with_epochs(&isr, eligible) else {
             // A member is being fenced: the controller will say so.
             self.retry_at = Some(now.plus(PROPOSAL_PAUSE));
             return None;
@@ -307,10 +302,48 @@ impl<W: Copy> Leader<W> {
             recovering: false,
         };
         self.pending = Some(Pending {
+            named: proposal.isr.iter().map(|(id, _)| *id).collect(),
             proposal: proposal.clone(),
             in_doubt: false,
+            gives_up: false,
         });
         Some(proposal)
+    }
+
+    fn propose_again(
+        &mut self,
+        assignment: &Assignment,
+        eligible: &EligibleBrokers,
+        now: Instant,
+    ) -> Option<Proposal> {
+        let committed = self.with_epochs(&assignment.isr, eligible);
+        let pending = self.pending.as_mut()?;
+        if pending.gives_up {
+            let Some(isr) = committed else {
+                self.retry_at = Some(now.plus(PROPOSAL_PAUSE));
+                return None;
+            };
+            pending.proposal.isr = isr;
+        }
+        self.retry_at = None;
+        Some(pending.proposal.clone())
+    }
+
+    /// Replicas with the epochs in which they were seen; `None` when one is not registered.
+    fn with_epochs(
+        &self,
+        isr: &[BrokerId],
+        eligible: &EligibleBrokers,
+    ) -> Option<Vec<(BrokerId, BrokerEpoch)>> {
+        let epoch_of = |id: BrokerId| match self.followers.get(&id) {
+            Some(_) if crate::mutant!("broker-epoch-ignored") => eligible.get(&id).copied(),
+            Some(follower) if follower.fetch_offset.is_some() => Some(follower.broker_epoch),
+            Some(_) if crate::mutant!("ineligible-joins") => Some(BrokerEpoch(-1)),
+            _ => eligible.get(&id).copied(),
+        };
+        isr.iter()
+            .map(|id| epoch_of(*id).map(|epoch| (*id, epoch)))
+            .collect()
     }
 
     /// Whether the proposal made to this state of the partition is under way.
@@ -325,7 +358,10 @@ impl<W: Copy> Leader<W> {
     pub fn refused(&mut self, certain: bool, now: Instant) {
         self.retry_at = Some(now.plus(PROPOSAL_PAUSE));
         match &mut self.pending {
-            Some(pending) if !certain || pending.in_doubt => pending.in_doubt = true,
+            Some(pending) if !certain || pending.in_doubt => {
+                pending.in_doubt = true;
+                pending.gives_up |= certain;
+            }
             _ => self.pending = None,
         }
     }

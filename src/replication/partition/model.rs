@@ -1,6 +1,6 @@
 //! A whole partition in a model: replicas as machines with logs in memory, a controller that
 //! commits states, and a network that loses, repeats and reorders. Nodes lose what they had not
-//! synced, learn late of what the controller committed, and start from old metadata.
+//! synced and learn late of what the controller committed.
 //!
 //! Checked after every move: R1 to R6, R9, R10 and R18; and at the end, when all is well again,
 //! that everybody agrees, is in sync, and nobody waits.
@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use self::controller::Controller;
 use self::node::{Answer, ModelLog, Node, Record, Request};
 use super::*;
+use crate::replication::follower::{FollowerFetch, FollowerTruncate, Served};
 
 const LAG: Duration = Duration::from_millis(100);
 
@@ -90,20 +91,34 @@ impl World {
             led: BTreeMap::new(),
         };
         for at in 0..count {
-            world.start(at, 0);
             let epoch = world.controller.registered[&id_of(at)];
-            world.nodes[at].broker_epoch = Some(epoch);
+            world.host(at, 0, epoch);
         }
         world
     }
 
-    /// Starts the process of a node from the metadata it had `behind` states ago.
-    fn start(&mut self, at: usize, behind: usize) {
+    /// Starts the process of a node again. It registers, and hosts the replica from metadata in
+    /// which it is registered.
+    fn start(&mut self, at: usize, behind: u8) {
+        if self.nodes[at].machine.is_some() {
+            return;
+        }
+        let epoch = self.controller.register(id_of(at));
+        let applied = match crate::mutant!("epoch-led-again-after-restart") {
+            true => self.nodes[at]
+                .applied
+                .saturating_sub(usize::from(behind % 4)),
+            false => self.controller.history.len() - 1,
+        };
+        self.host(at, applied, epoch);
+    }
+
+    fn host(&mut self, at: usize, applied: usize, epoch: BrokerEpoch) {
         self.next_process += 1;
-        let applied = self.nodes[at].applied.saturating_sub(behind);
         let state = &self.controller.history[applied];
         let mut effects = Vec::new();
         self.nodes[at].start(self.next_process, applied, state, self.now, &mut effects);
+        self.nodes[at].broker_epoch = Some(epoch);
         self.carry_out(at, effects);
     }
 
@@ -236,12 +251,7 @@ impl World {
             }
             185..=209 => self.learn(at),
             210..=215 => self.crash(at, b),
-            216..=221 => {
-                if self.nodes[at].machine.is_none() {
-                    self.start(at, usize::from(b % 4));
-                }
-            }
-            222..=225 => self.register(at),
+            216..=225 => self.start(at, b),
             226..=229 => self.controller.fence(id_of(at)),
             230..=235 => self.unfence(at),
             236..=239 => self.controller.elect(id_of(at)),
@@ -313,9 +323,12 @@ impl World {
             }
             Packet::Fetched(answer) => {
                 let at = at_of(answer.to);
+                // One that is trusted by nobody may follow a leader that was replaced meanwhile.
+                let trusted = self.controller.trusted().contains(&answer.to);
                 let committed = std::mem::take(&mut self.committed);
+                let needed = |offset| committed.at(offset).filter(|_| trusted);
                 let (node, mut effects) = (&mut self.nodes[at], Vec::new());
-                node.take(answer, &committed, &mut effects);
+                node.take(answer, needed, &mut effects);
                 self.committed = committed;
                 self.carry_out(at, effects);
             }
@@ -383,14 +396,6 @@ impl World {
         });
     }
 
-    fn register(&mut self, at: usize) {
-        let node = &self.nodes[at];
-        if node.machine.is_some() && node.broker_epoch.is_none() {
-            let epoch = self.controller.register(id_of(at));
-            self.nodes[at].broker_epoch = Some(epoch);
-        }
-    }
-
     fn unfence(&mut self, at: usize) {
         let node = &self.nodes[at];
         let caught_up = node.applied + 1 == self.controller.history.len();
@@ -417,10 +422,7 @@ impl World {
     fn heal(&mut self) {
         for round in 0..80 {
             for at in 0..self.nodes.len() {
-                if self.nodes[at].machine.is_none() {
-                    self.start(at, 0);
-                }
-                self.register(at);
+                self.start(at, 0);
                 while self.nodes[at].applied + 1 < self.controller.history.len() {
                     self.learn(at);
                 }

@@ -120,16 +120,18 @@ impl Node {
         now: Instant,
         effects: &mut Vec<Effect<u32>>,
     ) {
-        self.process = process;
         self.applied = applied;
         self.eligible = eligible.clone();
         let opened = Opened {
             log_start_offset: self.log.start,
             log_end_offset: self.log.end(),
-            latest_epoch: self.log.latest(),
-            high_watermark: self.checkpointed,
+            past: Past {
+                high_watermark: self.checkpointed,
+                is_new: self.process == 0,
+            },
         };
         self.machine = Some(Partition::new(&self.mine(assignment), opened, now, effects));
+        self.process = process;
         self.seen = (LeaderEpoch(-1), Offset(0));
     }
 
@@ -317,7 +319,12 @@ impl Node {
         })
     }
 
-    pub fn take(&mut self, answer: Answer, committed: &Committed, effects: &mut Vec<Effect<u32>>) {
+    pub fn take(
+        &mut self,
+        answer: Answer,
+        needed: impl Fn(Offset) -> Option<Record>,
+        effects: &mut Vec<Effect<u32>>,
+    ) {
         let Some(machine) = &mut self.machine else {
             return;
         };
@@ -340,7 +347,7 @@ impl Node {
             let end = end.max(log.start);
             for offset in end.0..log.end().0 {
                 let doomed = log.at(Offset(offset));
-                let needed = committed.at(Offset(offset));
+                let needed = needed(Offset(offset));
                 assert!(
                     doomed != needed,
                     "R9: {} cuts off {offset}, which is committed",
