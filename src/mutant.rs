@@ -260,6 +260,11 @@ pub const NAMES: &[Described] = &[
         &["R9", "P2"],
     ),
     (
+        "old-answer-truncates",
+        "A follower truncates by an answer to a position that it has left since. Repeated answer.",
+        &["R9", "P2"],
+    ),
+    (
         "fetch-forgets-last-epoch",
         "B10: a follower does not say of which epoch its last batch is. Election with a diverged follower.",
         &["R2", "P1"],

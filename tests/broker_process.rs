@@ -4,6 +4,8 @@
 //! Promises: a [`BrokerProcess`] never outlives its value (dropping it kills the process), keeps
 //! its ports and data across `kill9`, `sigterm` and `restart`, and keeps what the process wrote.
 //! When the test that owns it panics, the last lines of that output are printed.
+//!
+//! `KLAMM_BINARY` names another binary to run, such as that of a release build.
 
 #![allow(
     dead_code,
@@ -50,6 +52,9 @@ pub struct BrokerProcess {
     temporary: Option<TempDir>,
     data_directory: PathBuf,
     output: Arc<Mutex<Output>>,
+    /// Threads that collect the output of the process started last.
+    readers: Vec<thread::JoinHandle<()>>,
+    started: Instant,
     time_to_ready: Duration,
 }
 
@@ -86,9 +91,9 @@ impl BrokerProcess {
         Ok(broker)
     }
 
-    fn new(data_directory: PathBuf, overrides: &[(&str, &str)]) -> Self {
+    /// A broker on free ports that is not started yet: see [`spawn`](Self::spawn).
+    pub fn new(data_directory: PathBuf, overrides: &[(&str, &str)]) -> Self {
         let (port, admin_port) = (free_port(), free_port());
-        let mut arguments = Vec::new();
         let own = [
             ("listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
             (
@@ -99,23 +104,31 @@ impl BrokerProcess {
             ("log.dirs", data_directory.display().to_string()),
             ("group.initial.rebalance.delay.ms", "0".to_owned()),
         ];
-        let given = overrides
-            .iter()
-            .map(|(key, value)| (*key, (*value).to_owned()));
-        for (key, value) in own.into_iter().chain(given) {
-            arguments.push("--override".to_owned());
-            arguments.push(format!("{key}={value}"));
-        }
-        Self {
+        let mut broker = Self {
             child: None,
             port,
             admin_port,
-            arguments,
+            arguments: Vec::new(),
             temporary: None,
             data_directory,
             output: Arc::default(),
+            readers: Vec::new(),
+            started: Instant::now(),
             time_to_ready: Duration::ZERO,
+        };
+        for (key, value) in own {
+            broker.set(key, &value);
         }
+        for (key, value) in overrides {
+            broker.set(key, value);
+        }
+        broker
+    }
+
+    /// One more setting for the starts to come; it wins over those given before.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.arguments.push("--override".to_owned());
+        self.arguments.push(format!("{key}={value}"));
     }
 
     /// The port clients connect to; the same after every restart.
@@ -242,9 +255,15 @@ impl BrokerProcess {
     }
 
     fn launch(&mut self) -> Result<(), String> {
+        self.spawn()?;
+        self.await_ready(READY_LIMIT)
+    }
+
+    /// Starts the process and does not wait for anything.
+    pub fn spawn(&mut self) -> Result<(), String> {
         self.output.lock().expect("no reader panics").said_ready = false;
-        let started = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_klamm"))
+        self.started = Instant::now();
+        let mut child = Command::new(binary())
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -253,13 +272,19 @@ impl BrokerProcess {
             .map_err(|error| format!("the klamm binary does not run: {error}"))?;
         let stdout = child.stdout.take().expect("stdout was piped");
         let stderr = child.stderr.take().expect("stderr was piped");
-        let readers = [self.collect(stdout), self.collect(stderr)];
+        self.readers = vec![self.collect(stdout), self.collect(stderr)];
         self.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until the process that was started last serves. `Err` says why it does not, with the
+    /// last lines of what it wrote; it does not run any more then.
+    pub fn await_ready(&mut self, limit: Duration) -> Result<(), String> {
         loop {
             let exited = self.child.as_mut().map(|child| child.try_wait());
             if let Some(Ok(Some(status))) = exited {
                 self.child = None;
-                for reader in readers {
+                for reader in self.readers.drain(..) {
                     let _ = reader.join();
                 }
                 let tail = self.tail(TAIL_LINES);
@@ -268,15 +293,13 @@ impl BrokerProcess {
                 ));
             }
             if self.is_ready() {
-                self.time_to_ready = started.elapsed();
+                self.time_to_ready = self.started.elapsed();
                 return Ok(());
             }
-            if started.elapsed() > READY_LIMIT {
+            if self.started.elapsed() > limit {
                 self.kill9();
                 let tail = self.tail(TAIL_LINES);
-                return Err(format!(
-                    "the broker was not ready after {READY_LIMIT:?}\n{tail}"
-                ));
+                return Err(format!("the broker was not ready after {limit:?}\n{tail}"));
             }
             thread::sleep(Duration::from_millis(2));
         }
@@ -321,6 +344,12 @@ impl Drop for BrokerProcess {
             );
         }
     }
+}
+
+/// The program under test.
+pub fn binary() -> PathBuf {
+    let other = std::env::var_os("KLAMM_BINARY");
+    other.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_klamm")), PathBuf::from)
 }
 
 /// Waits for a child to end; `None` when it still runs after `limit`.

@@ -706,3 +706,36 @@ fn perf_measures_and_answers_in_json() {
         "only b is left"
     );
 }
+
+#[test]
+fn a_lone_node_explains_its_partitions_and_is_its_own_quorum() {
+    let broker = BrokerProcess::start();
+    run(&broker, &["topic", "create", "orders", "-p", "2"]).ok();
+    let why = ["why", "partition", "orders", "1", "--format", "json"];
+    let why = run(&broker, &why).json();
+    assert_eq!(why["changes"][0]["cause"], "TOPIC_CREATED");
+    let leader = why["changes"][0]["leader"].clone();
+    run(&broker, &["why", "partition", "nowhere", "0"]).fails(1, &["no topic 'nowhere'"]);
+    let quorum = run(&broker, &["quorum", "describe", "--format", "json"]).json();
+    assert_eq!(quorum["leader"], leader);
+    assert_eq!(quorum["members"].as_array().map(Vec::len), Some(1));
+    run(&broker, &["quorum", "remove-voter", "77"]).fails(1, &["77 has no vote"]);
+    let elected = run(&broker, &["cluster", "elect", "orders"]).ok();
+    assert!(elected.contains("orders-0 is led by its preferred replica already"));
+    let moving = run(&broker, &["cluster", "reassign", "--format", "json"]).json();
+    assert_eq!(moving["moving"], json!([]));
+    let refused = run(&broker, &["cluster", "reassign", "orders:0", "--to", "77"]);
+    refused.fails(1, &["INVALID_REPLICA_ASSIGNMENT", "77"]);
+    run(&broker, &["cluster", "reassign", "orders:0"]).fails(2, &["--to", "--cancel"]);
+    let drain = ["cluster", "drain", &leader.to_string()];
+    run(&broker, &drain).fails(1, &["2 partitions", "cannot leave"]);
+    run(&broker, &["cluster", "unregister", "77"]).fails(1, &["BROKER_ID_NOT_REGISTERED"]);
+    let described = [
+        "topic",
+        "describe",
+        "--under-replicated",
+        "--format",
+        "json",
+    ];
+    assert_eq!(run(&broker, &described).json()["topics"], json!([]));
+}

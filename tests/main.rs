@@ -8,6 +8,7 @@
 mod broker_process;
 mod cli;
 mod client;
+mod cluster;
 mod env_conformance;
 mod footprint;
 mod kill_rounds;

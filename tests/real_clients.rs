@@ -11,6 +11,11 @@
 //! A suite whose toolchain is missing is skipped with a visible line, unless
 //! `KLAMM_REQUIRE_CLIENTS` names it (`python,kcat`). `KLAMM_CLIENTS_BOOTSTRAP=host:port` runs the
 //! suites against a broker that already runs, such as that of `tests/clients/apache-kafka.sh`.
+//!
+//! `KLAMM_CLUSTER=3` runs them against that many nodes, with three replicas of every topic, and
+//! then once more while one node that the clients were not told of, but learn of, is restarted in
+//! a loop. `KLAMM_CLUSTER_RESTARTS` says how: `none`, `orderly` (SIGTERM), `kill` (SIGKILL), or
+//! `both` in turn, which is the default.
 
 #![allow(
     clippy::disallowed_methods,
@@ -24,16 +29,23 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::broker_process::{BrokerProcess, wait_for_exit};
+use crate::cluster::ClusterProcess;
 
 /// What `setup.sh` exits with when a toolchain is missing or cannot fetch.
 const TOOLCHAIN_MISSING: i32 = 3;
 const SETUP_LIMIT: Duration = Duration::from_secs(600);
 const SUITE_LIMIT: Duration = Duration::from_secs(180);
+/// With several nodes, each with a replica of everything, on the same machine.
+const CLUSTER_SUITE_LIMIT: Duration = Duration::from_secs(600);
+/// How long the node that is restarted runs, and how long it is gone.
+const RESTART_PAUSES: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(500));
 
 /// The suites measure time-outs of a second or so: they run one at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -135,8 +147,10 @@ impl Suite {
             visible(&format!("SKIPPED {name}: {why}"));
             return;
         }
-        let mut command = script(self.command[0]);
-        command.args(&self.command[1..]);
+        if let Some(nodes) = cluster_nodes() {
+            return self.run_on_cluster(name, nodes);
+        }
+        let mut command = self.script();
         // Declared before the assertion, so that a failure shows the broker's last lines.
         let mut broker = None;
         match std::env::var("KLAMM_CLIENTS_BOOTSTRAP") {
@@ -149,22 +163,67 @@ impl Suite {
             }
         };
         let outcome = run_with_limit(command, SUITE_LIMIT);
-        let failed: Vec<&str> = outcome
-            .output
-            .lines()
-            .filter(|line| line.starts_with("FAIL "))
-            .collect();
-        assert!(
-            outcome.status == Some(0),
-            "{name} ended with {:?}\n{}\n--- failed checks ---\n{}",
-            outcome.status,
-            outcome.output,
-            failed.join("\n")
-        );
+        outcome.assert_passed(name);
         if let Some(broker) = &mut broker {
             assert!(broker.is_running(), "{name} passed, and the broker is gone");
         }
         visible(&format!("PASSED {name}: {}", last_line(&outcome.output)));
+    }
+
+    fn script(&self) -> Command {
+        let mut command = script(self.command[0]);
+        command.args(&self.command[1..]);
+        command
+    }
+
+    /// Runs the suite against calm nodes, and then while the last of them is restarted.
+    fn run_on_cluster(&self, name: &str, nodes: usize) {
+        if ALONE.contains(&self.toolchain) {
+            visible(&format!("SKIPPED {name}: it is about a single node"));
+            return;
+        }
+        let replicas = nodes.min(3).to_string();
+        let mut overrides = vec![("default.replication.factor", replicas.as_str())];
+        overrides.extend(self.overrides);
+        let mut cluster = ClusterProcess::start(nodes, &overrides);
+        let bootstrap = cluster.node(1).bootstrap();
+        let run = |how: &str| {
+            let mut command = self.script();
+            command.env("BOOTSTRAP", &bootstrap);
+            let outcome = run_with_limit(command, CLUSTER_SUITE_LIMIT);
+            outcome.assert_passed(&format!("{name}, {nodes} nodes {how}"));
+            visible(&format!(
+                "PASSED {name}, {nodes} nodes {how}: {}",
+                last_line(&outcome.output)
+            ));
+        };
+        run("undisturbed");
+        let how = Restarts::wanted();
+        if how == Restarts::None {
+            return;
+        }
+        let ending = AtomicBool::new(false);
+        let last = cluster.ids().last().expect("a node");
+        let restarted = cluster.node_mut(last);
+        let restarts = thread::scope(|scope| {
+            let restarting = scope.spawn(|| how.carry_out(restarted, &ending));
+            // A suite that fails panics: the loop must end all the same.
+            let ran = std::panic::catch_unwind(|| run("with restarts"));
+            ending.store(true, Ordering::Release);
+            let restarts = restarting.join().expect("a node that was stopped starts");
+            visible(&format!(
+                "{name}: node {last} was restarted {restarts} times"
+            ));
+            ran.unwrap_or_else(|why| std::panic::resume_unwind(why));
+            restarts
+        });
+        assert!(restarts > 0, "{name} ended before a restart");
+        for id in cluster.ids() {
+            assert!(
+                cluster.node_mut(id).is_running(),
+                "{name} passed, and node {id} is gone"
+            );
+        }
     }
 
     /// `Err` says why the toolchain cannot be had; a failure to build is the test's.
@@ -186,10 +245,75 @@ impl Suite {
     }
 }
 
+/// Suites that need a single node: of exact settings, or about its memory.
+const ALONE: &[&str] = &["own-suite", "hostile"];
+
+fn cluster_nodes() -> Option<usize> {
+    let nodes = std::env::var("KLAMM_CLUSTER").ok()?;
+    Some(nodes.parse().expect("KLAMM_CLUSTER is a number of nodes"))
+}
+
+/// How a node is restarted again and again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Restarts {
+    None,
+    Orderly,
+    Kill,
+    Both,
+}
+
+impl Restarts {
+    fn wanted() -> Self {
+        match std::env::var("KLAMM_CLUSTER_RESTARTS").as_deref() {
+            Ok("none") => Self::None,
+            Ok("orderly") => Self::Orderly,
+            Ok("kill") => Self::Kill,
+            Ok("both") | Err(_) => Self::Both,
+            Ok(other) => panic!("KLAMM_CLUSTER_RESTARTS={other}"),
+        }
+    }
+
+    /// Restarts a node until told to end; says how often.
+    fn carry_out(self, node: &mut BrokerProcess, ending: &AtomicBool) -> u32 {
+        let (runs, gone) = RESTART_PAUSES;
+        let mut restarts = 0;
+        loop {
+            thread::sleep(runs);
+            if ending.load(Ordering::Acquire) {
+                return restarts;
+            }
+            if self == Self::Orderly || (self == Self::Both && restarts % 2 == 0) {
+                let status = node.sigterm();
+                assert!(status.success(), "a drain ended with {status}");
+            } else {
+                node.kill9();
+            }
+            thread::sleep(gone);
+            node.restart();
+            restarts += 1;
+        }
+    }
+}
+
 struct Outcome {
     /// The exit code; `None` after a signal, the time limit's included.
     status: Option<i32>,
     output: String,
+}
+
+impl Outcome {
+    #[track_caller]
+    fn assert_passed(&self, name: &str) {
+        let lines = self.output.lines();
+        let failed: Vec<&str> = lines.filter(|line| line.starts_with("FAIL ")).collect();
+        assert!(
+            self.status == Some(0),
+            "{name} ended with {:?}\n{}\n--- failed checks ---\n{}",
+            self.status,
+            self.output,
+            failed.join("\n")
+        );
+    }
 }
 
 fn script(name: &str) -> Command {

@@ -32,6 +32,9 @@ mod self_check;
 mod start;
 mod topics;
 
+#[cfg(test)]
+mod replication_tests;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -11,8 +11,10 @@ use tokio::sync::oneshot;
 use super::metrics::TopicCounters;
 use crate::config::TopicConfig;
 use crate::log::{CleanEnd, Log, LogConfig};
-use crate::replication::{Assignment, Command, PartitionView, ShardHandle, Slot, WantedDurability};
-use crate::types::{ErrorCode, Offset, TopicId, TopicPartition};
+use crate::replication::{
+    Assignment, Command, PartitionView, Past, ShardHandle, Slot, WantedDurability,
+};
+use crate::types::{ErrorCode, TopicId, TopicPartition};
 
 /// One hosted partition.
 #[derive(Clone)]
@@ -141,7 +143,7 @@ impl Partitions {
         log: Log,
         assignment: Arc<Assignment>,
         durability: WantedDurability,
-        high_watermark: Option<Offset>,
+        past: Past,
     ) -> Option<Hosted> {
         let slot = self.next_slot.fetch_add(1, Ordering::Relaxed);
         let shard = self.shard_of(slot);
@@ -152,7 +154,7 @@ impl Partitions {
             log,
             assignment,
             durability,
-            high_watermark,
+            past,
             reply,
         };
         self.shards[shard].send(command).await;

@@ -26,6 +26,12 @@ pub const QUORUM_QUESTION: u8 = 4;
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// A member heard of within this span counts as alive.
+const ALIVE: Duration = Duration::from_secs(10);
+
+/// Within this span a new leader hears of every voter that is alive.
+const FIRST_CONTACT: Duration = Duration::from_secs(2);
+
 /// Time a question of another node may take here.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -113,8 +119,12 @@ impl QuorumDesk {
     /// For a node of a cluster.
     #[must_use]
     pub fn in_cluster(env: &Env, node: BrokerId, raft: RaftHandle, peers: Arc<dyn Peers>) -> Self {
-        let clock = env.clock.clone();
-        Self::new(env, node, Arc::new(Member { raft, clock }), Some(peers))
+        let here = Member {
+            node,
+            raft,
+            env: env.clone(),
+        };
+        Self::new(env, node, Arc::new(here), Some(peers))
     }
 
     fn new(
@@ -272,8 +282,9 @@ impl QuorumAdmin for Alone {
 
 /// A member of a quorum of several.
 struct Member {
+    node: BrokerId,
     raft: RaftHandle,
-    clock: Arc<dyn Clock>,
+    env: Env,
 }
 
 impl QuorumAdmin for Member {
@@ -285,21 +296,63 @@ impl QuorumAdmin for Member {
         &self,
         question: QuorumQuestion,
     ) -> BoxFuture<'static, Result<QuorumStatus, Refusal>> {
-        let (raft, clock) = (self.raft.clone(), self.clock.clone());
+        let (node, raft, env) = (self.node, self.raft.clone(), self.env.clone());
         Box::pin(async move {
             let description = raft.describe();
+            if description.leader != Some(node) {
+                // What it knows of the voters may be old.
+                let text = format!("node {node} does not lead the quorum");
+                return Err(not_leading(text));
+            }
             check(&description, &question)?;
-            let changed = match question {
-                QuorumQuestion::Describe => Ok(()),
-                QuorumQuestion::AddVoter(peer) => raft.add_voter(peer).await,
-                QuorumQuestion::RemoveVoter { id, directory_id } => {
-                    let directory_id = (!directory_id.is_zero()).then_some(directory_id);
-                    raft.remove_voter(id, directory_id).await
+            match question {
+                QuorumQuestion::Describe => {}
+                QuorumQuestion::AddVoter(peer) => raft.add_voter(peer).await.map_err(refusal)?,
+                QuorumQuestion::RemoveVoter { id, .. } => {
+                    remove(&env, &raft, &description, id).await?
                 }
-            };
-            changed.map_err(refusal)?;
-            Ok(status(&raft.describe(), clock.wall()))
+            }
+            Ok(status(&raft.describe(), env.wall()))
         })
+    }
+}
+
+/// Takes the vote of `id`. A process that is alive goes on following the metadata: it may be a
+/// broker. The leader first hands its lead on, and the next one removes it.
+async fn remove(
+    env: &Env,
+    raft: &RaftHandle,
+    quorum: &QuorumDescription,
+    id: BrokerId,
+) -> Result<(), Refusal> {
+    let Some(voter) = quorum.voters.iter().find(|voter| voter.peer.id == id) else {
+        return Ok(());
+    };
+    if quorum.leader == Some(id) && quorum.voters.len() > 1 {
+        raft.resign().await.map_err(refusal)?;
+        let text = format!("controller {id} has handed its lead on, to lose its vote");
+        return Err(not_leading(text));
+    }
+    let is_alive = is_alive(env, raft, id).await;
+    let directory_id = Some(voter.peer.directory_id);
+    raft.remove_voter(id, directory_id).await.map_err(refusal)?;
+    if is_alive && let Err(error) = raft.add_learner(voter.peer.clone()).await {
+        tracing::warn!(node = %id, %error, "a former voter does not follow; start it again");
+    }
+    Ok(())
+}
+
+/// Whether voter `id` answers the leader. One that was just elected has not heard of all yet.
+async fn is_alive(env: &Env, raft: &RaftHandle, id: BrokerId) -> bool {
+    let deadline = env.now().plus(FIRST_CONTACT);
+    loop {
+        let voters = raft.describe().voters;
+        let voter = voters.into_iter().find(|voter| voter.peer.id == id);
+        match voter.and_then(|voter| voter.last_contact) {
+            Some(ago) => return ago < ALIVE,
+            None if env.now() >= deadline => return false,
+            None => env.sleep(PAUSE).await,
+        }
     }
 }
 

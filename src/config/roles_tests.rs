@@ -125,3 +125,19 @@ fn a_cluster_that_cannot_be_is_refused_with_setting_and_fix() {
     let error = load("broker.heartbeat.interval.ms=3000").unwrap_err();
     assert!(error.contains("broker.session.timeout.ms"), "{error}");
 }
+
+#[test]
+fn the_example_of_three_nodes_is_one_cluster() {
+    let files = [
+        include_str!("../../docs/examples/three-nodes/node-1.properties"),
+        include_str!("../../docs/examples/three-nodes/node-2.properties"),
+        include_str!("../../docs/examples/three-nodes/node-3.properties"),
+    ];
+    let configs = files.map(|file| load(file).unwrap());
+    for (number, config) in (1..).zip(&configs) {
+        assert_eq!(config.node_id, BrokerId(number));
+        assert_eq!(config.quorum.voters, configs[0].quorum.voters);
+        assert!(!config.quorum.is_alone());
+    }
+    assert_eq!(configs[0].quorum.voters.len(), 3);
+}

@@ -43,7 +43,7 @@ pub struct NewTopic {
     /// -1: `num.partitions`, or as many as `assignments` has.
     pub partitions: i32,
     /// -1: `default.replication.factor`, or as many as `assignments` has. An internal topic gets no
-    /// more than there are brokers alive.
+    /// more than the cluster has brokers, alive or not, or nodes that its settings name.
     pub replication_factor: i16,
     /// Replicas by partition; empty: the controller places them.
     pub assignments: BTreeMap<i32, Vec<BrokerId>>,

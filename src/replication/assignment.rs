@@ -92,9 +92,11 @@ pub struct IsrProposal {
 pub enum IsrOutcome {
     /// The partition's state, with the proposed in-sync replicas.
     Accepted(Arc<Assignment>),
-    /// Certainly not done. Another is made after a pause, or once the partition is assigned anew.
+    /// `IneligibleReplica` and `InvalidRequest` say that the partition still has the state that
+    /// the proposal named, and that it was not carried out. Anything else proves nothing, as the
+    /// refused request may be a repetition of one that was.
     Refused(ErrorCode),
-    /// Perhaps done: the same is proposed again after a pause.
+    /// No answer came.
     Unknown,
 }
 

@@ -89,15 +89,28 @@ pub struct CompactionRound {
     pub io: SegmentCompaction,
 }
 
+/// What is known of a replica besides its log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Past {
+    /// The high watermark that was checkpointed last.
+    pub high_watermark: Option<Offset>,
+    /// No earlier process of this broker had this replica.
+    pub is_new: bool,
+}
+
 /// What a shard is asked to do.
 pub enum Command {
-    /// Take over a partition with its open log. `high_watermark` is the one last checkpointed.
+    /// Take over a partition with its open log.
+    ///
+    /// Where an earlier process had it, `assignment` is to be from metadata in which this process
+    /// is registered: this replica leads no sooner than in a newer leader epoch, unless it is the
+    /// only one, and with older metadata that could be one that the earlier process led in.
     Host {
         slot: Slot,
         log: Box<Log>,
         assignment: Arc<Assignment>,
         durability: WantedDurability,
-        high_watermark: Option<Offset>,
+        past: Past,
         reply: oneshot::Sender<Arc<PartitionView>>,
     },
     /// The controller changed who holds, leads or is in sync with a partition. One that is older

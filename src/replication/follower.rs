@@ -48,8 +48,10 @@ pub struct FollowerAppend {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FollowerTruncate {
     pub slot: Slot,
-    /// The epoch in which it was fetched.
+    /// The epoch in which it was fetched, and the position that was told then.
     pub leader_epoch: LeaderEpoch,
+    pub fetch_offset: Offset,
+    pub last_fetched_epoch: LeaderEpoch,
     /// An epoch and its end in the leader's log.
     pub diverging: (LeaderEpoch, Offset),
 }

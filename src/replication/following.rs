@@ -162,7 +162,7 @@ impl Replica {
     pub(super) async fn truncate(&mut self, item: &FollowerTruncate) -> Copied {
         let reader = self.log.reader();
         let mine = |epoch| reader.end_of_epoch(epoch);
-        let cut = match self.machine.cut(item.leader_epoch, item.diverging, mine) {
+        let cut = match self.machine.cut(item, self.log.latest_epoch(), mine) {
             Ok(cut) => cut,
             Err(code) => return Copied::refused(code),
         };

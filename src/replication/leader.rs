@@ -30,6 +30,8 @@ pub(super) struct Seen {
     pub follower: BrokerId,
     pub broker_epoch: BrokerEpoch,
     pub fetch_offset: Offset,
+    /// It has deleted everything that the leader has.
+    pub has_deleted: bool,
     pub log_end_offset: Offset,
     pub now: Instant,
 }
@@ -38,6 +40,8 @@ pub(super) struct Seen {
 struct Follower {
     /// The durable end of its log; unknown until it has fetched in this epoch.
     fetch_offset: Option<Offset>,
+    /// Nothing in its log is older than the leader's, and thereby compared with nothing.
+    has_deleted: bool,
     broker_epoch: BrokerEpoch,
     /// When it had all that the leader had, at the latest.
     caught_up_at: Instant,
@@ -48,8 +52,13 @@ struct Follower {
 #[derive(Debug)]
 struct Pending {
     proposal: Proposal,
-    /// It was perhaps carried out: a refusal of a repetition proves nothing.
+    /// Who may be in sync by what was proposed to this state of the partition.
+    named: Vec<BrokerId>,
+    /// It was perhaps carried out, or may yet be.
     in_doubt: bool,
+    /// In doubt, and refused for good: the committed replicas are proposed instead, as any change
+    /// of the partition decides what was proposed before.
+    gives_up: bool,
 }
 
 #[derive(Debug)]
@@ -98,6 +107,7 @@ impl<W: Copy> Leader<W> {
         for id in assignment.replicas.iter().filter(others) {
             self.followers.entry(*id).or_insert(Follower {
                 fetch_offset: None,
+                has_deleted: false,
                 broker_epoch: BrokerEpoch(-1),
                 caught_up_at: now,
                 last_fetch: None,
@@ -122,6 +132,7 @@ impl<W: Copy> Leader<W> {
             follower.caught_up_at = follower.caught_up_at.max(at);
         }
         follower.fetch_offset = Some(seen.fetch_offset);
+        follower.has_deleted = seen.has_deleted;
         follower.broker_epoch = seen.broker_epoch;
         follower.last_fetch = Some((seen.now, seen.log_end_offset));
         true
@@ -179,7 +190,7 @@ impl<W: Copy> Leader<W> {
             return None;
         }
         let mut proposed = match &self.pending {
-            Some(pending) => pending.proposal.isr.as_slice(),
+            Some(pending) => pending.named.as_slice(),
             None => &[],
         };
         let mut committed = assignment.isr.as_slice();
@@ -190,7 +201,7 @@ impl<W: Copy> Leader<W> {
             committed = &[];
         }
         let mut end = durable_end;
-        for id in committed.iter().chain(proposed.iter().map(|(id, _)| id)) {
+        for id in committed.iter().chain(proposed) {
             if *id != assignment.me {
                 end = end.min(self.followers.get(id)?.fetch_offset?);
             }
@@ -240,7 +251,7 @@ impl<W: Copy> Leader<W> {
                 *epoch == follower.broker_epoch || crate::mutant!("broker-epoch-ignored")
             }
         };
-        registered && follower.fetch_offset.is_some_and(|end| end >= from)
+        registered && follower.has_deleted && follower.fetch_offset.is_some_and(|end| end >= from)
     }
 
     /// The in-sync replicas that should be proposed now, if others than there are.
@@ -256,17 +267,21 @@ impl<W: Copy> Leader<W> {
         if nobody || self.retry_at.is_some_and(|at| at > now) {
             return None;
         }
-        if let Some(pending) = &self.pending {
+        if self.pending.is_some() {
             // Due again only if its outcome is unknown.
-            self.retry_at.take()?;
-            return Some(pending.proposal.clone());
+            self.retry_at?;
+            return self.propose_again(assignment, eligible, now);
         }
         let late = self.lagging(assignment, log_end_offset, lag_time_max, now);
         let members = assignment.isr.iter().copied();
         let mut isr: Vec<BrokerId> = members.filter(|id| !late.contains(id)).collect();
         if late.is_empty() {
             let joining = |id: &BrokerId| {
-                !assignment.isr.contains(id) && self.may_join(*id, high_watermark, eligible)
+                // One that would be late at once is not let in, or it would go in and out.
+                let deadline = self.deadline(*id, log_end_offset, lag_time_max);
+                !assignment.isr.contains(id)
+                    && deadline.is_none_or(|at| at > now)
+                    && self.may_join(*id, high_watermark, eligible)
             };
             isr.extend(self.followers.keys().copied().filter(joining));
         }
@@ -274,17 +289,7 @@ impl<W: Copy> Leader<W> {
             self.retry_at = None;
             return None;
         }
-        let epoch_of = |id: BrokerId| match self.followers.get(&id) {
-            Some(_) if crate::mutant!("broker-epoch-ignored") => eligible.get(&id).copied(),
-            Some(follower) if follower.fetch_offset.is_some() => Some(follower.broker_epoch),
-            Some(_) if crate::mutant!("ineligible-joins") => Some(BrokerEpoch(-1)),
-            _ => eligible.get(&id).copied(),
-        };
-        let named: Option<Vec<_>> = isr
-            .into_iter()
-            .map(|id| epoch_of(id).map(|epoch| (id, epoch)))
-            .collect();
-        let Some(isr) = named else {
+        let Some(isr) = self.with_epochs(&isr, eligible) else {
             // A member is being fenced: the controller will say so.
             self.retry_at = Some(now.plus(PROPOSAL_PAUSE));
             return None;
@@ -297,10 +302,48 @@ impl<W: Copy> Leader<W> {
             recovering: false,
         };
         self.pending = Some(Pending {
+            named: proposal.isr.iter().map(|(id, _)| *id).collect(),
             proposal: proposal.clone(),
             in_doubt: false,
+            gives_up: false,
         });
         Some(proposal)
+    }
+
+    fn propose_again(
+        &mut self,
+        assignment: &Assignment,
+        eligible: &EligibleBrokers,
+        now: Instant,
+    ) -> Option<Proposal> {
+        let committed = self.with_epochs(&assignment.isr, eligible);
+        let pending = self.pending.as_mut()?;
+        if pending.gives_up {
+            let Some(isr) = committed else {
+                self.retry_at = Some(now.plus(PROPOSAL_PAUSE));
+                return None;
+            };
+            pending.proposal.isr = isr;
+        }
+        self.retry_at = None;
+        Some(pending.proposal.clone())
+    }
+
+    /// Replicas with the epochs in which they were seen; `None` when one is not registered.
+    fn with_epochs(
+        &self,
+        isr: &[BrokerId],
+        eligible: &EligibleBrokers,
+    ) -> Option<Vec<(BrokerId, BrokerEpoch)>> {
+        let epoch_of = |id: BrokerId| match self.followers.get(&id) {
+            Some(_) if crate::mutant!("broker-epoch-ignored") => eligible.get(&id).copied(),
+            Some(follower) if follower.fetch_offset.is_some() => Some(follower.broker_epoch),
+            Some(_) if crate::mutant!("ineligible-joins") => Some(BrokerEpoch(-1)),
+            _ => eligible.get(&id).copied(),
+        };
+        isr.iter()
+            .map(|id| epoch_of(*id).map(|epoch| (*id, epoch)))
+            .collect()
     }
 
     /// Whether the proposal made to this state of the partition is under way.
@@ -315,7 +358,10 @@ impl<W: Copy> Leader<W> {
     pub fn refused(&mut self, certain: bool, now: Instant) {
         self.retry_at = Some(now.plus(PROPOSAL_PAUSE));
         match &mut self.pending {
-            Some(pending) if !certain || pending.in_doubt => pending.in_doubt = true,
+            Some(pending) if !certain || pending.in_doubt => {
+                pending.in_doubt = true;
+                pending.gives_up |= certain;
+            }
             _ => self.pending = None,
         }
     }

@@ -17,8 +17,8 @@ pub use assignment::{
     Assignment, EligibleBrokers, IsrOutcome, IsrProposal, ReplicationEvent, ReplicationSettings,
 };
 pub use command::{
-    AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Placed, Slot, WantedAcks,
-    WantedDurability,
+    AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Past, Placed, Slot,
+    WantedAcks, WantedDurability,
 };
 pub use follower::{FollowerAppend, FollowerFetch, FollowerPosition, FollowerTruncate, Served};
 pub use leader::Proposal;

@@ -12,15 +12,19 @@
 //! **An epoch is led once.** A leader whose log was cut back by a failure may have given followers
 //! what it lost; going on, it would put other records in their place under the same epoch, and
 //! nobody could see the difference. So it leads again only in a newer epoch; and so does one that
-//! finds records of the epoch in its log as it starts, since there may have been more.
+//! starts with a log that an earlier process had, since that may have led, and have lost or cut
+//! what it appended. (Whoever hosts a replica does so from metadata in which the present process
+//! is registered: epochs that an earlier one led are not newer than that.)
+
+mod following;
+mod serving;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignment::{Assignment, EligibleBrokers, IsrOutcome};
-use super::command::WantedAcks;
-use super::follower::{FollowerFetch, FollowerPosition, Served};
-use super::leader::{Leader, Proposal, Seen};
+use super::command::{Past, WantedAcks};
+use super::leader::{Leader, Proposal};
 use super::view::Leadership;
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Instant, LeaderEpoch, Offset};
 
@@ -122,9 +126,7 @@ pub struct Opened {
     pub log_start_offset: Offset,
     /// All of it is durable.
     pub log_end_offset: Offset,
-    pub latest_epoch: Option<LeaderEpoch>,
-    /// The one checkpointed.
-    pub high_watermark: Option<Offset>,
+    pub past: Past,
 }
 
 /// A replica on this broker.
@@ -151,17 +153,22 @@ impl<W: Copy> Partition<W> {
     ) -> Self {
         let (start, end) = (opened.log_start_offset, opened.log_end_offset);
         let alone = assignment.is_alone();
-        let led_before = |epoch: &LeaderEpoch| !alone && *epoch >= assignment.leader_epoch;
+        let may_have_led = !alone && !opened.past.is_new;
         let mut partition = Self {
             assignment: assignment.clone(),
             log_end_offset: end,
             durable_end: end,
             high_watermark: match alone {
                 true => end,
-                false => opened.high_watermark.unwrap_or(start).max(start).min(end),
+                false => opened
+                    .past
+                    .high_watermark
+                    .unwrap_or(start)
+                    .max(start)
+                    .min(end),
             },
             role: Role::Idle,
-            barred: opened.latest_epoch.filter(led_before),
+            barred: may_have_led.then_some(assignment.leader_epoch),
             storage_failed: false,
         };
         if crate::mutant!("epoch-led-again-after-restart") {
@@ -220,26 +227,6 @@ impl<W: Copy> Partition<W> {
         self.storage_failed
     }
 
-    /// Exclusive end of what followers may read. The first records of an epoch are shown once one
-    /// of them is durable, by which a restart knows that the epoch was led.
-    #[must_use]
-    pub fn shown_end(&self) -> Offset {
-        match &self.role {
-            Role::Leader(leader) if self.durable_end <= leader.epoch_start => {
-                self.log_end_offset.min(leader.epoch_start)
-            }
-            _ => self.log_end_offset,
-        }
-    }
-
-    /// Whether the next append is the first of this epoch and other replicas are to copy it: it is
-    /// to be synced whatever the topic says, so that [`Self::shown_end`] can move.
-    #[must_use]
-    pub fn begins_epoch(&self) -> bool {
-        let begins = |leader: &Leader<W>| self.durable_end <= leader.epoch_start;
-        matches!(&self.role, Role::Leader(leader) if begins(leader)) && !self.assignment.is_alone()
-    }
-
     /// Whether a batch may be appended, with these acks.
     pub fn may_append(&self, acks: WantedAcks) -> Result<(), ErrorCode> {
         if self.storage_failed {
@@ -257,131 +244,6 @@ impl<W: Copy> Partition<W> {
     fn too_few_in_sync(&self) -> bool {
         self.assignment.isr.len() < self.assignment.wanted_in_sync()
             && !crate::mutant!("high-watermark-below-min-isr")
-    }
-
-    /// Whether this broker follows in `leader_epoch`. To be asked before anything that a leader
-    /// said is acted on.
-    pub fn follows(&self, leader_epoch: LeaderEpoch) -> Result<(), ErrorCode> {
-        let mine = self.assignment.leader_epoch;
-        if leader_epoch < mine && !crate::mutant!("older-leader-believed") {
-            return Err(ErrorCode::FencedLeaderEpoch);
-        }
-        if leader_epoch > mine {
-            return Err(ErrorCode::UnknownLeaderEpoch);
-        }
-        match self.role {
-            Role::Follower(_) if self.storage_failed => Err(ErrorCode::KafkaStorageError),
-            Role::Follower(_) => Ok(()),
-            _ => Err(ErrorCode::NotLeaderOrFollower),
-        }
-    }
-
-    /// Where this follower fetches next; `None` until all of its log is durable. `latest_epoch` is
-    /// its log's.
-    pub fn position(
-        &self,
-        leader_epoch: LeaderEpoch,
-        log_start_offset: Offset,
-        latest_epoch: Option<LeaderEpoch>,
-    ) -> Result<Option<FollowerPosition>, ErrorCode> {
-        self.follows(leader_epoch)?;
-        let mut last_fetched_epoch = latest_epoch.unwrap_or(LeaderEpoch::NONE);
-        if crate::mutant!("fetch-forgets-last-epoch") {
-            last_fetched_epoch = LeaderEpoch::NONE;
-        }
-        if let Role::Follower(Following {
-            restart_at: Some(start),
-            ..
-        }) = self.role
-        {
-            return Ok(Some(FollowerPosition {
-                fetch_offset: start,
-                last_fetched_epoch: LeaderEpoch::NONE,
-                log_start_offset,
-                high_watermark: self.high_watermark,
-            }));
-        }
-        let safe = self.durable_end == self.log_end_offset;
-        let counted = safe || crate::mutant!("follower-counts-unsynced");
-        Ok(counted.then_some(FollowerPosition {
-            fetch_offset: self.log_end_offset,
-            last_fetched_epoch,
-            log_start_offset,
-            high_watermark: self.high_watermark,
-        }))
-    }
-
-    /// Whether what a leader answered to a fetch from `fetch_offset` may be taken in.
-    pub fn may_copy(
-        &self,
-        leader_epoch: LeaderEpoch,
-        fetch_offset: Offset,
-    ) -> Result<(), ErrorCode> {
-        self.follows(leader_epoch)?;
-        let expected = match &self.role {
-            Role::Follower(following) => following.restart_at.unwrap_or(self.log_end_offset),
-            _ => self.log_end_offset,
-        };
-        match fetch_offset == expected {
-            true => Ok(()),
-            // Copied already, or from before a cut: anything else would leave a hole.
-            false => Err(ErrorCode::OffsetOutOfRange),
-        }
-    }
-
-    /// Where the log is to begin anew before an answer is taken in that [`Self::may_copy`] allowed,
-    /// if it is. `first` is where the first batch in the answer begins.
-    ///
-    /// Without one it begins at the leader's start only where nothing is committed beyond: a batch
-    /// begins there then.
-    pub fn restart_for(
-        &mut self,
-        (leader_log_start_offset, leader_high_watermark): (Offset, Offset),
-        first: Option<Offset>,
-    ) -> Option<Offset> {
-        let Role::Follower(following) = &mut self.role else {
-            return None;
-        };
-        if leader_log_start_offset <= self.log_end_offset {
-            following.restart_at = None;
-            return None;
-        }
-        let at_once = crate::mutant!("restart-within-a-batch-refused");
-        match (following.restart_at, first) {
-            (Some(start), Some(first)) => Some(first.min(start)),
-            _ if at_once || leader_high_watermark <= leader_log_start_offset => {
-                Some(leader_log_start_offset)
-            }
-            _ => {
-                following.restart_at = Some(leader_log_start_offset);
-                None
-            }
-        }
-    }
-
-    /// Where a follower cuts its log, given an epoch and its end in the leader's log, by which the
-    /// two logs part; `mine` is the end of an epoch in its own.
-    pub fn cut(
-        &self,
-        leader_epoch: LeaderEpoch,
-        (epoch, end): (LeaderEpoch, Offset),
-        mine: impl Fn(LeaderEpoch) -> (LeaderEpoch, Offset),
-    ) -> Result<Offset, ErrorCode> {
-        match self.role {
-            Role::Leader(_) if crate::mutant!("truncates-what-it-leads") => {}
-            _ => self.follows(leader_epoch)?,
-        }
-        if crate::mutant!("truncates-to-high-watermark") {
-            return Ok(self.high_watermark);
-        }
-        let (own_epoch, own_end) = mine(epoch);
-        let cut = match own_epoch {
-            LeaderEpoch::NONE => end,
-            // It lacks that epoch: what it has of newer ones goes, and the leader is asked again.
-            own if own < epoch => own_end,
-            _ => end.min(own_end),
-        };
-        Ok(cut.min(self.log_end_offset).max(Offset::ZERO))
     }
 
     pub fn step(&mut self, event: Event<W>, effects: &mut Vec<Effect<W>>) {
@@ -606,84 +468,18 @@ impl<W: Copy> Partition<W> {
                 self.assign(assignment, around, effects);
                 return;
             }
-            // Somebody else changed the partition, perhaps an earlier copy of the same proposal:
-            // what it is now comes as an assignment.
-            IsrOutcome::Refused(ErrorCode::InvalidUpdateVersion) | IsrOutcome::Unknown => {
+            // Said of the very state that it was proposed to, which it did not change therefore.
+            IsrOutcome::Refused(ErrorCode::IneligibleReplica | ErrorCode::InvalidRequest) => {
+                leader.refused(true, around.now);
+            }
+            // Somebody else changed the partition since, or an earlier copy of the same proposal
+            // did: what it is now comes as an assignment.
+            IsrOutcome::Refused(_) | IsrOutcome::Unknown => {
                 leader.refused(crate::mutant!("stale-isr-answer-believed"), around.now);
             }
-            IsrOutcome::Refused(_) => leader.refused(true, around.now),
         }
         self.advance(effects);
         self.check_isr(around, effects);
-    }
-
-    /// A follower fetches; `epochs` is the log's end of an epoch. Nothing of a fetch counts unless
-    /// it is of this leader's epoch, and of a log that agrees with this one.
-    pub fn fetched(
-        &mut self,
-        fetcher: Fetcher,
-        fetch: &FollowerFetch,
-        log_start_offset: Offset,
-        epochs: impl Fn(LeaderEpoch) -> (LeaderEpoch, Offset),
-        around: Surroundings<'_>,
-        effects: &mut Vec<Effect<W>>,
-    ) -> Result<Served, ErrorCode> {
-        let mine = self.assignment.leader_epoch;
-        let wrong_epoch = match fetch.leader_epoch.cmp(&mine) {
-            std::cmp::Ordering::Less => Some(ErrorCode::FencedLeaderEpoch),
-            std::cmp::Ordering::Greater => Some(ErrorCode::UnknownLeaderEpoch),
-            std::cmp::Ordering::Equal => None,
-        };
-        let late = crate::mutant!("fetch-epoch-checked-late");
-        if let Some(code) = wrong_epoch
-            && !late
-            && !crate::mutant!("fetch-epoch-not-checked")
-        {
-            return Err(code);
-        }
-        let (log_end_offset, high_watermark) = (self.log_end_offset, self.high_watermark);
-        let mut served = Served {
-            diverging: None,
-            log_end_offset: self.shown_end(),
-            high_watermark,
-            log_start_offset,
-        };
-        let Role::Leader(leader) = &mut self.role else {
-            return Err(ErrorCode::NotLeaderOrFollower);
-        };
-        if !self.assignment.replicas.contains(&fetcher.id) || fetcher.id == self.assignment.me {
-            // It may know more of the partition than this leader does yet.
-            return Err(ErrorCode::UnknownLeaderEpoch);
-        }
-        served.diverging = diverging(fetch, epochs)?;
-        if served.diverging.is_some() && !crate::mutant!("diverging-fetch-counts") {
-            return Ok(served);
-        }
-        if fetch.fetch_offset < log_start_offset || fetch.fetch_offset > log_end_offset {
-            return match served.diverging {
-                Some(_) => Ok(served),
-                None => Err(ErrorCode::OffsetOutOfRange),
-            };
-        }
-        let current = leader.seen(Seen {
-            follower: fetcher.id,
-            broker_epoch: fetcher.broker_epoch,
-            fetch_offset: fetch.fetch_offset,
-            log_end_offset,
-            now: around.now,
-        });
-        if !current {
-            return Err(ErrorCode::StaleBrokerEpoch);
-        }
-        self.advance(effects);
-        if !self.assignment.isr.contains(&fetcher.id) {
-            self.check_isr(around, effects);
-        }
-        if let Some(code) = wrong_epoch.filter(|_| late) {
-            return Err(code);
-        }
-        served.high_watermark = self.high_watermark;
-        Ok(served)
     }
 
     /// Proposes other in-sync replicas where there should be others. To be called at
@@ -744,23 +540,6 @@ impl<W: Copy> Partition<W> {
             leader.satisfied(self.durable_end, self.high_watermark, acknowledge);
         }
     }
-}
-
-/// Where a follower's log parts from this one, if it does (KIP-595).
-fn diverging(
-    fetch: &FollowerFetch,
-    epochs: impl Fn(LeaderEpoch) -> (LeaderEpoch, Offset),
-) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
-    let last = fetch.last_fetched_epoch;
-    if last == LeaderEpoch::NONE || crate::mutant!("epoch-end-of-whatever-was-asked") {
-        return Ok(None);
-    }
-    let (epoch, end) = epochs(last);
-    if epoch == LeaderEpoch::NONE {
-        return Err(ErrorCode::UnknownLeaderEpoch);
-    }
-    let parts = epoch < last || end < fetch.fetch_offset;
-    Ok(parts.then_some((epoch, end)))
 }
 
 #[cfg(test)]

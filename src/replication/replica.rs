@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::assignment::Assignment;
-use super::command::{AppendItem, AppendRefused, Placed, WantedDurability};
+use super::command::{AppendItem, AppendRefused, Past, Placed, WantedDurability};
 use super::partition::{Effect, Event, Opened, Partition};
 use super::shard::Waiter;
 use super::view::{Leadership, PartitionView};
@@ -69,14 +69,13 @@ impl Replica {
         log: Log,
         assignment: &Arc<Assignment>,
         durability: WantedDurability,
-        high_watermark: Option<Offset>,
+        past: Past,
         now: Instant,
     ) -> Self {
         let opened = Opened {
             log_start_offset: log.log_start_offset(),
             log_end_offset: log.log_end_offset(),
-            latest_epoch: log.latest_epoch(),
-            high_watermark,
+            past,
         };
         let mut effects = Vec::new();
         let machine = Partition::new(assignment, opened, now, &mut effects);
@@ -107,7 +106,7 @@ impl Replica {
             self.shown = leadership;
             self.view.set_leadership(leadership);
         }
-        self.view.set_log_end(self.machine.shown_end());
+        self.view.set_log_end(self.machine.log_end_offset());
     }
 
     /// Tells listeners of `klamm::log_state` where the log stands, if that changed. To be called
@@ -165,8 +164,7 @@ impl Replica {
         let batch = &item.batch;
         self.machine.may_append(item.acks).map_err(refused)?;
         let waiter = waiter.map(|waiter| (waiter, item.acks));
-        let first = self.machine.begins_epoch();
-        let sync = self.wants_sync(batch) || first;
+        let sync = self.wants_sync(batch);
         let epoch = self.machine.assignment().leader_epoch;
         let appended = self.log.append(batch, epoch, now, sync).await;
         let log_start_offset = self.log.log_start_offset();

@@ -170,11 +170,11 @@ impl Shard {
                 log,
                 assignment,
                 durability,
-                high_watermark,
+                past,
                 reply,
             } => {
                 let now = self.env.now();
-                let replica = Replica::new(*log, &assignment, durability, high_watermark, now);
+                let replica = Replica::new(*log, &assignment, durability, past, now);
                 let view = replica.view.clone();
                 self.replicas.insert(slot, replica);
                 self.carry_out(slot);

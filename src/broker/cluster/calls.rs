@@ -87,6 +87,11 @@ impl PeerCalls {
         })
     }
 
+    /// In whose name it asks.
+    pub(super) fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
     fn place(&self, address: String, kind: u8) -> Arc<Place> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (address, kind);

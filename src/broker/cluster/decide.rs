@@ -139,13 +139,21 @@ pub(super) fn complaint(
         && !member.directory_id.is_zero()
         && member.directory_id != me.directory_id
     {
-        return Some(format!(
-            "directory {} of voter {node} is gone: the cluster knows node {node} by it, and this \
-             directory is {}. Restore it from a backup, or remove the voter and add it again",
-            member.directory_id, me.directory_id
-        ));
+        return Some(directory_gone(member, me.directory_id));
     }
     mismatched_voters(me, view, at)
+}
+
+/// Said to a node that comes in the place of the voter `known` with another directory.
+pub(super) fn directory_gone(known: &Peer, given: Uuid) -> String {
+    format!(
+        "directory {} of voter {id} is gone: the cluster knows node {id} by it, and this directory \
+         is {given}. Restore it from a backup, or remove the voter and add it again. If node {id} \
+         still runs at {}, give this node an id of its own",
+        known.directory_id,
+        address(&known.host, known.port),
+        id = known.id,
+    )
 }
 
 /// Two controllers that would found a cluster must agree on its voters.

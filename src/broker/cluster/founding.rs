@@ -182,13 +182,8 @@ impl Finder {
                 question.clone(),
                 5 * PATIENCE,
             );
-            let outcome = asked.await;
-            if let Err(PeerError::Refused(text)) = &outcome
-                && text.contains("is gone")
-            {
-                return Err(ClusterError::Settings(text.clone()));
-            }
-            match read(outcome) {
+            match read(asked.await) {
+                Ok(NodeAnswer::Refused(text)) => return Err(ClusterError::Settings(text)),
                 Ok(NodeAnswer::Joined) => {
                     self.env.sleep(PAUSE).await;
                     return Ok(());

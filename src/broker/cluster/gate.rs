@@ -4,14 +4,17 @@
 //! one for a metadata directory that this node no longer has.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::calls::PeerCalls;
+use super::decide;
 use super::identity::Identity;
 use super::question::{self, NodeAnswer, NodeQuestion, View};
 use crate::broker::quorum_admin::QuorumDesk;
-use crate::config::QuorumConfig;
+use crate::config::{QuorumConfig, address};
 use crate::controller::{Controller, Peer, PeerService as _, RaftError, RaftHandle};
 use crate::env::BoxFuture;
 use crate::types::{BrokerId, ErrorCode, Uuid};
@@ -26,6 +29,7 @@ pub(super) struct Offer {
 /// Answers other nodes in the name of this one. What is not there yet is refused for now.
 pub struct Gate {
     identity: Arc<Identity>,
+    calls: Arc<PeerCalls>,
     voters: Vec<(BrokerId, String, u16)>,
     is_controller: bool,
     wanted_cluster: Option<Uuid>,
@@ -37,13 +41,14 @@ pub struct Gate {
 
 impl Gate {
     pub(super) fn new(
-        identity: Arc<Identity>,
+        calls: Arc<PeerCalls>,
         quorum: &QuorumConfig,
         wanted_cluster: Option<Uuid>,
         offers: mpsc::Sender<Offer>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            identity,
+            identity: calls.identity().clone(),
+            calls,
             voters: question::told(&quorum.voters),
             is_controller: quorum.is_controller,
             wanted_cluster,
@@ -199,21 +204,47 @@ impl Gate {
         let Some(raft) = self.raft.get() else {
             return Err(self.not_yet());
         };
-        let known = raft.state().voters;
-        if let Some(voter) = known.iter().find(|voter| voter.id == peer.id) {
+        let state = raft.state();
+        if let Some(voter) = state.voters.iter().find(|voter| voter.id == peer.id) {
             if voter.directory_id != peer.directory_id {
-                return Err(format!(
-                    "directory {} of voter {} is gone, it comes with {}: restore it, or remove \
-                     the voter and add it again",
-                    voter.directory_id, peer.id, peer.directory_id
-                ));
+                let text = decide::directory_gone(voter, peer.directory_id);
+                return Ok(NodeAnswer::Refused(text));
             }
             return Ok(NodeAnswer::Joined);
+        }
+        match state.observers.iter().find(|known| known.id == peer.id) {
+            Some(known) if *known == peer => return Ok(NodeAnswer::Joined),
+            Some(known) => {
+                if let Some(text) = self.runs_elsewhere(known, &peer).await {
+                    return Ok(NodeAnswer::Refused(text));
+                }
+            }
+            None => {}
         }
         match raft.add_learner(peer).await {
             Ok(()) => Ok(NodeAnswer::Joined),
             Err(RaftError::NotLeader { leader }) => Ok(NodeAnswer::NotLeader { leader }),
             Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Why `peer` cannot come in the place of `known`: that one still runs at another address.
+    async fn runs_elsewhere(&self, known: &Peer, peer: &Peer) -> Option<String> {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let at = address(&known.host, known.port);
+        if at == address(&peer.host, peer.port) {
+            return None;
+        }
+        let question = question::question(&NodeQuestion::Hello(self.view()));
+        let asked = self
+            .calls
+            .ask_at(at.clone(), None, Uuid::ZERO, question, PATIENCE);
+        match question::read(&asked.await.ok()?) {
+            Ok(NodeAnswer::Hello(view)) if view.node == peer.id => Some(format!(
+                "another node with node.id={} runs at {at}: give each node an id of its own",
+                peer.id
+            )),
+            _ => None,
         }
     }
 }

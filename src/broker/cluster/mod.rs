@@ -66,6 +66,7 @@ pub struct ClusterPart {
     calls: Arc<PeerCalls>,
     gate: Arc<Gate>,
     identity: Arc<Identity>,
+    me: Peer,
     /// Accept other nodes.
     listening: Mutex<Vec<Task>>,
 }
@@ -87,7 +88,7 @@ impl Arriving {
         let identity = Arc::new(identity);
         let calls = PeerCalls::new(env, identity.clone());
         let (offers, incoming) = mpsc::channel(1);
-        let gate = Gate::new(identity.clone(), &config.quorum, dirs.cluster_id, offers);
+        let gate = Gate::new(calls.clone(), &config.quorum, dirs.cluster_id, offers);
         let (host, port) = own_address(config);
         let finder = Finder {
             env: env.clone(),
@@ -168,6 +169,7 @@ impl Arriving {
             calls: self.calls,
             gate: self.gate,
             identity: self.identity,
+            me: self.me,
             listening: Mutex::new(listening),
         };
         Ok((log_dirs, quorum, part))
@@ -206,20 +208,24 @@ impl ClusterPart {
         self.gate.open_controller(controller);
     }
 
-    /// Starts to watch the other nodes, where this one may lead the quorum.
+    /// Starts to watch the other nodes, where this one may lead the quorum; where it only follows,
+    /// sees to it that they know where it is.
     pub fn watch(
         self: &Arc<Self>,
         env: &Env,
         config: &BrokerConfig,
         controller: &Controller,
     ) -> Task {
-        let watching = watch::run(
-            env.clone(),
-            self.clone(),
-            controller.clone(),
-            config.quorum.is_controller,
-        );
-        env.spawn("watch-nodes", watching)
+        let (env, part) = (env.clone(), self.clone());
+        match config.quorum.is_controller {
+            true => {
+                let watching = watch::run(env.clone(), part, controller.clone());
+                env.spawn("watch-nodes", watching)
+            }
+            false => env
+                .clone()
+                .spawn("tell-address", watch::tell_address(env, part)),
+        }
     }
 
     /// Hands the lead of the quorum on, and takes no more part in it.

@@ -37,6 +37,8 @@ pub(super) enum NodeAnswer {
         directory_id: Uuid,
     },
     Joined,
+    /// It cannot join, for the reason given, until somebody changes something.
+    Refused(String),
     /// Only the leader of the quorum lets others join.
     NotLeader {
         leader: Option<Peer>,

@@ -33,15 +33,7 @@ const AWAY: Duration = Duration::from_secs(3);
 const BRIEF: Duration = Duration::from_secs(1);
 
 /// Watches every other member until dropped.
-pub(super) async fn run(
-    env: Env,
-    part: Arc<ClusterPart>,
-    controller: Controller,
-    is_controller: bool,
-) {
-    if !is_controller {
-        return;
-    }
+pub(super) async fn run(env: Env, part: Arc<ClusterPart>, controller: Controller) {
     let mut watching: BTreeMap<BrokerId, (Peer, Task)> = BTreeMap::new();
     loop {
         let state = part.raft.state();
@@ -62,6 +54,28 @@ pub(super) async fn run(
                 };
                 (peer, env.spawn("watch-node", watch.run()))
             });
+        }
+        env.sleep(LOOK).await;
+    }
+}
+
+/// Tells the quorum where this node is, should it have moved since it joined.
+pub(super) async fn tell_address(env: Env, part: Arc<ClusterPart>) {
+    loop {
+        let state = part.raft.state();
+        let known = state.observers.iter().chain(&state.voters);
+        if known.into_iter().any(|known| *known == part.me) {
+            return;
+        }
+        if let Some(leader) = part.raft.leader() {
+            let question = question::question(&NodeQuestion::Join(part.me.clone()));
+            let at = address(&leader.host, leader.port);
+            let asked = part
+                .calls
+                .ask_at(at, Some(leader.id), Uuid::ZERO, question, DIAL_MAX);
+            if let Err(error) = asked.await {
+                tracing::warn!(%error, "the quorum does not know where this node is");
+            }
         }
         env.sleep(LOOK).await;
     }

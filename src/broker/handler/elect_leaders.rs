@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::broker::Broker;
-use crate::controller::{ElectLeaders, ElectionKind, PartitionResult as Elected, Refusal};
+use crate::controller::{ElectLeaders, ElectionKind, PartitionResult as Elected};
 use crate::types::ErrorCode;
 use crate::wire::message::elect_leaders::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
@@ -33,10 +33,10 @@ pub async fn handle(broker: Arc<Broker>, request: ElectLeadersRequest) -> ElectL
     let controller = super::controller_within(&broker, request.timeout_ms);
     let wanted = ElectLeaders { kind, partitions };
     match (controller.elect_leaders(wanted).await, named) {
-        (Ok(results), named) => answer(results, named.is_none()),
+        (Ok(results), _) => answer(results),
         (Err(refusal), Some(named)) => {
             let refused = |(topic, partition)| (topic, partition, Err(refusal.clone()));
-            answer(named.into_iter().map(refused).collect(), false)
+            answer(named.into_iter().map(refused).collect())
         }
         (Err(refusal), None) => ElectLeadersResponse {
             error_code: refusal.code.code(),
@@ -45,15 +45,9 @@ pub async fn handle(broker: Arc<Broker>, request: ElectLeadersRequest) -> ElectL
     }
 }
 
-/// Of all partitions only those are told of whose leader changed or should have: the others are as
-/// wanted.
-fn answer(results: Vec<Elected>, of_all: bool) -> ElectLeadersResponse {
-    let as_wanted = |outcome: &Result<(), Refusal>| matches!(outcome, Err(refusal) if refusal.code == ErrorCode::ElectionNotNeeded);
+fn answer(results: Vec<Elected>) -> ElectLeadersResponse {
     let mut topics: BTreeMap<String, Vec<PartitionResult>> = BTreeMap::new();
     for (topic, partition, outcome) in results {
-        if of_all && as_wanted(&outcome) {
-            continue;
-        }
         let (error_code, error_message) = super::outcome(outcome);
         topics.entry(topic).or_default().push(PartitionResult {
             partition_id: partition,
@@ -78,6 +72,7 @@ fn answer(results: Vec<Elected>, of_all: bool) -> ElectLeadersResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::Refusal;
 
     fn results() -> Vec<Elected> {
         let needless = Refusal::new(ErrorCode::ElectionNotNeeded, "it leads");
@@ -88,22 +83,8 @@ mod tests {
     }
 
     #[test]
-    fn asked_for_all_partitions_those_as_wanted_are_left_out() {
-        let answer = answer(results(), true);
-        let [topic] = &answer.replica_election_results[..] else {
-            panic!("{answer:?}");
-        };
-        assert_eq!(
-            (topic.topic.as_str(), topic.partition_result.len()),
-            ("b", 1)
-        );
-        assert_eq!(topic.partition_result[0].error_code, 0);
-        assert_eq!(topic.partition_result[0].error_message, None);
-    }
-
-    #[test]
-    fn asked_for_by_name_each_partition_is_answered() {
-        let answer = answer(results(), false);
+    fn outcomes_are_told_by_topic_and_success_has_no_text() {
+        let answer = answer(results());
         let found: Vec<(&str, i16)> = answer
             .replica_election_results
             .iter()
@@ -113,5 +94,7 @@ mod tests {
             found,
             [("a", ErrorCode::ElectionNotNeeded.code()), ("b", 0)]
         );
+        let done = &answer.replica_election_results[1].partition_result[0];
+        assert_eq!(done.error_message, None);
     }
 }

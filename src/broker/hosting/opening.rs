@@ -9,6 +9,7 @@ use crate::broker::{Broker, topics};
 use crate::config::TopicConfig;
 use crate::controller::PartitionState;
 use crate::log::{CleanEnd, Log, LogError, LogIdentity, OpenOptions};
+use crate::replication::Past;
 use crate::types::{BrokerId, Offset, TopicId, TopicPartition};
 
 /// A partition to host.
@@ -79,17 +80,14 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
         false => Log::create(&broker.env, &dir, options).await?,
     };
     let durability = topics::durability(&wanted.config);
+    let past = Past {
+        high_watermark,
+        is_new: !exists && !registered,
+    };
     let assignment = super::assignment(me, &wanted.state, &wanted.config);
     let hosted = broker
         .partitions
-        .host(
-            topic_partition,
-            dir,
-            log,
-            assignment,
-            durability,
-            high_watermark,
-        )
+        .host(topic_partition, dir, log, assignment, durability, past)
         .await;
     hosted.ok_or(HostError::Stopping)
 }

@@ -388,6 +388,8 @@ impl FetchPlan {
             let truncation = FollowerTruncate {
                 slot,
                 leader_epoch,
+                fetch_offset: Offset(fetch.fetch_offset),
+                last_fetched_epoch: LeaderEpoch(fetch.last_fetched_epoch),
                 diverging,
             };
             work.truncations.push(Task {

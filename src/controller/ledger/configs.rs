@@ -87,10 +87,10 @@ impl ControllerLedger {
         OF_ALL.iter().filter_map(record).collect()
     }
 
-    /// Adds to changes of settings what follows for partitions: where fewer in-sync replicas are
+    /// Adds to changes of settings what follows for partitions. Where fewer in-sync replicas are
     /// enough from now on, the high watermark moves on without those that left, and nobody else
-    /// stays eligible.
-    pub(super) fn with_enough_in_sync(
+    /// stays eligible. Where an unclean election is allowed from now on, it is held.
+    pub(super) fn with_consequences(
         &self,
         now: Timestamp,
         (mut records, reply): (Vec<MetadataRecord>, Reply),
@@ -109,7 +109,7 @@ impl ControllerLedger {
         let mut draft = Draft::new(&after, now);
         for topic in after.image.topics() {
             for (partition, state) in (0..).zip(&topic.partitions) {
-                if !state.elr.is_empty() {
+                if !state.elr.is_empty() || state.leader.is_none() {
                     let cause = Cause::MinInsyncReplicasChanged;
                     let wanted = Wanted::new(PartitionState::clone(state), cause, None);
                     draft.change(topic, partition, wanted);

@@ -6,8 +6,9 @@
 
 use super::draft::{Draft, Wanted};
 use super::{ControllerLedger, Outcome};
+use crate::config::Durability;
 use crate::controller::image::TopicImage;
-use crate::controller::next_state::Leadership;
+use crate::controller::next_state::{Leadership, Loss};
 use crate::controller::record::{Cause, PartitionState};
 use crate::controller::request::{AlterPartition, IsrChange, Refusal, Reply};
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Timestamp};
@@ -124,6 +125,10 @@ fn resign(
     match others.is_empty() {
         true => wanted.leadership = Leadership::Anew,
         false => wanted.state.isr = others,
+    }
+    if draft.settings(topic).durability != Durability::Fsync {
+        // What it had in memory only may count, and be gone.
+        wanted.lost = Some((leader, Loss::Unsynced));
     }
     draft.change(topic, partition, wanted);
     draft.state(topic, partition).cloned().unwrap_or(state)

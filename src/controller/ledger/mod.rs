@@ -98,10 +98,10 @@ impl ControllerLedger {
                 Ok(self.create_partitions(entropy, wall, request))
             }
             Request::IncrementalAlterConfigs(request) => {
-                self.with_enough_in_sync(wall, self.incremental_alter_configs(request))
+                self.with_consequences(wall, self.incremental_alter_configs(request))
             }
             Request::AlterConfigs(request) => {
-                self.with_enough_in_sync(wall, self.alter_configs(request))
+                self.with_consequences(wall, self.alter_configs(request))
             }
             Request::AllocateProducerIds { broker } => self.allocate_producer_ids(*broker),
             Request::Heartbeat(request) => self.heartbeat(now, request),

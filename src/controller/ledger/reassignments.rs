@@ -124,40 +124,38 @@ fn cancel(draft: &mut Draft<'_>, topic: &TopicImage, partition: i32) -> Result<(
     carry_out(draft, topic, partition, wanted)
 }
 
-/// Changes the replicas to `wanted`, unless that takes away all that can lead.
+/// Changes the replicas to `wanted`, unless that takes away all that can lead, or leaves fewer than
+/// `min.insync.replicas` with what was acknowledged.
 fn carry_out(
     draft: &mut Draft<'_>,
     topic: &TopicImage,
     partition: i32,
     mut wanted: Wanted,
 ) -> Result<(), Refusal> {
-    let has_leader = wanted.state.leader.is_some();
-    let (replicas, is_kept) = (wanted.state.replicas.clone(), |list: &[BrokerId]| {
-        list.iter().any(|id| wanted.state.replicas.contains(id))
-    });
-    let is_possible = match has_leader {
-        true => wanted
-            .state
-            .isr
-            .iter()
-            .any(|id| replicas.contains(id) && draft.may_lead(*id)),
-        false => {
-            is_kept(&wanted.state.isr)
-                || is_kept(&wanted.state.elr)
-                || (wanted.state.isr.is_empty() && wanted.state.elr.is_empty())
+    let min_isr = wanted
+        .state
+        .min_isr(draft.settings(topic).min_insync_replicas);
+    let replicas = wanted.state.replicas.clone();
+    let is_kept = |id: &BrokerId| replicas.contains(id);
+    let state = &mut wanted.state;
+    let kept = state.isr.iter().filter(|id| is_kept(id)).count();
+    let is_possible = match state.leader {
+        Some(_) => kept > 0 && (kept == state.isr.len() || kept >= min_isr),
+        None => {
+            let had_none = state.isr.is_empty() && state.elr.is_empty();
+            had_none || kept > 0 || state.elr.iter().any(is_kept)
         }
     };
     if !is_possible {
         let text = format!(
-            "partition {partition} of topic '{}' would be left without its in-sync replicas; wait \
-             until one of the replicas that stay is in sync",
+            "partition {partition} of topic '{}' would be left with too few in-sync replicas; wait \
+             until more of the replicas that stay are in sync",
             topic.name
         );
         return refuse(ErrorCode::InvalidReplicaAssignment, text);
     }
-    let kept = |id: &BrokerId| replicas.contains(id);
-    wanted.state.isr.retain(kept);
-    wanted.state.last_known_elr.retain(kept);
+    state.isr.retain(is_kept);
+    state.last_known_elr.retain(is_kept);
     draft.change(topic, partition, wanted);
     Ok(())
 }

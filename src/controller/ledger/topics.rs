@@ -192,9 +192,11 @@ impl ControllerLedger {
             }
         };
         let alive = self.image.alive().count();
-        let asked = usize::try_from(asked).unwrap_or(usize::MAX);
-        match asked > alive {
-            true if is_internal_topic(&topic.name) && alive > 0 => Ok(alive),
+        let mut asked = usize::try_from(asked).unwrap_or(usize::MAX);
+        if is_internal_topic(&topic.name) {
+            asked = asked.min(self.broker_count());
+        }
+        match asked > alive || alive == 0 {
             true => refuse(
                 ErrorCode::InvalidReplicationFactor,
                 format!(
@@ -206,6 +208,22 @@ impl ControllerLedger {
             ),
             false => Ok(asked),
         }
+    }
+
+    /// Brokers that the cluster has, or shall have: what internal topics can have replicas on. They
+    /// must not end up with fewer because some nodes of a new cluster start later than others.
+    fn broker_count(&self) -> usize {
+        if !self.is_cluster {
+            return self.image.alive().count();
+        }
+        let named = |name: &str| {
+            let value = self.defaults.effective(name).map_or("", |(value, _)| value);
+            let entries = value.split(',');
+            entries.filter(|entry| !entry.trim().is_empty()).count()
+        };
+        let nodes =
+            named("controller.quorum.voters").max(named("controller.quorum.bootstrap.servers"));
+        self.image.brokers().count().max(nodes)
     }
 
     /// Replicas as the request assigns them.

@@ -6,7 +6,9 @@
 //! | log id | term (64), index (64) |
 //! | vote | term (64), candidate's id (32), 1 if a majority granted it (8) |
 //! | peer | id (32), directory id (16 bytes), length of host (16), host, port (16) |
-//! | membership | number of voter sets (32); of each the number of voters (32) and their ids (32); number of nodes (32); of each its id (32) and its peer |
+//! | membership | voter sets and nodes, each after their number (32) |
+//! | voter set | number of voters (32), their ids (32) |
+//! | node | id (32), peer |
 //! | payload | 0: nothing; 1: length (32) and a batch of records; 2: membership (8 for the kind) |
 //! | entry | log id, payload |
 

@@ -5,10 +5,15 @@
 //!
 //! | what | question | answer |
 //! | --- | --- | --- |
-//! | 1 append | vote, log id of the entry before (optional), commit (optional log id), number of entries (32), entries | 0: done; 1: done up to a log id (optional); 2: conflict; 3 and vote: there is a higher one |
-//! | 2 vote, 3 pre-vote | vote, last log id (optional), 1 if the leader hands over (8) | vote, 1 if granted (8), last log id (optional) |
-//! | 4 snapshot | vote, length (64) and checksum (CRC-32C, 32) of the whole, position of this part (64), length (32) and bytes of this part | vote |
-//! | 5 hand over | vote, candidate's id (32), last log id (optional) | 1 if it will (8) |
+//! | 1 append | vote, previous, commit, count (32), entries | 0, 1 and last, 2, or 3 and vote |
+//! | 2 vote, 3 pre-vote | vote, last, by hand-over (8) | vote, granted (8), last |
+//! | 4 snapshot | vote, total (64), sum (32), position (64), length (32), bytes | vote |
+//! | 5 hand over | vote, candidate (32), last | will (8) |
+//!
+//! *Previous*, *commit* and *last* are optional log ids: of the entry before those sent, of the
+//! newest that is committed, of the newest in a log. An append is answered 0: done; 1: done up to
+//! *last*; 2: the previous entry is another one here; 3: there is a higher vote. A snapshot is the
+//! content of its file in parts; *total* and *sum* (CRC-32C) are those of the whole.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use openraft::raft::{

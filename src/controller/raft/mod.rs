@@ -26,6 +26,7 @@ mod message;
 mod network;
 mod opening;
 mod outbox;
+mod reporting;
 mod runtime;
 mod service;
 mod snapshot;
@@ -187,7 +188,7 @@ impl RaftQuorum {
         let raft = raft.map_err(|error| RaftOpenError::Start(error.to_string()))?;
         let leadership = Leadership::new(options.me.id, lease, last_at_start);
         let watching =
-            leadership::watch(env.clone(), raft.clone(), outbox.clone(), leadership, mute);
+            reporting::watch(env.clone(), raft.clone(), outbox.clone(), leadership, mute);
         env.spawn("raft-leadership", within(&env, watching))
             .detach();
         let (proposals, proposed) = mpsc::unbounded_channel();

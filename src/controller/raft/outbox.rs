@@ -60,6 +60,21 @@ impl State {
             self.settled = Some((next.log_id, membership));
         }
     }
+
+    /// An entry takes effect. If its leader came after the one that was said to lead, nobody knows
+    /// before what follows that this one leads no longer.
+    fn advance(&mut self, log_id: LogId) {
+        self.applied = Some(log_id);
+        let term = log_id.leader_id.term;
+        if self.leader.is_some_and(|(_, said)| said < term) {
+            self.say_leader(None, term);
+        }
+    }
+
+    fn say_leader(&mut self, leader: Option<BrokerId>, term: u64) {
+        self.leader = Some((leader, term));
+        self.queue.push_back(Committed::Leader { leader, term });
+    }
 }
 
 impl Outbox {
@@ -116,7 +131,7 @@ impl Outbox {
     /// An entry without records takes effect.
     pub fn apply_empty(&self, log_id: LogId, membership: Option<StoredMembership>) {
         let mut state = self.state();
-        state.applied = Some(log_id);
+        state.advance(log_id);
         if let Some(membership) = &membership {
             state.membership = membership.clone();
         }
@@ -125,12 +140,13 @@ impl Outbox {
             membership,
             is_batch: false,
         });
+        self.ready.notify_one();
     }
 
     /// A batch, of so many bytes, takes effect.
     pub fn apply_batch(&self, log_id: LogId, records: Vec<MetadataRecord>, bytes: usize) {
         let mut state = self.state();
-        state.applied = Some(log_id);
+        state.advance(log_id);
         state.bytes += bytes as u64;
         state.unsettled.push_back(Applied {
             log_id,
@@ -148,7 +164,10 @@ impl Outbox {
     pub fn install(&self, snapshot: KeptSnapshot, records: Vec<MetadataRecord>) {
         let mut state = self.state();
         let end = snapshot.end();
-        state.applied = snapshot.meta.last_log_id;
+        match snapshot.meta.last_log_id {
+            Some(last) => state.advance(last),
+            None => state.applied = None,
+        }
         state.membership = snapshot.meta.last_membership.clone();
         state.image = None;
         let membership = snapshot.meta.last_membership.clone();
@@ -161,15 +180,14 @@ impl Outbox {
         self.ready.notify_one();
     }
 
-    /// Says who leads, if that is news.
+    /// Says who leads, if that is news: terms only grow.
     pub fn lead(&self, leader: Option<BrokerId>, term: u64) {
         let mut state = self.state();
-        if state.leader == Some((leader, term)) {
-            return;
+        let is_old = state.leader.is_some_and(|(_, said)| term < said);
+        if !is_old && state.leader != Some((leader, term)) {
+            state.say_leader(leader, term);
+            self.ready.notify_one();
         }
-        state.leader = Some((leader, term));
-        state.queue.push_back(Committed::Leader { leader, term });
-        self.ready.notify_one();
     }
 
     /// Takes an image back. Whether a snapshot of it is due: it is only said once.

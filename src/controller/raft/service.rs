@@ -17,12 +17,50 @@ use crate::types::BrokerId;
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 
 /// The part of a snapshot that has arrived.
-struct Arriving {
+pub(super) struct Arriving {
     from: BrokerId,
     vote: Vote,
     total_bytes: u64,
     total_sum: u32,
     bytes: BytesMut,
+}
+
+/// Keeps a part of a snapshot; the whole once it is complete. A first part begins anew.
+pub(super) fn take_part(
+    arriving: &mut Option<Arriving>,
+    from: BrokerId,
+    part: Part,
+) -> Result<Option<Bytes>, String> {
+    let before = match part.position {
+        0 => None,
+        _ => arriving.take(),
+    };
+    let mut snapshot = before.unwrap_or_else(|| Arriving {
+        from,
+        vote: part.vote,
+        total_bytes: part.total_bytes,
+        total_sum: part.total_sum,
+        bytes: BytesMut::new(),
+    });
+    let follows = snapshot.from == from
+        && snapshot.vote == part.vote
+        && snapshot.total_bytes == part.total_bytes
+        && snapshot.total_sum == part.total_sum
+        && snapshot.bytes.len() as u64 == part.position;
+    let end = part.position.saturating_add(part.bytes.len() as u64);
+    if !follows || end > part.total_bytes || part.total_bytes > SNAPSHOT_BYTES_MAX {
+        return Err("a part of a snapshot does not follow those before".to_owned());
+    }
+    snapshot.bytes.extend_from_slice(&part.bytes);
+    if end < part.total_bytes {
+        *arriving = Some(snapshot);
+        return Ok(None);
+    }
+    let whole = snapshot.bytes.freeze();
+    match crc32c::crc32c(&whole) == part.total_sum {
+        true => Ok(Some(whole)),
+        false => Err("a snapshot was damaged on its way".to_owned()),
+    }
 }
 
 /// Answers for a node.
@@ -67,7 +105,12 @@ impl Service {
             }
             Question::Snapshot(part) => {
                 let vote = part.vote;
-                let Some(whole) = self.arrive(from, part)? else {
+                let whole = {
+                    let arriving = self.arriving.lock();
+                    let mut arriving = arriving.unwrap_or_else(PoisonError::into_inner);
+                    take_part(&mut arriving, from, part)?
+                };
+                let Some(whole) = whole else {
                     return Ok(message::encode_vote(vote));
                 };
                 let snapshot = KeptSnapshot::decode(&whole)?;
@@ -78,41 +121,6 @@ impl Service {
                     installed.await.map_err(|error| failed(&error))?;
                 Ok(message::encode_vote(answer.vote))
             }
-        }
-    }
-
-    /// Keeps a part of a snapshot; the whole once it is complete. A first part begins anew.
-    fn arrive(&self, from: BrokerId, part: Part) -> Result<Option<Bytes>, String> {
-        let mut arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match part.position {
-            0 => None,
-            _ => arriving.take(),
-        };
-        let mut snapshot = before.unwrap_or_else(|| Arriving {
-            from,
-            vote: part.vote,
-            total_bytes: part.total_bytes,
-            total_sum: part.total_sum,
-            bytes: BytesMut::new(),
-        });
-        let follows = snapshot.from == from
-            && snapshot.vote == part.vote
-            && snapshot.total_bytes == part.total_bytes
-            && snapshot.total_sum == part.total_sum
-            && snapshot.bytes.len() as u64 == part.position;
-        let end = part.position.saturating_add(part.bytes.len() as u64);
-        if !follows || end > part.total_bytes || part.total_bytes > SNAPSHOT_BYTES_MAX {
-            return Err("a part of a snapshot does not follow those before".to_owned());
-        }
-        snapshot.bytes.extend_from_slice(&part.bytes);
-        if end < part.total_bytes {
-            *arriving = Some(snapshot);
-            return Ok(None);
-        }
-        let whole = snapshot.bytes.freeze();
-        match crc32c::crc32c(&whole) == part.total_sum {
-            true => Ok(Some(whole)),
-            false => Err("a snapshot was damaged on its way".to_owned()),
         }
     }
 }

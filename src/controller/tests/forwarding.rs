@@ -125,7 +125,8 @@ struct Nodes {
 }
 
 fn nodes(env: &Env, count: i32) -> Nodes {
-    let file = "broker.session.timeout.ms=300\nauto.leader.rebalance.enable=false";
+    let file = "broker.session.timeout.ms=300\nbroker.heartbeat.interval.ms=100\n\
+                auto.leader.rebalance.enable=false";
     let config = BrokerConfig::load(Some(file), Vec::new(), Vec::new()).unwrap();
     let replication = config.config.replication.clone();
     let (agreed, way) = (Arc::new(Agreed::default()), Arc::new(Way::default()));

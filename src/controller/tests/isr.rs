@@ -76,7 +76,7 @@ fn a_proposal_that_does_not_fit_is_refused_with_kafkas_code() {
     cluster.fence(3);
     let good = proposal(&cluster, &[1, 2]);
     type Spoil = fn(&mut AlterPartition);
-    let cases: [(Spoil, ErrorCode); 12] = [
+    let cases: [(Spoil, ErrorCode); 11] = [
         (
             |p| p.changes[0].topic_id = Uuid([9; 16]),
             ErrorCode::UnknownTopicId,
@@ -101,9 +101,8 @@ fn a_proposal_that_does_not_fit_is_refused_with_kafkas_code() {
             |p| p.changes[0].partition_epoch -= 1,
             ErrorCode::InvalidUpdateVersion,
         ),
-        (|p| p.changes[0].isr.truncate(0), ErrorCode::InvalidRequest),
         (
-            |p| drop(p.changes[0].isr.remove(0)),
+            |p| p.changes[0].isr = p.changes[0].isr.split_off(1),
             ErrorCode::InvalidRequest,
         ),
         (
@@ -186,6 +185,28 @@ fn a_stopping_broker_is_not_taken_in() {
     assert_eq!(refusal.code, ErrorCode::IneligibleReplica);
 }
 
+#[test]
+fn a_leader_that_cannot_go_on_hands_over_or_begins_anew() {
+    for (durability, elr) in [("fsync", ids(&[1])), ("replicated", Vec::new())] {
+        let mut cluster = Cluster::of(2, "");
+        let settings = [
+            ("min.insync.replicas", "2"),
+            ("klamm.durability", durability),
+        ];
+        cluster.create_on(&[1, 2], &settings);
+        let resigned = proposal(&cluster, &[]);
+        let state = propose(&mut cluster, resigned.clone()).unwrap();
+        assert_eq!((state.leader, state.isr), (Some(BrokerId(2)), ids(&[2])));
+        assert_eq!((state.elr, state.cause), (elr, Cause::LeaderResigned));
+        let late = propose(&mut cluster, resigned).unwrap_err();
+        assert_eq!(late.code, ErrorCode::FencedLeaderEpoch);
+        let alone = proposal(&cluster, &[]);
+        let again = propose(&mut cluster, alone).unwrap();
+        assert_eq!((again.leader, again.isr), (Some(BrokerId(2)), ids(&[2])));
+        assert_eq!(again.leader_epoch.0, state.leader_epoch.0 + 1);
+    }
+}
+
 fn elect(cluster: &mut Cluster, kind: ElectionKind) -> Vec<PartitionResult> {
     let partitions = Some(vec![("a".to_owned(), 0)]);
     match cluster.ask(Request::ElectLeaders(ElectLeaders { kind, partitions })) {
@@ -252,6 +273,26 @@ fn an_unclean_election_happens_where_it_is_asked_for_or_allowed_and_is_written_d
     cluster.fence(1);
     cluster.start(2, 2);
     assert_eq!(cluster.state().cause, Cause::UncleanElection);
+
+    let mut cluster = Cluster::of(2, "");
+    cluster.create_on(&[1, 2], &[]);
+    cluster.fence(2);
+    cluster.fence(1);
+    cluster.start(2, 2);
+    let settings = vec![(
+        "unclean.leader.election.enable".to_owned(),
+        Some("true".to_owned()),
+    )];
+    let request = AlterConfigs {
+        resources: vec![(ConfigResource::topic("a"), settings)],
+        validate_only: false,
+    };
+    cluster.ask(Request::AlterConfigs(request)).unwrap();
+    assert_eq!(
+        cluster.state().cause,
+        Cause::UncleanElection,
+        "allowed later"
+    );
 }
 
 #[test]

@@ -99,3 +99,30 @@ fn racks_that_brokers_register_with_count() {
         assert_eq!(in_x, 1, "{:?}", state.replicas);
     }
 }
+
+#[test]
+fn internal_topics_follow_the_size_of_the_cluster_not_who_has_started_yet() {
+    let internal = || NewTopic {
+        partitions: 1,
+        replication_factor: 3,
+        ..NewTopic::named("__consumer_offsets")
+    };
+    // Two brokers are all there are.
+    let mut cluster = Cluster::of(2, "");
+    assert_eq!(cluster.create(internal()).unwrap().replication_factor, 2);
+    // One of them is only away for the moment.
+    let mut cluster = Cluster::of(2, "");
+    cluster.fence(2);
+    let refusal = cluster.create(internal()).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::InvalidReplicationFactor);
+    // Two of three nodes have started.
+    let voters = "node.id=1\ncontroller.listener.names=CONTROLLER\n\
+                  process.roles=broker,controller\n\
+                  listeners=PLAINTEXT://:9092,CONTROLLER://:9093\n\
+                  controller.quorum.voters=1@a:9093,2@b:9093,3@c:9093";
+    let mut cluster = Cluster::of(2, voters);
+    let refusal = cluster.create(internal()).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::InvalidReplicationFactor);
+    cluster.start(3, 1);
+    assert_eq!(cluster.create(internal()).unwrap().replication_factor, 3);
+}

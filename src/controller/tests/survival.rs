@@ -97,6 +97,8 @@ struct World {
     was_wiped: bool,
     leaders: BTreeMap<i32, BrokerId>,
     partition_epoch: i32,
+    /// Disks that everything committed must be on.
+    copies: usize,
 }
 
 impl World {
@@ -125,6 +127,7 @@ impl World {
             was_wiped: false,
             leaders: BTreeMap::new(),
             partition_epoch: -1,
+            copies: 0,
         }
     }
 
@@ -313,6 +316,7 @@ impl World {
             let log = &self.nodes[&leader].log;
             assert!(log.starts_with(&self.committed));
             self.committed = log[..end].to_vec();
+            self.copies = self.min_isr(&state);
         }
     }
 
@@ -455,6 +459,21 @@ impl World {
                 (node.log, node.synced) = (Vec::new(), 0);
             }
         }
+        if self.is_fsync && !self.was_wiped {
+            self.check_copies();
+        }
+    }
+
+    /// Whatever moves: what was committed stays on as many disks as the topic asks for.
+    fn check_copies(&mut self) {
+        self.copies = self.copies.min(self.min_isr(&self.cluster.state()));
+        let holds = |node: &&Node| node.log[..node.synced].starts_with(&self.committed);
+        let copies = self.nodes.values().filter(holds).count();
+        assert!(
+            copies >= self.copies,
+            "{copies} copies: {:?}",
+            self.cluster.state()
+        );
     }
 
     /// Everybody comes back with what its disk has.

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::replication::follower::{FollowerFetch, Served};
 
 const ME: BrokerId = BrokerId(1);
 
@@ -10,8 +11,10 @@ fn opened(end: i64) -> Opened {
     Opened {
         log_start_offset: Offset(0),
         log_end_offset: Offset(end),
-        latest_epoch: None,
-        high_watermark: None,
+        past: Past {
+            high_watermark: None,
+            is_new: true,
+        },
     }
 }
 
@@ -216,7 +219,9 @@ fn a_follower_that_lags_for_too_long_is_proposed_out() {
     let mut partition = leader(&[1, 2, 3]);
     step(&mut partition, appended(1, 1));
     step(&mut partition, durable(1));
-    fetch(&mut partition, (2, 1, 1), 1000).0.expect("it is served");
+    fetch(&mut partition, (2, 1, 1), 1000)
+        .0
+        .expect("it is served");
     let lag = Duration::from_secs(30);
     assert_eq!(partition.next_check(lag), Some(Instant(30_000_000_000)));
     let (eligible, mut effects) = (eligible(), Vec::new());
@@ -267,19 +272,12 @@ fn a_fetch_of_another_epoch_or_of_a_diverged_log_moves_nothing() {
 }
 
 #[test]
-fn an_unsynced_first_record_of_an_epoch_is_not_shown_to_followers() {
-    let mut partition = leader(&[1, 2]);
-    step(&mut partition, appended(2, 1));
-    assert_eq!(partition.shown_end(), Offset(0));
-    step(&mut partition, durable(2));
-    step(&mut partition, appended(3, 2));
-    assert_eq!(partition.shown_end(), Offset(3));
-}
-
-#[test]
-fn a_leader_that_finds_records_of_its_epoch_waits_for_a_newer_one() {
+fn a_leader_that_was_here_before_waits_for_a_newer_epoch() {
     let restarted = Opened {
-        latest_epoch: Some(LeaderEpoch(1)),
+        past: Past {
+            high_watermark: None,
+            is_new: false,
+        },
         ..opened(4)
     };
     let mut effects = Vec::new();

@@ -11,6 +11,7 @@ use super::harness::peer;
 use crate::controller::raft::RAFT_QUESTION;
 use crate::controller::raft::codec::{self, log_id};
 use crate::controller::raft::message::{self, Part, Question};
+use crate::controller::raft::service::take_part;
 use crate::controller::raft::snapshot::KeptSnapshot;
 use crate::controller::raft::types::{
     Batch, Entry, LogId, Membership, Payload, SnapshotMeta, StoredMembership, Vote,
@@ -166,4 +167,46 @@ proptest! {
         let read = codec::read_entry(&mut Reader::new(bytes.slice(..left)));
         prop_assert!(read.is_err());
     }
+}
+
+#[test]
+fn a_snapshot_is_put_together_from_its_parts_in_order_and_from_nothing_else() {
+    let whole: Vec<u8> = (0..100).collect();
+    let part = |position: usize, end: usize| Part {
+        vote: Vote::new_committed(3, BrokerId(1)),
+        total_bytes: 100,
+        total_sum: crc32c::crc32c(&whole),
+        position: position as u64,
+        bytes: Bytes::copy_from_slice(&whole[position..end]),
+    };
+    let leader = BrokerId(1);
+    let mut arriving = None;
+    assert_eq!(take_part(&mut arriving, leader, part(0, 40)), Ok(None));
+    assert_eq!(take_part(&mut arriving, leader, part(40, 80)), Ok(None));
+    assert_eq!(
+        take_part(&mut arriving, leader, part(80, 100)),
+        Ok(Some(Bytes::from(whole.clone())))
+    );
+    // A gap, another sender, another leader's, too much, damage: none leads to a snapshot.
+    assert_eq!(take_part(&mut arriving, leader, part(0, 40)), Ok(None));
+    assert!(take_part(&mut arriving, leader, part(41, 100)).is_err());
+    assert_eq!(take_part(&mut arriving, leader, part(0, 40)), Ok(None));
+    assert!(take_part(&mut arriving, BrokerId(2), part(40, 100)).is_err());
+    assert_eq!(take_part(&mut arriving, leader, part(0, 40)), Ok(None));
+    let other = Part {
+        vote: Vote::new_committed(4, BrokerId(1)),
+        ..part(40, 100)
+    };
+    assert!(take_part(&mut arriving, leader, other).is_err());
+    let too_much = Part {
+        total_bytes: 50,
+        ..part(0, 60)
+    };
+    assert!(take_part(&mut arriving, leader, too_much).is_err());
+    let damaged = Part {
+        bytes: Bytes::from(vec![9; 100]),
+        ..part(0, 100)
+    };
+    assert!(take_part(&mut arriving, leader, damaged).is_err());
+    assert!(take_part(&mut arriving, leader, part(40, 100)).is_err());
 }

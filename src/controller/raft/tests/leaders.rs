@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use super::harness::run;
+use crate::controller::quorum::Committed;
 use crate::controller::raft::codec::log_id;
 use crate::controller::raft::leadership::{Leadership, View};
+use crate::controller::raft::outbox::Outbox;
 use crate::types::BrokerId;
 
 const ME: BrokerId = BrokerId(1);
@@ -90,4 +93,33 @@ fn a_follower_says_who_leads_once_it_has_what_it_had_before_and_what_is_committe
         leadership.leader(&followed(log_id(3, 9), log_id(4, 12))),
         Some(OTHER)
     );
+}
+
+#[test]
+fn a_batch_of_a_later_leader_comes_after_word_that_the_one_before_leads_no_longer() {
+    run(async {
+        let outbox = Outbox::default();
+        outbox.lead(Some(ME), 3);
+        outbox.apply_batch(log_id(3, 4), Vec::new(), 0);
+        outbox.apply_batch(log_id(4, 5), Vec::new(), 0);
+        // What was known before comes too late.
+        outbox.lead(Some(ME), 3);
+        outbox.lead(Some(OTHER), 4);
+        let leads = |leader, term| Committed::Leader { leader, term };
+        let batch = |end| Committed::Batch {
+            end: crate::types::Offset(end),
+            records: Vec::new(),
+        };
+        for expected in [
+            leads(Some(ME), 3),
+            batch(5),
+            leads(None, 4),
+            batch(6),
+            leads(Some(OTHER), 4),
+        ] {
+            assert_eq!(outbox.next().await, Ok(expected));
+        }
+        outbox.fail("over".to_owned());
+        assert_eq!(outbox.next().await, Err("over".to_owned()));
+    });
 }

@@ -1,4 +1,4 @@
-//! Watched values.
+//! Watched values, and the environment that code runs in.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -6,6 +6,9 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use openraft::async_runtime::{Watch as _, WatchReceiver as _, WatchSender as _};
 
+use super::harness::{memory_env, run};
+use crate::controller::local::memory_disk::MemoryDisk;
+use crate::controller::raft::ambient::{call, current, within};
 use crate::controller::raft::watch::FifoWatch;
 
 struct Noted {
@@ -66,4 +69,26 @@ fn the_end_of_all_senders_is_seen_after_the_last_change() {
     let (sender, receiver) = FifoWatch::channel(0);
     drop(receiver);
     assert!(sender.send(1).is_err());
+}
+
+#[test]
+fn every_future_runs_in_its_own_nodes_environment() {
+    run(async {
+        let envs: Vec<_> = (0..2)
+            .map(|_| Arc::new(memory_env(&MemoryDisk::default())))
+            .collect();
+        let is = |at: usize| Arc::ptr_eq(&current(), &envs[at]);
+        within(&envs[0], async {
+            assert!(is(0));
+            within(&envs[1], async {
+                assert!(is(1));
+                tokio::task::yield_now().await;
+                assert!(is(1));
+                assert!(call(&envs[0], || is(0)));
+            })
+            .await;
+            assert!(is(0));
+        })
+        .await;
+    });
 }

@@ -21,6 +21,7 @@ pub(super) struct Answer {
     process: u64,
     leader_epoch: LeaderEpoch,
     fetch_offset: Offset,
+    last_fetched_epoch: LeaderEpoch,
     served: Served,
     records: Vec<Record>,
 }
@@ -119,16 +120,18 @@ impl Node {
         now: Instant,
         effects: &mut Vec<Effect<u32>>,
     ) {
-        self.process = process;
         self.applied = applied;
         self.eligible = eligible.clone();
         let opened = Opened {
             log_start_offset: self.log.start,
             log_end_offset: self.log.end(),
-            latest_epoch: self.log.latest(),
-            high_watermark: self.checkpointed,
+            past: Past {
+                high_watermark: self.checkpointed,
+                is_new: self.process == 0,
+            },
         };
         self.machine = Some(Partition::new(&self.mine(assignment), opened, now, effects));
+        self.process = process;
         self.seen = (LeaderEpoch(-1), Offset(0));
     }
 
@@ -310,6 +313,7 @@ impl Node {
             process: request.process,
             leader_epoch: fetch.leader_epoch,
             fetch_offset: from,
+            last_fetched_epoch: fetch.last_fetched_epoch,
             served,
             records,
         })
@@ -318,7 +322,7 @@ impl Node {
     pub fn take(
         &mut self,
         answer: Answer,
-        committed: &BTreeMap<Offset, Record>,
+        needed: impl Fn(Offset) -> Option<Record>,
         effects: &mut Vec<Effect<u32>>,
     ) {
         let Some(machine) = &mut self.machine else {
@@ -329,14 +333,21 @@ impl Node {
         }
         let (epoch, log) = (answer.leader_epoch, &mut self.log);
         if let Some(diverging) = answer.served.diverging {
+            let said = FollowerTruncate {
+                slot: 0,
+                leader_epoch: epoch,
+                fetch_offset: answer.fetch_offset,
+                last_fetched_epoch: answer.last_fetched_epoch,
+                diverging,
+            };
             let mine = |asked| log.epochs.end_of_epoch(asked, log.end());
-            let Ok(end) = machine.cut(epoch, diverging, mine) else {
+            let Ok(end) = machine.cut(&said, log.latest(), mine) else {
                 return;
             };
             let end = end.max(log.start);
             for offset in end.0..log.end().0 {
                 let doomed = log.at(Offset(offset));
-                let needed = committed.get(&Offset(offset)).copied();
+                let needed = needed(Offset(offset));
                 assert!(
                     doomed != needed,
                     "R9: {} cuts off {offset}, which is committed",

@@ -25,11 +25,14 @@ import org.apache.kafka.tools.ConsoleProducer;
 import org.apache.kafka.tools.ConsumerPerformance;
 import org.apache.kafka.tools.DeleteRecordsCommand;
 import org.apache.kafka.tools.GetOffsetShell;
+import org.apache.kafka.tools.LeaderElectionCommand;
 import org.apache.kafka.tools.LogDirsCommand;
+import org.apache.kafka.tools.MetadataQuorumCommand;
 import org.apache.kafka.tools.ProducerPerformance;
 import org.apache.kafka.tools.TopicCommand;
 import org.apache.kafka.tools.consumer.ConsoleConsumer;
 import org.apache.kafka.tools.consumer.group.ConsumerGroupCommand;
+import org.apache.kafka.tools.reassign.ReassignPartitionsCommand;
 
 /** Kafka's own console tools, driven through their main methods, against the broker at BOOTSTRAP. */
 public final class ToolSuite {
@@ -50,6 +53,10 @@ public final class ToolSuite {
 
     private record Result(int status, String output) {}
 
+    /** Against a cluster of several brokers more than one replica is worth testing. */
+    private static final String REPLICATION_FACTOR =
+            System.getenv().getOrDefault("REPLICATION_FACTOR", "1");
+
     private static String topic;
 
     public static void main(String[] arguments) {
@@ -65,6 +72,12 @@ public final class ToolSuite {
         checks.add("kafka-log-dirs", ToolSuite::logDirectories);
         checks.add("kafka-broker-api-versions", ToolSuite::apiVersions);
         checks.add("kafka-cluster", ToolSuite::cluster);
+        checks.add("kafka-metadata-quorum", ToolSuite::quorum);
+        checks.add("kafka-leader-election", ToolSuite::elections);
+        checks.add("kafka-reassign-partitions", ToolSuite::reassignments);
+        checks.add("kafka-topics describes eligible replicas", ToolSuite::eligibleReplicas);
+        checks.add("kafka-cluster lists brokers and unregisters none that is unknown",
+                ToolSuite::unregister);
         checks.add("kafka-producer-perf-test and kafka-consumer-perf-test", ToolSuite::performance);
         checks.add("kafka-topics alters and deletes", ToolSuite::alterAndDelete);
         int exitCode = checks.run();
@@ -112,7 +125,8 @@ public final class ToolSuite {
     private static void topics() throws Exception {
         topic = unique("tools");
         expectContains(ok(TopicCommand::main, "--create", "--topic", topic, "--partitions", "3",
-                        "--replication-factor", "1", "--config", "retention.ms=123456789"),
+                        "--replication-factor", REPLICATION_FACTOR, "--config",
+                        "retention.ms=123456789"),
                 "Created topic " + topic, "creating");
         eventually("the topic is listed", () -> {
             try {
@@ -267,6 +281,111 @@ public final class ToolSuite {
             all.addAll(Arrays.asList(arguments));
             ClusterTool.main(all.toArray(String[]::new));
         }), "Cluster ID: ", "the cluster id");
+    }
+
+    private static void quorum() throws Exception {
+        String status = ok((Tool) arguments -> quorumTool(arguments, "describe", "--status"));
+        for (String line : List.of("ClusterId:", "LeaderId:", "LeaderEpoch:", "HighWatermark:",
+                "MaxFollowerLag:", "CurrentVoters:", "CurrentObservers:")) {
+            expectContains(status, line, "the quorum's status");
+        }
+        String replication = ok((Tool) arguments ->
+                quorumTool(arguments, "describe", "--replication"));
+        expectContains(replication, "Leader", "the quorum's replication");
+        expect(replication.lines().filter(line -> line.contains("Leader")).count(), 1L,
+                "leaders in " + replication);
+        List<String> all = new ArrayList<>(List.of("--bootstrap-server", BOOTSTRAP,
+                "remove-controller", "--controller-id", "987", "--controller-directory-id",
+                "AAAAAAAAAAAAAAAAAAAAAQ"));
+        Result unknown = run(MetadataQuorumCommand::main, "", all.toArray(String[]::new));
+        expect(unknown.status, 1, "exit status of removing an unknown voter: " + unknown.output);
+    }
+
+    /** The tool wants its own options before the command. */
+    private static void quorumTool(String[] arguments, String... command) {
+        List<String> all = new ArrayList<>(Arrays.asList(arguments));
+        all.addAll(Arrays.asList(command));
+        MetadataQuorumCommand.main(all.toArray(String[]::new));
+    }
+
+    private static void elections() throws Exception {
+        String all = ok(LeaderElectionCommand::main, "--election-type", "preferred",
+                "--all-topic-partitions");
+        expect(all.contains("Error"), false, "errors in " + all);
+        String one = ok(LeaderElectionCommand::main, "--election-type", "preferred", "--topic",
+                topic, "--partition", "0");
+        expectContains(one, "Valid replica already elected for partitions", "one election");
+        Result missing = run(LeaderElectionCommand::main, "", "--bootstrap-server", BOOTSTRAP,
+                "--election-type", "preferred", "--topic", unique("missing"), "--partition", "0");
+        expect(missing.status, 1, "exit status for a topic that is missing: " + missing.output);
+    }
+
+    /** The ids of the cluster's brokers, as the tools print them. */
+    private static List<String> brokers() throws Exception {
+        String output = ok((Tool) arguments -> {
+            List<String> all = new ArrayList<>(List.of("list-endpoints"));
+            all.addAll(Arrays.asList(arguments));
+            ClusterTool.main(all.toArray(String[]::new));
+        });
+        return output.lines().skip(1).map(line -> line.strip().split("\\s+")[0])
+                .filter(id -> id.matches("[0-9]+")).sorted().toList();
+    }
+
+    /** Moves partition 0 to other brokers if there are any, with throttles, and verifies. */
+    private static void reassignments() throws Exception {
+        List<String> brokers = brokers();
+        Path topics = Files.createTempFile("topics", ".json");
+        Path plan = Files.createTempFile("plan", ".json");
+        try {
+            Files.writeString(topics, "{\"topics\": [{\"topic\": \"" + topic
+                    + "\"}], \"version\": 1}");
+            String generated = ok(ReassignPartitionsCommand::main, "--generate",
+                    "--topics-to-move-json-file", topics.toString(),
+                    "--broker-list", String.join(",", brokers));
+            expectContains(generated, "Proposed partition reassignment configuration",
+                    "generating");
+            String to = brokers.get(brokers.size() - 1);
+            Files.writeString(plan, "{\"version\": 1, \"partitions\": [{\"topic\": \"" + topic
+                    + "\", \"partition\": 0, \"replicas\": [" + to + "]}]}");
+            expectContains(ok(ReassignPartitionsCommand::main, "--execute", "--throttle",
+                            "50000000", "--reassignment-json-file", plan.toString()),
+                    "Successfully started partition reassignment", "executing");
+            eventually("the partition has moved", () -> {
+                try {
+                    return ok(ReassignPartitionsCommand::main, "--verify",
+                            "--reassignment-json-file", plan.toString())
+                            .contains("is completed");
+                } catch (Exception error) {
+                    throw new AssertionError(error);
+                }
+            });
+            expectContains(ok(ReassignPartitionsCommand::main, "--list"),
+                    "No partition reassignments found", "listing");
+            expectContains(ok(TopicCommand::main, "--describe", "--topic", topic),
+                    "Partition: 0\tLeader: " + to + "\tReplicas: " + to, "describing");
+        } finally {
+            Files.delete(topics);
+            Files.delete(plan);
+        }
+    }
+
+    private static void eligibleReplicas() throws Exception {
+        String described = ok(TopicCommand::main, "--describe", "--topic", topic);
+        expectContains(described, "Elr: ", "describing");
+        expectContains(described, "LastKnownElr: ", "describing");
+        String leaderless = ok(TopicCommand::main, "--describe", "--unavailable-partitions");
+        expect(leaderless.contains(topic), false, "leaderless partitions: " + leaderless);
+        String under = ok(TopicCommand::main, "--describe", "--under-min-isr-partitions",
+                "--topic", topic);
+        expect(under.contains("Partition: "), false, "under the minimum: " + under);
+    }
+
+    private static void unregister() throws Exception {
+        expect(brokers().isEmpty(), false, "brokers listed");
+        Result unknown = run((Tool) ClusterTool::main, "", "unregister", "--bootstrap-server",
+                BOOTSTRAP, "--id", "987");
+        expect(unknown.status != 0 || unknown.output.contains("not registered"), true,
+                "unregistering an unknown broker: " + unknown.output);
     }
 
     private static void performance() throws Exception {

@@ -1,0 +1,95 @@
+//! A leader is asked by a follower.
+
+use super::{Effect, Fetcher, Partition, Role, Surroundings};
+use crate::replication::follower::{FollowerFetch, Served};
+use crate::replication::leader::Seen;
+use crate::types::{ErrorCode, LeaderEpoch, Offset};
+
+impl<W: Copy> Partition<W> {
+    /// A follower fetches; `epochs` is the log's end of an epoch. Nothing of a fetch counts unless
+    /// it is of this leader's epoch, and of a log that agrees with this one.
+    pub fn fetched(
+        &mut self,
+        fetcher: Fetcher,
+        fetch: &FollowerFetch,
+        log_start_offset: Offset,
+        epochs: impl Fn(LeaderEpoch) -> (LeaderEpoch, Offset),
+        around: Surroundings<'_>,
+        effects: &mut Vec<Effect<W>>,
+    ) -> Result<Served, ErrorCode> {
+        let mine = self.assignment.leader_epoch;
+        let wrong_epoch = match fetch.leader_epoch.cmp(&mine) {
+            std::cmp::Ordering::Less => Some(ErrorCode::FencedLeaderEpoch),
+            std::cmp::Ordering::Greater => Some(ErrorCode::UnknownLeaderEpoch),
+            std::cmp::Ordering::Equal => None,
+        };
+        let late = crate::mutant!("fetch-epoch-checked-late");
+        if let Some(code) = wrong_epoch
+            && !late
+            && !crate::mutant!("fetch-epoch-not-checked")
+        {
+            return Err(code);
+        }
+        let (log_end_offset, high_watermark) = (self.log_end_offset, self.high_watermark);
+        let mut served = Served {
+            diverging: None,
+            log_end_offset: self.log_end_offset,
+            high_watermark,
+            log_start_offset,
+        };
+        let Role::Leader(leader) = &mut self.role else {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        };
+        if !self.assignment.replicas.contains(&fetcher.id) || fetcher.id == self.assignment.me {
+            // It may know more of the partition than this leader does yet.
+            return Err(ErrorCode::UnknownLeaderEpoch);
+        }
+        served.diverging = diverging(fetch, epochs)?;
+        if served.diverging.is_some() && !crate::mutant!("diverging-fetch-counts") {
+            return Ok(served);
+        }
+        if fetch.fetch_offset < log_start_offset || fetch.fetch_offset > log_end_offset {
+            return match served.diverging {
+                Some(_) => Ok(served),
+                None => Err(ErrorCode::OffsetOutOfRange),
+            };
+        }
+        let current = leader.seen(Seen {
+            follower: fetcher.id,
+            broker_epoch: fetcher.broker_epoch,
+            fetch_offset: fetch.fetch_offset,
+            has_deleted: fetch.log_start_offset >= log_start_offset,
+            log_end_offset,
+            now: around.now,
+        });
+        if !current {
+            return Err(ErrorCode::StaleBrokerEpoch);
+        }
+        self.advance(effects);
+        if !self.assignment.isr.contains(&fetcher.id) {
+            self.check_isr(around, effects);
+        }
+        if let Some(code) = wrong_epoch.filter(|_| late) {
+            return Err(code);
+        }
+        served.high_watermark = self.high_watermark;
+        Ok(served)
+    }
+}
+
+/// Where a follower's log parts from this one, if it does (KIP-595).
+fn diverging(
+    fetch: &FollowerFetch,
+    epochs: impl Fn(LeaderEpoch) -> (LeaderEpoch, Offset),
+) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
+    let last = fetch.last_fetched_epoch;
+    if last == LeaderEpoch::NONE || crate::mutant!("epoch-end-of-whatever-was-asked") {
+        return Ok(None);
+    }
+    let (epoch, end) = epochs(last);
+    if epoch == LeaderEpoch::NONE {
+        return Err(ErrorCode::UnknownLeaderEpoch);
+    }
+    let parts = epoch < last || end < fetch.fetch_offset;
+    Ok(parts.then_some((epoch, end)))
+}
