@@ -190,6 +190,8 @@ impl Suite {
         let run = |how: &str| {
             let mut command = self.script();
             command.env("BOOTSTRAP", &bootstrap);
+            command.env("NODES", nodes.to_string());
+            command.env("REPLICATION_FACTOR", &replicas);
             let outcome = run_with_limit(command, CLUSTER_SUITE_LIMIT);
             outcome.assert_passed(&format!("{name}, {nodes} nodes {how}"));
             visible(&format!(

@@ -342,11 +342,27 @@ impl Cluster {
         })
     }
 
-    /// The coordinator of a group.
+    /// The coordinator of a group. One that is not among the brokers just then counts as not
+    /// available: another broker takes its place, or it comes back.
     pub async fn coordinator(&self, group: &str) -> Result<BrokerId, ClientError> {
-        if let Some(id) = lock(&self.inner.coordinators).get(group) {
-            return Ok(*id);
+        let known = lock(&self.inner.coordinators).get(group).copied();
+        let id = match known {
+            Some(id) => id,
+            None => self.find_coordinator(group).await?,
+        };
+        let is_there = self.view().brokers.contains_key(&id)
+            || self.refresh(&Topics::None).await?.brokers.contains_key(&id);
+        if !is_there {
+            self.forget_coordinator(group);
+            let what = format!("reaching broker {id}, the coordinator of group '{group}'");
+            let error = ErrorCode::CoordinatorNotAvailable.into();
+            return Err(ClientError::refused(what, error));
         }
+        lock(&self.inner.coordinators).insert(group.to_owned(), id);
+        Ok(id)
+    }
+
+    async fn find_coordinator(&self, group: &str) -> Result<BrokerId, ClientError> {
         let request = FindCoordinatorRequest {
             key: Str::from(group),
             coordinator_keys: vec![Str::from(group)],
@@ -357,13 +373,13 @@ impl Cluster {
             Some(found) => (found.node_id, found.error_code, &found.error_message),
             None => (answer.node_id, answer.error_code, &answer.error_message),
         };
-        if let Some(error) = ApiError::from_wire(code, text.as_deref()) {
-            let what = format!("finding the coordinator of group '{group}'");
-            return Err(ClientError::refused(what, error));
+        match ApiError::from_wire(code, text.as_deref()) {
+            None => Ok(BrokerId(node_id)),
+            Some(error) => {
+                let what = format!("finding the coordinator of group '{group}'");
+                Err(ClientError::refused(what, error))
+            }
         }
-        let id = BrokerId(node_id);
-        lock(&self.inner.coordinators).insert(group.to_owned(), id);
-        Ok(id)
     }
 
     /// Forgets where a group's coordinator is, after it answered that it is elsewhere or gone.

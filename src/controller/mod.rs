@@ -7,10 +7,12 @@
 //! - [`Quorum`]: makes batches of records durable and agreed, and hands them back in order.
 //!   [`LocalQuorum`] is a quorum of one.
 //! - [`Controller`]: the handle on the task that drives all this: handle, propose, replay, publish
-//!   the image, tell the broker, answer.
+//!   the image, tell the broker, answer. In a cluster only the task of the node that leads the
+//!   quorum handles requests; the handles of the others [`Forward`] theirs to it.
 //!
-//! **Promises.** An answer goes out only after its records are durable, replayed, and carried out
-//! by the broker's subscriber. Topic ids, producer ids and broker epochs are never given twice, and
+//! **Promises.** An answer goes out only after its records are durable, and replayed and carried
+//! out on the node that is asked (but for a broker's own traffic, which does not wait for what it
+//! is still carrying out). Topic ids, producer ids and broker epochs are never given twice, and
 //! the epochs of a partition only grow. An image from a snapshot and the records after it equals
 //! the image from all records.
 

@@ -15,6 +15,8 @@ use super::{environment, turn};
 
 /// Within this time writes go on after the death of any node, in 99 of 100 cases.
 const PROMISE: Duration = Duration::from_secs(1);
+/// Acknowledgements that a node sent before its death may be taken in for so long after.
+const ANSWERS_UNDER_WAY: Duration = Duration::from_millis(100);
 /// So many rounds are enough to hold the promise against.
 const ROUNDS_TO_JUDGE: u32 = 100;
 
@@ -62,7 +64,7 @@ fn kill_one(trouble: &mut Trouble, round: u32) -> Silence {
     trouble.cluster.node_mut(victim).kill9();
     // In every third round the node is back before the others may have noticed.
     if !round.is_multiple_of(3) {
-        trouble.wait_for_writes(killed);
+        trouble.wait_for_writes(killed + ANSWERS_UNDER_WAY);
     }
     let (back, written) = (killed.elapsed(), trouble.load.pulse().silence());
     trouble.cluster.node_mut(victim).restart();

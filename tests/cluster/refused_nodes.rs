@@ -140,7 +140,10 @@ fn a_second_node_of_an_id_is_refused_and_the_first_goes_on() {
     ends_with(&mut voter, 2, &["controller.quorum.voters"]);
 
     let mut broker = broker_alone(&cluster, 2, "broker");
-    refuses(&mut broker, &["node.id", "2"]);
+    refuses(
+        &mut broker,
+        &["still runs at", "give this node an id of its own"],
+    );
 
     let mut first = broker_alone(&cluster, 4, "first");
     first.spawn().expect("the binary runs");
@@ -148,6 +151,7 @@ fn a_second_node_of_an_id_is_refused_and_the_first_goes_on() {
         .await_ready(READY_LIMIT)
         .unwrap_or_else(|why| panic!("{why}"));
     let mut second = broker_alone(&cluster, 4, "second");
+    second.set("initial.broker.registration.timeout.ms", "8000");
     refuses(&mut second, &["node.id", "4"]);
     assert!(first.is_running(), "the first was pushed out");
     serves(&cluster, "after");
@@ -275,10 +279,13 @@ fn a_voter_whose_directory_was_wiped_does_not_start_as_if_it_were_new() {
     let data = cluster.node(2).data_directory().to_path_buf();
     let aside = data.with_file_name("aside");
     fs::rename(&data, &aside).expect("it can be moved");
-    refuses(
-        cluster.node_mut(2),
-        &["directory", "node 2", "restore", "remove"],
-    );
+    let parts = [
+        "directory",
+        "voter 2 is gone",
+        "Restore it",
+        "remove the voter",
+    ];
+    refuses(cluster.node_mut(2), &parts);
     let made = data.join("meta.properties");
     assert!(!made.exists(), "the directory was made anew");
     serves(&cluster, "meanwhile");

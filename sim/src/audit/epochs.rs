@@ -55,6 +55,8 @@ pub(super) fn check(
         .copied()
         // What is left of an epoch all of whose records are gone.
         .filter(|(_, start)| !(log.start == log.end && *start == log.start))
+        // One in which a leader was elected and nothing written.
+        .filter(|(_, start)| !(allowance.is_replica && *start == log.end))
         .collect();
     let agrees = match log.is_compacted() {
         true => implied

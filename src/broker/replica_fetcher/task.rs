@@ -19,6 +19,11 @@ use crate::wire::message::fetch::{FetchRequest, FetchResponse};
 /// First pause after the connection failed.
 const REDIAL_FIRST: Duration = Duration::from_millis(20);
 
+/// A leader that cannot be reached is told of after so many failures in a row, and then again after
+/// every so many more: seconds, and then half a minute, with the usual pauses.
+const UNREACHABLE_TOLD_FIRST: u32 = 8;
+const UNREACHABLE_TOLD_EVERY: u32 = 30;
+
 /// What an answer may hold beside records.
 const ANSWER_OVERHEAD_BYTES: usize = 4 << 20;
 
@@ -54,6 +59,12 @@ enum Waited<T> {
 }
 
 type Placed = Result<FollowerPosition, ErrorCode>;
+
+/// What became of tasks, each by its partition and assignment.
+type Outcomes = Vec<((Key, u64), Placed)>;
+
+/// A command for one shard, with its items and where their outcomes go.
+type ToCommand<T> = fn(Vec<T>, oneshot::Sender<Vec<Placed>>) -> Command;
 
 impl Fetcher {
     /// Copies until the sender of changes is gone.
@@ -205,7 +216,7 @@ impl Fetcher {
                 Waited::Done(Some(connection))
             }
             Waited::Done(Err(error)) => {
-                tracing::debug!(source = %self.source, %error, "a leader cannot be reached");
+                self.tell_unreachable(&error);
                 match self.back_off().await {
                     Waited::Done(()) => Waited::Done(None),
                     Waited::Overtaken => Waited::Overtaken,
@@ -214,6 +225,21 @@ impl Fetcher {
             }
             Waited::Overtaken => Waited::Overtaken,
             Waited::Dismissed => Waited::Dismissed,
+        }
+    }
+
+    /// A leader that is gone has another within a moment: one that stays unreachable and leads all
+    /// the same is told to others by an address that does not work.
+    fn tell_unreachable(&self, error: &ClientError) {
+        let (source, address) = (self.source, &self.address);
+        tracing::debug!(%source, %error, "a leader cannot be reached");
+        if self.failures % UNREACHABLE_TOLD_EVERY == UNREACHABLE_TOLD_FIRST {
+            tracing::warn!(
+                %error,
+                "what broker {source} leads cannot be copied: nobody answers at {address}, which \
+                 broker {source} says it is reached at. Correct advertised.listeners of broker \
+                 {source}, or the network between"
+            );
         }
     }
 
@@ -256,7 +282,7 @@ impl Fetcher {
         self.take(truncated, true);
     }
 
-    fn take(&mut self, outcomes: Vec<((Key, u64), Placed)>, is_progress: bool) {
+    fn take(&mut self, outcomes: Outcomes, is_progress: bool) {
         let now = self.broker.env.now();
         for (of, outcome) in outcomes {
             if let Err(code) = &outcome {
@@ -272,8 +298,8 @@ impl Fetcher {
     fn ask_shards<T>(
         &self,
         tasks: Vec<Task<T>>,
-        command: fn(Vec<T>, oneshot::Sender<Vec<Placed>>) -> Command,
-    ) -> impl Future<Output = Vec<((Key, u64), Placed)>> + Send + use<T> {
+        command: ToCommand<T>,
+    ) -> impl Future<Output = Outcomes> + Send + use<T> {
         let mut by_shard: BTreeMap<usize, (Vec<(Key, u64)>, Vec<T>)> = BTreeMap::new();
         for task in tasks {
             let (of, items) = by_shard.entry(task.shard).or_default();

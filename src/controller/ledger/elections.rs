@@ -14,6 +14,14 @@ use crate::types::{BrokerId, ErrorCode, Timestamp};
 /// Most leaders that one round of balancing moves.
 const MOVES_MAX: usize = 1000;
 
+/// Partitions that prefer one broker.
+#[derive(Default)]
+struct Preference<'a> {
+    total: usize,
+    /// Those that it does not lead.
+    missed: Vec<(&'a TopicImage, i32)>,
+}
+
 impl ControllerLedger {
     pub(super) fn elect_leaders(&self, now: Timestamp, request: &ElectLeaders) -> Outcome {
         let mut draft = Draft::new(self, now);
@@ -60,27 +68,25 @@ impl ControllerLedger {
     /// than `percentage` of their partitions.
     #[must_use]
     pub fn balance(&self, now: Timestamp, percentage: i32) -> Vec<MetadataRecord> {
-        let mut all: BTreeMap<BrokerId, (usize, Vec<(&Arc<TopicImage>, i32)>)> = BTreeMap::new();
+        let mut all: BTreeMap<BrokerId, Preference<'_>> = BTreeMap::new();
         for topic in self.image.topics() {
             for (partition, state) in (0..).zip(&topic.partitions) {
                 let Some(preferred) = state.replicas.first() else {
                     continue;
                 };
-                let (total, missed) = all.entry(*preferred).or_default();
-                *total += 1;
+                let preference = all.entry(*preferred).or_default();
+                preference.total += 1;
                 if state.leader != Some(*preferred) {
-                    missed.push((topic, partition));
+                    preference.missed.push((topic, partition));
                 }
             }
         }
         let mut draft = Draft::new(self, now);
         let share = usize::try_from(percentage).unwrap_or(0);
-        let unbalanced = |total: usize, missed: usize| missed * 100 > total * share;
-        let moves = all
-            .into_values()
-            .filter(|(total, missed)| unbalanced(*total, missed.len()));
+        let unbalanced = |one: &Preference<'_>| one.missed.len() * 100 > one.total * share;
+        let moves = all.into_values().filter(unbalanced);
         let mut moved = 0;
-        for (topic, partition) in moves.flat_map(|(_, missed)| missed) {
+        for (topic, partition) in moves.flat_map(|one| one.missed) {
             let Some(state) = draft.state(topic, partition) else {
                 continue;
             };

@@ -123,7 +123,8 @@ impl ControllerLedger {
         Ok(assignments.clone())
     }
 
-    /// Replicas for `count` partitions numbered from `first` on brokers that are alive.
+    /// Replicas for `count` partitions numbered from `first`: on brokers that are alive, and where
+    /// these are not enough, then on others of the cluster, which catch up once they are back.
     pub(super) fn place(
         &self,
         entropy: &mut Rng,
@@ -131,13 +132,14 @@ impl ControllerLedger {
         count: usize,
         replication_factor: usize,
     ) -> Result<Vec<Vec<BrokerId>>, Refusal> {
-        let alive = self.image.brokers().filter(|broker| broker.is_alive());
-        let place = |broker: &BrokerRecord| Place {
+        let (alive, away): (Vec<&BrokerRecord>, Vec<&BrokerRecord>) =
+            self.image.brokers().partition(|broker| broker.is_alive());
+        let place = |broker: &&BrokerRecord| Place {
             id: broker.id,
             rack: broker.rack.clone(),
         };
-        let alive: Vec<Place> = alive.map(place).collect();
-        if replication_factor > alive.len() || alive.is_empty() {
+        let alive: Vec<Place> = alive.iter().map(place).collect();
+        if replication_factor > alive.len() + away.len() || alive.is_empty() {
             return Err(Refusal::new(
                 ErrorCode::InvalidReplicationFactor,
                 format!(
@@ -148,13 +150,14 @@ impl ControllerLedger {
             ));
         }
         let start = usize::try_from(entropy.below(alive.len() as u64)).unwrap_or(0);
-        Ok(placement::place(
-            &alive,
-            first,
-            count,
-            replication_factor,
-            start,
-        ))
+        let on_alive = replication_factor.min(alive.len());
+        let mut placed = placement::place(&alive, first, count, on_alive, start);
+        for (partition, replicas) in (first..).zip(&mut placed) {
+            let away = away.iter().cycle().skip(partition % away.len().max(1));
+            let away = away.take(replication_factor - on_alive);
+            replicas.extend(away.map(|broker| broker.id));
+        }
+        Ok(placed)
     }
 
     /// Refuses replicas that are not distinct brokers of the cluster.

@@ -196,14 +196,16 @@ impl ControllerLedger {
         if is_internal_topic(&topic.name) {
             asked = asked.min(self.broker_count());
         }
-        match asked > alive || alive == 0 {
+        // Brokers that are away for a while, such as for a restart, count: they will be back.
+        let all = self.image.brokers().count();
+        match asked > all || alive == 0 {
             true => refuse(
                 ErrorCode::InvalidReplicationFactor,
                 format!(
-                    "replication factor {asked} of topic '{}' is larger than the {alive} \
-                     broker{} alive; ask for at most {alive} or start more brokers",
+                    "replication factor {asked} of topic '{}' is larger than the {all} broker{} \
+                     of the cluster ({alive} alive); ask for at most {all} or start more brokers",
                     topic.name,
-                    if alive == 1 { "" } else { "s" },
+                    if all == 1 { "" } else { "s" },
                 ),
             ),
             false => Ok(asked),

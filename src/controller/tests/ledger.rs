@@ -174,7 +174,7 @@ fn a_topic_that_cannot_be_made_is_refused_with_kafkas_code() {
         (
             topic("x", 1, 3),
             ErrorCode::InvalidReplicationFactor,
-            "replication factor 3 of topic 'x' is larger than the 2 brokers alive",
+            "replication factor 3 of topic 'x' is larger than the 2 brokers of the cluster (2 alive)",
         ),
         (
             with_configs("x", &[("no.such", Some("1"))]),

@@ -421,7 +421,7 @@ func franzTopics(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if brokers.Cluster == "" || len(brokers.Brokers) != 1 {
+		if brokers.Cluster == "" || len(brokers.Brokers) != nodes() {
 			return fmt.Errorf("the cluster: %+v", brokers)
 		}
 		if _, err := admin.DeleteTopic(ctx, topic); err != nil {

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -22,6 +23,15 @@ type check struct {
 }
 
 var bootstrap = os.Getenv("BOOTSTRAP")
+
+// nodes is how many the cluster has: NODES, or 1.
+func nodes() int {
+	count, err := strconv.Atoi(os.Getenv("NODES"))
+	if err != nil {
+		return 1
+	}
+	return count
+}
 
 func main() {
 	if bootstrap == "" {

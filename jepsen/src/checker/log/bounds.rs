@@ -5,7 +5,11 @@
 //! and the log start (of fetches, sends, deletions of records, and as the earliest offset). Each
 //! call is compared with those of the same client that ended before it began, crashes and power
 //! losses between them included: what is visible is durable. A log start above all that was asked
-//! to be deleted is wrong unless the topic deletes by age or size. Silent where a deletion of
+//! to be deleted is wrong unless the topic deletes by age or size. Where partitions have copies,
+//! only latest offsets are compared, and none with that of a later leader (KIP-207: a leader does
+//! not tell its latest offset before it has reached its own epoch): what fetches tell of bounds is
+//! what their leader knows so far, each copy is cleaned by itself, and who was replaced and does
+//! not know it yet tells old bounds. Silent where a deletion of
 //! the topic came between, about answers with an error, and for upper bounds of damaged
 //! partitions.
 
@@ -23,6 +27,7 @@ const LOG_START: &str = "log start";
 type Told<'a> = BTreeMap<(&'a str, usize, &'static str), Vec<Observation>>;
 
 pub fn check(index: &Index<'_>, found: &mut Violations) {
+    let epochs = epochs(index);
     for ((_, log, bound), observations) in told(index) {
         let log = &index.logs[log];
         if bound == LOG_START {
@@ -39,7 +44,11 @@ pub fn check(index: &Index<'_>, found: &mut Violations) {
         } else if log.damaged {
             continue;
         }
+        let epoch = |op: u64| epochs.get(&op).copied();
         for wrong in regressions(observations) {
+            if index.options.replicated && epoch(wrong.later.op) < epoch(wrong.earlier.op) {
+                continue;
+            }
             let detail = format!(
                 "{bound} went from {} to {}",
                 wrong.earlier.value, wrong.later.value
@@ -48,6 +57,16 @@ pub fn check(index: &Index<'_>, found: &mut Violations) {
             found.add(violation(log.of, wrong.later.returned, operations, detail));
         }
     }
+}
+
+/// The leader epochs that answers to ListOffsets tell, by operation.
+fn epochs(index: &Index<'_>) -> BTreeMap<u64, i32> {
+    let operations = index.history.operations.iter();
+    let told = operations.filter_map(|operation| match operation.answer()? {
+        Answer::ListOffsets { leader_epoch, .. } => Some((operation.op, *leader_epoch)),
+        _ => None,
+    });
+    told.collect()
 }
 
 fn violation(of: &Partition, time: u64, operations: Vec<u64>, detail: String) -> Violation {
@@ -63,6 +82,11 @@ fn violation(of: &Partition, time: u64, operations: Vec<u64>, detail: String) ->
 fn told<'a>(index: &Index<'a>) -> Told<'a> {
     let mut told = Told::new();
     let mut add = |log: Option<usize>, operation: &'a Operation, bound, value: i64| {
+        let is_latest =
+            bound == HIGH_WATERMARK && matches!(operation.call, Call::ListOffsets { .. });
+        if index.options.replicated && !is_latest {
+            return;
+        }
         if let (Some(log), true) = (log, value >= 0) {
             let observations = told.entry((operation.process.as_str(), log, bound));
             observations.or_default().push(Observation {
