@@ -16,6 +16,8 @@ import uuid
 from collections import Counter, namedtuple
 
 BOOTSTRAP = os.environ["BOOTSTRAP"]
+# How many the cluster has.
+NODES = int(os.environ.get("NODES", "1"))
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 RUN = uuid.uuid4().hex[:8]
 

@@ -13,7 +13,7 @@ from confluent_kafka.admin import (
 )
 
 from checks import (
-    BOOTSTRAP, CODECS, Member, Received, Record, Suite, compare, expect, sample_records,
+    BOOTSTRAP, CODECS, NODES, Member, Received, Record, Suite, compare, expect, sample_records,
     shared_between, two_members_and_one_leaves, unique, wait_until,
 )
 
@@ -386,7 +386,7 @@ def the_cluster():
     expect(description.cluster_id, admin.cluster_id(10), "cluster id")
     expect(description.cluster_id is not None, True, "there is a cluster id")
     ports = {f"{node.host}:{node.port}" for node in description.nodes}
-    expect(len(ports), 1, "nodes")
+    expect(len(ports), NODES, "nodes")
     broker = description.nodes[0].id
     resource = ConfigResource(ResourceType.BROKER, str(broker))
     configs = result(admin.describe_configs([resource]))
@@ -437,7 +437,8 @@ def refused_topics():
     for what, request, code in (
         ("an existing topic", NewTopic(topic, 1, 1), KafkaError.TOPIC_ALREADY_EXISTS),
         ("an invalid name", NewTopic("no spaces", 1, 1), KafkaError.TOPIC_EXCEPTION),
-        ("three copies", NewTopic(unique("t"), 1, 3), KafkaError.INVALID_REPLICATION_FACTOR),
+        ("too many copies", NewTopic(unique("t"), 1, NODES + 2),
+         KafkaError.INVALID_REPLICATION_FACTOR),
         ("an unknown config", NewTopic(unique("t"), 1, 1, config={"no.such.key": "1"}),
          KafkaError.INVALID_CONFIG),
     ):
