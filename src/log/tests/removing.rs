@@ -181,13 +181,19 @@ fn a_log_begins_anew_beyond_its_end_whenever_the_power_fails() {
         fill(&mut log, filled);
         let start = Offset(filled * 3 + 5);
         run(log.restart_at(start)).unwrap();
-        assert_eq!((log.log_start_offset(), log.log_end_offset()), (start, start));
+        assert_eq!(
+            (log.log_start_offset(), log.log_end_offset()),
+            (start, start)
+        );
         assert_eq!((log.latest_epoch(), log.durable_end()), (None, start));
         assert!(contents(&log).is_empty());
         drop(log);
         bench.disk.lose_power(disk::Survive::None);
         let (mut log, _) = bench.open(None);
-        assert_eq!((log.log_start_offset(), log.log_end_offset()), (start, start));
+        assert_eq!(
+            (log.log_start_offset(), log.log_end_offset()),
+            (start, start)
+        );
         assert_eq!(put(&mut log, &batch(&["a", "b"], 1)), start);
         let after = contents(&log);
         drop(log);
