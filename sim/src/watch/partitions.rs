@@ -72,12 +72,14 @@ impl Known {
         let Some(epoch) = fields.small("leader_epoch") else {
             return broken;
         };
+        // After a restart it may lead again in the epoch that it began before.
+        let is_new = !self.leaders.contains_key(&epoch);
         let first = self.leaders.entry(epoch).or_insert_with(|| node.to_owned());
         if first != node {
             let detail = format!("{first} and {node} both lead in epoch {epoch}");
             broken.push(("R1", detail));
         }
-        if let Some(start) = fields.number("start")
+        if let Some(start) = fields.number("start").filter(|_| is_new)
             && start < self.high_watermark
         {
             let detail = format!(
