@@ -15,6 +15,8 @@ import java.util.function.Supplier;
 final class Checks {
     static final String BOOTSTRAP =
             Objects.requireNonNull(System.getenv("BOOTSTRAP"), "BOOTSTRAP is not set");
+    /** How many the cluster has. */
+    static final int NODES = Integer.parseInt(System.getenv().getOrDefault("NODES", "1"));
     private static final int CHECK_LIMIT_SECONDS = 45;
 
     interface Check {

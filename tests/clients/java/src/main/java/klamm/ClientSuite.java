@@ -1,6 +1,7 @@
 package klamm;
 
 import static klamm.Checks.BOOTSTRAP;
+import static klamm.Checks.NODES;
 import static klamm.Checks.eventually;
 import static klamm.Checks.expect;
 import static klamm.Checks.expectError;
@@ -574,7 +575,7 @@ public final class ClientSuite {
     private static void cluster() throws Exception {
         var description = admin.describeCluster();
         expect(description.clusterId().get().isEmpty(), false, "the cluster id is empty");
-        expect(description.nodes().get().size(), 1, "nodes");
+        expect(description.nodes().get().size(), NODES, "nodes");
         expect(description.controller().get().isEmpty(), false, "there is no controller");
         String broker = description.nodes().get().iterator().next().idString();
         var resource = new ConfigResource(ConfigResource.Type.BROKER, broker);
@@ -643,7 +644,8 @@ public final class ClientSuite {
         refused(InvalidTopicException.class, new NewTopic("x".repeat(250), 1, (short) 1));
         refused(InvalidTopicException.class, new NewTopic("..", 1, (short) 1));
         refused(InvalidPartitionsException.class, new NewTopic(unique("t"), 0, (short) 1));
-        refused(InvalidReplicationFactorException.class, new NewTopic(unique("t"), 1, (short) 3));
+        refused(InvalidReplicationFactorException.class,
+                new NewTopic(unique("t"), 1, (short) (NODES + 2)));
         refused(InvalidConfigurationException.class,
                 new NewTopic(unique("t"), 1, (short) 1).configs(Map.of("no.such.key", "1")));
         String defaults = unique("t");
