@@ -13,6 +13,7 @@ use super::drain::Drain;
 use super::listener;
 use super::log_dir::{LogDir, TakenDirs};
 use super::metrics::Metrics;
+use super::quorum_admin::QuorumDesk;
 use super::start::StartError;
 use crate::config::{Advertised, BrokerConfig, Membership, address};
 use crate::controller::{Controller, ControllerTask, ImageUpdate, LocalQuorum};
@@ -84,6 +85,8 @@ pub struct Ground {
     pub controller: Controller,
     pub task: ControllerTask,
     pub cluster: Option<Arc<ClusterPart>>,
+    /// Where administrators ask about the quorum.
+    pub desk: QuorumDesk,
     /// By which other nodes ask already.
     pub door: Option<Arc<NodeDoor>>,
 }
@@ -106,8 +109,10 @@ pub async fn alone(
     let quorum = Box::new(quorum);
     let (controller, task) =
         Controller::open(env, quorum, config.node_id, defaults, updates).await?;
+    let directory_id = log_dirs[0].meta.directory_id;
     Ok(Ground {
         bound,
+        desk: QuorumDesk::alone(env, config.node_id, directory_id, controller.clone()),
         log_dirs,
         controller,
         task,
@@ -177,6 +182,7 @@ pub async fn in_cluster(
         log_dirs,
         controller,
         task,
+        desk: part.desk.clone(),
         cluster: Some(Arc::new(part)),
         door: Some(door),
     })

@@ -17,7 +17,6 @@ use super::hosting::Hosting;
 use super::log_dir::{self, LogDir, OpenError};
 use super::metrics::Metrics;
 use super::partitions::Partitions;
-use super::quorum_admin::QuorumDesk;
 use super::{Broker, high_watermarks, http, isr_proposals, listener, maintenance, self_check};
 use crate::config::{Advertised, BrokerConfig};
 use crate::controller::{
@@ -28,7 +27,7 @@ use crate::env::{DiskStats, Env, Listener, Task};
 use crate::group::{GroupConfig, GroupCoordinator};
 use crate::log::TailCache;
 use crate::log::checkpoint::CheckpointError;
-use crate::replication::{ReplicationSettings, ShardHandle};
+use crate::replication::{ReplicationEvent, ReplicationSettings, ShardHandle};
 use crate::types::{BrokerEpoch, Uuid};
 
 /// Changes of the metadata that may wait to be carried out.
@@ -101,28 +100,9 @@ pub(super) async fn start(
     };
     let partitions = Partitions::new(start_shards(&env, &config, &settings, &mut tasks));
     tasks.push(env.spawn("controller", control(ground.task, drain.clone())));
-    let groups = start_groups(&env, &config);
     let tail_bytes = usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX);
-    let Bound {
-        clients,
-        addresses,
-        admin,
-        ..
-    } = ground.bound;
-    let quorum = match &ground.cluster {
-        Some(cluster) => cluster.desk.clone(),
-        None => {
-            let directory_id = ground.log_dirs[0].meta.directory_id;
-            QuorumDesk::alone(
-                &env,
-                config.node_id,
-                directory_id,
-                ground.controller.clone(),
-            )
-        }
-    };
     let broker = Arc::new(Broker {
-        quorum,
+        quorum: ground.desk,
         fetch_sessions: Mutex::new(FetchSessions::new(config.network.fetch_session_cache_slots)),
         tail_cache: TailCache::new(tail_bytes),
         produce_memory: Arc::new(Semaphore::new(super::PRODUCE_KIB_MAX as usize)),
@@ -131,7 +111,8 @@ pub(super) async fn start(
         drain,
         ready: AtomicBool::new(false),
         tasks: Mutex::default(),
-        addresses,
+        addresses: ground.bound.addresses,
+        groups: start_groups(&env, &config),
         env,
         config,
         log_dirs: ground.log_dirs,
@@ -140,31 +121,26 @@ pub(super) async fn start(
         broker_epoch: Arc::new(AtomicI64::new(-1)),
         replication_events,
         cluster: ground.cluster,
-        groups,
         disk_stats,
     });
-    if let Some(admin) = admin {
-        // Health is told from here on: opening the logs may take long.
-        tasks.push(
-            broker
-                .env
-                .spawn("admin-listener", http::serve(broker.clone(), admin)),
-        );
-    }
-    // Before the logs are opened: their owners may propose at once.
-    let proposals = isr_proposals::run(broker.clone(), proposals);
-    tasks.push(broker.env.spawn("isr-proposals", proposals));
     let opening = Opening {
         broker: broker.clone(),
         incarnation,
         after_clean_shutdown,
         ends: ends.unwrap_or_default(),
+        admin: ground.bound.admin,
+        proposals,
         incoming,
     };
     opening.open(&mut tasks).await?;
-    serve(&broker, clients, ground.door.as_deref(), &mut tasks);
+    serve(
+        &broker,
+        ground.bound.clients,
+        ground.door.as_deref(),
+        &mut tasks,
+    );
     *broker.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
-    unfenced(&broker).await;
+    unfenced(&broker).await?;
     broker.ready.store(true, Ordering::Release);
     announce(&broker, began);
     Ok(broker)
@@ -176,6 +152,8 @@ struct Opening {
     incarnation: Uuid,
     after_clean_shutdown: bool,
     ends: Ends,
+    admin: Option<Box<dyn Listener>>,
+    proposals: mpsc::UnboundedReceiver<ReplicationEvent>,
     incoming: mpsc::Receiver<ImageUpdate>,
 }
 
@@ -183,6 +161,11 @@ impl Opening {
     /// Registers the broker, opens every log, and keeps following the metadata.
     async fn open(mut self, tasks: &mut Vec<Task>) -> Result<(), StartError> {
         let broker = self.broker.clone();
+        if let Some(admin) = self.admin.take() {
+            // Health is told from here on: opening the logs may take long.
+            let serving = http::serve(broker.clone(), admin);
+            tasks.push(broker.env.spawn("admin-listener", serving));
+        }
         if let Some(cluster) = &broker.cluster {
             tasks.push(cluster.watch(&broker.env, &broker.config, &broker.controller));
         }
@@ -198,6 +181,9 @@ impl Opening {
             self.request(),
         );
         let (epoch, image) = register(&broker, &registrar, &mut self.incoming).await?;
+        // Before the logs are opened: their owners may propose at once.
+        let proposals = isr_proposals::run(broker.clone(), self.proposals);
+        tasks.push(broker.env.spawn("isr-proposals", proposals));
         broker.broker_epoch.store(epoch.0, Ordering::Release);
         let marks = high_watermarks::read(&broker.env, &broker.log_dirs).await;
         let hosting = Hosting::new(broker.clone(), &image, self.ends, marks).await;
@@ -305,16 +291,14 @@ async fn live(broker: Arc<Broker>, registrar: Registrar) {
 }
 
 /// In a cluster: waits until the controller lets this broker lead.
-async fn unfenced(broker: &Broker) {
-    let Some(cluster) = &broker.cluster else {
-        return;
-    };
-    if broker.config.quorum.is_broker {
-        tokio::select! {
+async fn unfenced(broker: &Broker) -> Result<(), StartError> {
+    match &broker.cluster {
+        Some(cluster) if broker.config.quorum.is_broker => tokio::select! {
             biased;
-            () = cluster.standing.unfenced() => {}
-            () = broker.drain.started() => {}
-        }
+            () = cluster.standing.unfenced() => Ok(()),
+            () = broker.drain.started() => Err(StartError::Stopped),
+        },
+        _ => Ok(()),
     }
 }
 

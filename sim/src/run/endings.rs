@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use klamm_jepsen::history::{Partition, Phase};
 
+use super::server::End;
 use super::{Stage, phase, white_box};
 use crate::audit::{self, Finding, Mode, Replica};
 use crate::workload::Topics;
@@ -24,6 +25,7 @@ impl Stage {
         let deadline = self.observer.now().plus(within);
         while !self.cluster.is_serving() && self.observer.now() < deadline {
             self.observer.sleep(Duration::from_millis(100)).await;
+            self.leave_out_the_damaged().await;
         }
         let down = self.cluster.servers().iter();
         for server in down.filter(|server| !server.is_serving() && !server.is_parked()) {
@@ -36,8 +38,10 @@ impl Stage {
         }
         if self.plan.is_cluster() {
             let left = deadline.since(self.observer.now());
+            let missing = self.cluster.servers().iter();
+            let missing = missing.filter(|server| server.is_parked()).count();
             let mut finals = self.finals(left);
-            for (of, what) in finals.wait_until_whole().await {
+            for (of, what) in finals.wait_until_whole(missing).await {
                 let property = if what.is_led { "V3" } else { "V1" };
                 let detail = format!("{}-{} {}", of.topic, of.partition, what.detail);
                 self.cluster.first().broken(property, &detail);
@@ -57,6 +61,20 @@ impl Stage {
         for (group, state) in finals.wait_until_stable(&groups).await {
             let detail = format!("group {group} stays {state}");
             self.cluster.first().broken("V4", &detail);
+        }
+    }
+
+    /// A node among others may refuse to start on a disk that was damaged: the others have what it
+    /// had, and go on without it.
+    async fn leave_out_the_damaged(&self) {
+        if !self.plan.is_cluster() {
+            return;
+        }
+        for server in self.cluster.servers() {
+            let is_damaged = !server.node().disk().damaged().is_empty();
+            if is_damaged && server.refusal().is_some() && !server.is_parked() {
+                server.park(End::Kill).await;
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::draw::Draw;
 use super::faults::{self, FAULTS_MAX};
-use crate::plan::{Fault, Plan, Target, TimedFault};
+use crate::plan::{Fault, FileKind, Plan, Target, TimedFault};
 
 /// A kind of fault that a seed turns on or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,7 @@ pub(super) const DISKS: &[Class] = &[
     Node(C::Kill),
     Together(C::Power),
     Class::LoseDisk,
+    Class::RotOne,
 ];
 pub(super) const VOTERS: &[Class] = &[
     Class::Revote,
@@ -179,10 +180,11 @@ fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
         Class::LoseDisk => vec![Fault::LoseDisk {
             node: draw.one_of(&names),
         }],
-        Class::RotOne => vec![aimed(
-            faults::fault(draw, C::Rot, plan),
-            &draw.one_of(&names),
-        )],
+        Class::RotOne => vec![Fault::Rot {
+            node: draw.one_of(&names),
+            kind: FileKind::Segment,
+            bits: draw.one_of(&[1, 8]),
+        }],
         Class::Revote | Class::Wipe => vec![Fault::Revote {
             node: draw.one_of(&names),
             wipe: class == Class::Wipe,
@@ -238,8 +240,8 @@ fn aimed(mut fault: Fault, at: &str) -> Fault {
     fault
 }
 
-/// Takes away what the cluster does not promise to survive: a second lost disk, and one where a
-/// topic has a single copy that counts. A voter's disk is lost through `revote`, by which an
+/// Takes away what the cluster does not promise to survive: a second lost or damaged disk, and one
+/// where a topic has a single copy that counts. A voter's disk is lost through `revote`, by which an
 /// operator says that it is gone.
 fn keep_budget(faults: &mut Vec<TimedFault>, plan: &Plan) {
     let spare = plan.topics.iter().all(|topic| {
@@ -254,10 +256,15 @@ fn keep_budget(faults: &mut Vec<TimedFault>, plan: &Plan) {
     let voters = plan.nodes.iter().filter(|node| node.is_controller());
     let voters: Vec<&str> = voters.map(|node| node.name.as_str()).collect();
     let mut lost = 0;
+    let mut rotten: Option<String> = None;
     faults.retain(|timed| match &timed.fault {
+        Fault::Rot { node, .. } => {
+            let first = rotten.get_or_insert_with(|| node.clone());
+            spare && lost == 0 && first == node
+        }
         Fault::LoseDisk { node } => {
             lost += 1;
-            spare && lost == 1 && !voters.contains(&node.as_str())
+            spare && lost == 1 && rotten.is_none() && !voters.contains(&node.as_str())
         }
         Fault::Revote { node, wipe, .. } => {
             lost += u32::from(*wipe);

@@ -54,14 +54,17 @@ pub(super) fn nodes(draw: &mut Draw, sizes: Sizes, late: u64) -> Vec<NodePlan> {
     }));
     let voters = parts[..in_time].iter().enumerate();
     let voters = voters.filter(|(_, part)| part.is_controller);
-    let voters: Vec<String> = voters
-        .map(|(at, _)| format!("{}@{}:9093", at + 1, name(at)))
-        .collect();
-    let voters = voters.join(",");
+    let voters: Vec<usize> = voters.map(|(at, _)| at).collect();
+    let each = voters.iter().map(|at| format!("{}:9093", name(*at)));
+    let bootstrap = each.collect::<Vec<String>>().join(",");
+    let each = voters
+        .iter()
+        .map(|at| format!("{}@{}:9093", at + 1, name(*at)));
+    let voters = each.collect::<Vec<String>>().join(",");
     let each = parts.iter().enumerate();
     each.map(|(at, part)| NodePlan {
         name: name(at),
-        settings: settings(at, part, &voters),
+        settings: settings(at, part, (at < in_time).then_some(&*voters), &bootstrap),
         late: at >= in_time,
     })
     .collect()
@@ -79,7 +82,13 @@ fn name(at: usize) -> String {
     format!("n{}", at + 1)
 }
 
-fn settings(at: usize, part: &Part, voters: &str) -> BTreeMap<String, String> {
+/// One that is no voter at first finds the others by `bootstrap`.
+fn settings(
+    at: usize,
+    part: &Part,
+    voters: Option<&str>,
+    bootstrap: &str,
+) -> BTreeMap<String, String> {
     let name = name(at);
     let clients = format!("PLAINTEXT://{name}:9092");
     let nodes = format!("CONTROLLER://{name}:9093");
@@ -88,13 +97,17 @@ fn settings(at: usize, part: &Part, voters: &str) -> BTreeMap<String, String> {
         (false, _) => ("controller", nodes),
         (true, false) => ("broker", clients),
     };
+    let quorum = match voters {
+        Some(voters) => ("controller.quorum.voters", voters.to_owned()),
+        None => ("controller.quorum.bootstrap.servers", bootstrap.to_owned()),
+    };
     BTreeMap::from(
         [
+            quorum,
             ("node.id", (at + 1).to_string()),
             ("process.roles", roles.to_owned()),
             ("listeners", listeners),
             ("controller.listener.names", "CONTROLLER".to_owned()),
-            ("controller.quorum.voters", voters.to_owned()),
         ]
         .map(|(key, value)| (key.to_owned(), value)),
     )
@@ -121,7 +134,7 @@ pub(super) fn broker(draw: &mut Draw, settings: &mut BTreeMap<String, String>, b
         "replica.lag.time.max.ms",
         draw.one_of(&[1000, 3000, 30_000]),
     );
-    set("replica.fetch.wait.max.ms", draw.one_of(&[50, 200, 500]));
+    set("replica.fetch.wait.max.ms", draw.one_of(&[100, 200, 500]));
     set("replica.fetch.backoff.ms", draw.one_of(&[50, 200, 1000]));
     set(
         "replica.fetch.max.bytes",
@@ -129,7 +142,7 @@ pub(super) fn broker(draw: &mut Draw, settings: &mut BTreeMap<String, String>, b
     );
     set(
         "controller.quorum.election.timeout.ms",
-        draw.one_of(&[200, 400, 1000]),
+        draw.one_of(&[400, 400, 1000]),
     );
     set(
         "controller.quorum.fetch.timeout.ms",
@@ -161,5 +174,33 @@ pub(super) fn replicate(draw: &mut Draw, topics: &mut [TopicPlan], brokers: usiz
         };
         let config = &mut topic.config;
         config.insert("min.insync.replicas".to_owned(), least.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm::config::BrokerConfig;
+
+    use crate::plan::Plan;
+    use crate::swarm::{SCENARIOS, plan};
+
+    /// The settings of each node, as it will load them.
+    fn load(plan: &Plan) {
+        for node in plan.all_nodes() {
+            let mut settings = plan.broker.clone();
+            settings.extend(node.settings.clone());
+            if let Err(error) = BrokerConfig::load(None, [], settings) {
+                panic!("{} of seed {}: {error}", node.name, plan.seed);
+            }
+        }
+    }
+
+    #[test]
+    fn every_node_of_every_plan_has_settings_that_can_be_used() {
+        for scenario in SCENARIOS {
+            for seed in 0..100 {
+                load(&plan(scenario.name, seed).expect("known"));
+            }
+        }
     }
 }

@@ -15,6 +15,8 @@ type Names = BTreeMap<i32, String>;
 pub(super) struct Known {
     /// Who led in which epoch.
     leaders: BTreeMap<i32, String>,
+    /// Whom the controller elected for which epoch.
+    elected: BTreeMap<i32, i32>,
     /// The highest that a leader told, since the last unclean election.
     pub high_watermark: i64,
     /// Every time that it rose, in nanoseconds.
@@ -70,12 +72,14 @@ impl Known {
         let Some(epoch) = fields.small("leader_epoch") else {
             return broken;
         };
+        // After a restart it may lead again in the epoch that it began before.
+        let is_new = !self.leaders.contains_key(&epoch);
         let first = self.leaders.entry(epoch).or_insert_with(|| node.to_owned());
         if first != node {
             let detail = format!("{first} and {node} both lead in epoch {epoch}");
             broken.push(("R1", detail));
         }
-        if let Some(start) = fields.number("start")
+        if let Some(start) = fields.number("start").filter(|_| is_new)
             && start < self.high_watermark
         {
             let detail = format!(
@@ -99,8 +103,11 @@ impl Known {
         if log.high_watermark <= self.high_watermark {
             return Vec::new();
         }
-        let leads = self.leaders.get(&log.leader_epoch).map(String::as_str) == Some(node);
-        if leads {
+        let elected = self.elected.get(&log.leader_epoch);
+        let elected = elected.and_then(|id| names.get(id));
+        // It says where its log stands before it says that it leads.
+        let leader = self.leaders.get(&log.leader_epoch).or(elected);
+        if leader.is_some_and(|leader| leader == node) {
             return self.on_high_watermark(node, log.high_watermark, least, names);
         }
         let detail = format!(
@@ -221,6 +228,9 @@ impl Known {
         if is_unclean && let Some(leader) = leader.filter(|id| self.leader != Some(*id)) {
             let log = names.get(&leader).and_then(|name| self.logs.get(name));
             self.take_back(log.map_or(0, |log| log.end));
+        }
+        if let (Some(epoch), Some(leader)) = (fields.small("leader_epoch"), leader) {
+            self.elected.insert(epoch, leader);
         }
         (self.isr, self.elr, self.leader) = (isr, elr, leader);
         broken

@@ -113,11 +113,11 @@ impl Finals {
         }
     }
 
-    /// Waits until every partition has a leader, and all of its replicas are in sync. The others,
-    /// and what they lack.
-    pub async fn wait_until_whole(&mut self) -> Vec<(Partition, Lack)> {
+    /// Waits until every partition has a leader, and all of its replicas but those of `missing`
+    /// nodes are in sync. The others, and what they lack.
+    pub async fn wait_until_whole(&mut self, missing: usize) -> Vec<(Partition, Lack)> {
         loop {
-            let lacking = self.lacking().await;
+            let lacking = self.lacking(missing).await;
             match lacking {
                 Ok(lacking) if lacking.is_empty() => return lacking,
                 Ok(lacking) if self.is_late() => return lacking,
@@ -137,7 +137,7 @@ impl Finals {
         }
     }
 
-    async fn lacking(&mut self) -> Result<Vec<(Partition, Lack)>, String> {
+    async fn lacking(&mut self, missing: usize) -> Result<Vec<(Partition, Lack)>, String> {
         let request = MetadataRequest {
             topics: None,
             allow_auto_topic_creation: false,
@@ -150,7 +150,7 @@ impl Finals {
             let Some(name) = topic.name else { continue };
             for found in topic.partitions {
                 let is_led = found.leader_id >= 0;
-                if is_led && found.isr_nodes.len() == found.replica_nodes.len() {
+                if is_led && found.isr_nodes.len() + missing >= found.replica_nodes.len() {
                     continue;
                 }
                 let detail = format!(

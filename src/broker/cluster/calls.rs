@@ -2,7 +2,8 @@
 //!
 //! **Promises.** A call ends by its deadline. A connection carries one call at a time, so that no
 //! call waits for the answer to another: what takes long never delays the quorum's heartbeats. Idle
-//! connections are kept for the next call. A connection that brought no answer in time is closed.
+//! connections are kept for the next call. One that brought no answer for [`LINGER`] or longer is
+//! closed.
 //! After a failed attempt to connect, the next one to the same place waits a little.
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::identity::Identity;
 use crate::client::{ClientError, Connection, ConnectionOptions};
@@ -30,6 +31,10 @@ const ANSWER_BYTES_MAX: usize = 128 << 20;
 /// Pause after a failed attempt to connect, doubled with each.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// A call of less patience than this goes on so long without its caller: a connection is not given
+/// up because one heartbeat was late.
+const LINGER: Duration = Duration::from_millis(300);
 
 /// The version of ApiVersions that nodes open their connections with.
 const API_VERSIONS: i16 = 3;
@@ -129,11 +134,21 @@ impl PeerCalls {
         };
         let identity = self.identity.clone();
         Box::pin(async move {
-            let deadline = env.now().plus(timeout);
-            let work = call(&env, &identity, &place, request, deadline);
-            match env.timeout(timeout, work).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(late(&place)),
+            let (reply, answer) = oneshot::channel();
+            let patience = timeout.max(LINGER);
+            let (calling, called) = (env.clone(), place.clone());
+            let work = async move {
+                let deadline = calling.now().plus(patience);
+                let work = call(&calling, &identity, &called, request, deadline);
+                if let Ok(outcome) = calling.timeout(patience, work).await {
+                    // Whoever asked may wait no longer.
+                    let _ = reply.send(outcome);
+                }
+            };
+            env.spawn("peer-call", work).detach();
+            match env.timeout(timeout, answer).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) | Err(_) => Err(late(&place)),
             }
         })
     }
@@ -169,7 +184,6 @@ async fn call(
         Some(connection) => connection,
         None => connect(env, identity, place).await?,
     };
-    // A little before the deadline of the whole, so that a late answer closes the connection.
     let left = deadline.since(env.now());
     let response = match connection.call(request, left).await {
         Ok(response) => response,

@@ -39,6 +39,9 @@ pub(super) enum Decision {
 
 /// Decides for the node `me`, whose settings say `voters`, on what was `heard`.
 pub(super) fn decide(me: &View, voters: &[Voter], heard: &[Heard]) -> Decision {
+    if me.has_metadata {
+        return Decision::Wait("a leader".to_owned());
+    }
     let mut waiting = Vec::new();
     let mut cluster_id = me.cluster_id;
     let mut existing = None;

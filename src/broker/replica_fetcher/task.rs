@@ -63,6 +63,9 @@ type Placed = Result<FollowerPosition, ErrorCode>;
 /// What became of tasks, each by its partition and assignment.
 type Outcomes = Vec<((Key, u64), Placed)>;
 
+/// The tasks of one shard: whose each is, and what is to be done.
+type ForShard<T> = (Vec<(Key, u64)>, Vec<T>);
+
 /// A command for one shard, with its items and where their outcomes go.
 type ToCommand<T> = fn(Vec<T>, oneshot::Sender<Vec<Placed>>) -> Command;
 
@@ -300,7 +303,7 @@ impl Fetcher {
         tasks: Vec<Task<T>>,
         command: ToCommand<T>,
     ) -> impl Future<Output = Outcomes> + Send + use<T> {
-        let mut by_shard: BTreeMap<usize, (Vec<(Key, u64)>, Vec<T>)> = BTreeMap::new();
+        let mut by_shard: BTreeMap<usize, ForShard<T>> = BTreeMap::new();
         for task in tasks {
             let (of, items) = by_shard.entry(task.shard).or_default();
             of.push((task.key, task.assignment));

@@ -160,6 +160,50 @@ fn a_cut_log_goes_on_where_it_was_cut() {
 }
 
 #[test]
+fn a_cut_takes_epochs_without_records_even_where_it_takes_no_records() {
+    let bench = Bench::new();
+    let mut log = bench.create();
+    fill(&mut log, 3);
+    log.begin_epoch(LeaderEpoch(4));
+    assert_eq!(log.latest_epoch(), Some(LeaderEpoch(4)));
+    let epochs = (LeaderEpoch(1), Offset(9));
+    assert_eq!(log.reader().end_of_epoch(LeaderEpoch(3)), epochs);
+    run(log.truncate_to(Offset(20))).unwrap();
+    assert_eq!(log.latest_epoch(), Some(LeaderEpoch(1)));
+    assert_eq!(log.log_end_offset(), Offset(9));
+}
+
+#[test]
+fn a_log_begins_anew_beyond_its_end_whenever_the_power_fails() {
+    for filled in [0, 1, 40] {
+        let bench = Bench::new();
+        let mut log = bench.create();
+        fill(&mut log, filled);
+        let start = Offset(filled * 3 + 5);
+        run(log.restart_at(start)).unwrap();
+        assert_eq!(
+            (log.log_start_offset(), log.log_end_offset()),
+            (start, start)
+        );
+        assert_eq!((log.latest_epoch(), log.durable_end()), (None, start));
+        assert!(contents(&log).is_empty());
+        drop(log);
+        bench.disk.lose_power(disk::Survive::None);
+        let (mut log, _) = bench.open(None);
+        assert_eq!(
+            (log.log_start_offset(), log.log_end_offset()),
+            (start, start)
+        );
+        assert_eq!(put(&mut log, &batch(&["a", "b"], 1)), start);
+        let after = contents(&log);
+        drop(log);
+        let (log, _) = bench.open(None);
+        assert_eq!(contents(&log), after);
+        assert_eq!(log.latest_epoch(), Some(LeaderEpoch(1)));
+    }
+}
+
+#[test]
 fn a_failed_sync_takes_only_what_was_not_durable() {
     let bench = Bench::new();
     let mut log = bench.create();

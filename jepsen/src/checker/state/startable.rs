@@ -12,8 +12,15 @@ use crate::history::{History, NodeEvent, Note, Phase};
 /// Parts of names of faults that make calls of a disk fail.
 const DISK_FAULTS: &[&str] = &["fail", "full", "rot", "misdirect", "lose"];
 
+/// Names of faults that change or lose what was synced.
+const DAMAGE: &[&str] = &["Rot", "Misdirect", "LoseWrite", "LoseDisk"];
+
 pub(super) fn check(history: &History, violations: &mut Violations) {
-    let is_damage = |(_, _, note): &(u64, String, Note)| matches!(note, Note::Damaged { .. });
+    let is_damage = |(_, _, note): &(u64, String, Note)| match note {
+        Note::Damaged { .. } => true,
+        Note::Fault { kind, .. } => DAMAGE.contains(&kind.as_str()),
+        _ => false,
+    };
     let is_damaged = history.notes.iter().any(is_damage);
     let mut phase = Phase::Safety;
     let mut may_fail = false;

@@ -236,8 +236,7 @@ async fn at_rest(disk: &MemoryDisk) -> Kept {
     }
     store.save_committed(Some(log_id(2, 2))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;
-    let kept = store.kept().clone();
-    kept
+    store.kept().clone()
 }
 
 #[test]
@@ -272,7 +271,9 @@ fn damage_is_refused_and_changes_nothing() {
         let identity = (0..44).map(damaged);
         for content in frames.chain(identity).chain([cut, both_slots, Vec::new()]) {
             disk.edit(FIRST, |bytes| bytes.clone_from(&content));
-            let error = reopened(&disk).await.err().expect("damage is noticed");
+            let Err(error) = reopened(&disk).await else {
+                panic!("damage is not noticed");
+            };
             assert!(
                 error.contains("damaged") && error.contains(FIRST),
                 "{error}"
@@ -345,7 +346,9 @@ fn a_damaged_or_lost_snapshot_is_refused() {
         disk.edit(".snapshot", Vec::clear);
         assert!(reopened(&disk).await.is_err());
         disk.forget(".snapshot");
-        let error = reopened(&disk).await.err().expect("the gap is noticed");
+        let Err(error) = reopened(&disk).await else {
+            panic!("the gap is not noticed");
+        };
         assert!(error.contains("missing"), "{error}");
     });
 }

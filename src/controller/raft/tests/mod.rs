@@ -1,5 +1,10 @@
 //! The quorum of several nodes: its files, its forms, its leaders, and clusters of it.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "these tests wait and measure on the real clock"
+)]
+
 mod cluster;
 mod files;
 mod forms;
