@@ -56,7 +56,7 @@ fn replicas_of_even_racks_are_even_too() {
 }
 
 #[test]
-fn only_brokers_alive_get_replicas_and_they_must_be_enough() {
+fn brokers_that_are_away_get_replicas_last_and_are_not_in_sync() {
     let mut cluster = Cluster::of(3, "");
     cluster.fence(2);
     let topic = |name: &str, replication_factor| NewTopic {
@@ -64,17 +64,27 @@ fn only_brokers_alive_get_replicas_and_they_must_be_enough() {
         replication_factor,
         ..NewTopic::named(name)
     };
-    let refusal = cluster.create(topic("a", 3)).unwrap_err();
+    let refusal = cluster.create(topic("a", 4)).unwrap_err();
     assert_eq!(refusal.code, ErrorCode::InvalidReplicationFactor);
-    cluster.create(topic("a", 2)).unwrap();
-    let topic = cluster.ledger.image().topic("a").unwrap();
-    let holds = |id| {
-        topic
+    cluster.create(topic("a", 3)).unwrap();
+    cluster.create(topic("b", 2)).unwrap();
+    let partitions = |name: &str| {
+        cluster
+            .ledger
+            .image()
+            .topic(name)
+            .unwrap()
             .partitions
-            .iter()
-            .any(|one| one.replicas.contains(&BrokerId(id)))
+            .clone()
     };
-    assert!(holds(1) && holds(3) && !holds(2));
+    for state in partitions("a") {
+        assert_eq!(state.replicas.last(), Some(&BrokerId(2)), "{state:?}");
+        assert!(!state.isr.contains(&BrokerId(2)), "{state:?}");
+        assert_ne!(state.leader, Some(BrokerId(2)), "{state:?}");
+    }
+    for state in partitions("b") {
+        assert!(!state.replicas.contains(&BrokerId(2)), "{state:?}");
+    }
 }
 
 #[test]
@@ -113,8 +123,7 @@ fn internal_topics_follow_the_size_of_the_cluster_not_who_has_started_yet() {
     // One of them is only away for the moment.
     let mut cluster = Cluster::of(2, "");
     cluster.fence(2);
-    let refusal = cluster.create(internal()).unwrap_err();
-    assert_eq!(refusal.code, ErrorCode::InvalidReplicationFactor);
+    assert_eq!(cluster.create(internal()).unwrap().replication_factor, 2);
     // Two of three nodes have started.
     let voters = "node.id=1\ncontroller.listener.names=CONTROLLER\n\
                   process.roles=broker,controller\n\
