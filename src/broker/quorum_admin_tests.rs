@@ -1,3 +1,5 @@
+//! Changes of the quorum, and who carries them out.
+
 use std::sync::Mutex;
 
 use super::*;

@@ -88,17 +88,12 @@ pub(super) async fn start(
         }
     };
     let ends = take_markers(&env, &ground.log_dirs).await?;
-    let after_clean_shutdown = ends.is_some();
-    if after_clean_shutdown {
+    if ends.is_some() {
         tracing::trace!(target: "klamm::probe", name = "clean-start");
     }
     let mut tasks = Vec::new();
     let (replication_events, proposals) = mpsc::unbounded_channel();
-    let settings = ReplicationSettings {
-        lag_time_max: config.replication.lag_time_max,
-        events: replication_events.clone(),
-    };
-    let partitions = Partitions::new(start_shards(&env, &config, &settings, &mut tasks));
+    let partitions = start_partitions(&env, &config, &replication_events, &mut tasks);
     tasks.push(env.spawn("controller", control(ground.task, drain.clone())));
     let tail_bytes = usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX);
     let broker = Arc::new(Broker {
@@ -126,24 +121,33 @@ pub(super) async fn start(
     let opening = Opening {
         broker: broker.clone(),
         incarnation,
-        after_clean_shutdown,
+        after_clean_shutdown: ends.is_some(),
         ends: ends.unwrap_or_default(),
         admin: ground.bound.admin,
         proposals,
         incoming,
     };
     opening.open(&mut tasks).await?;
-    serve(
-        &broker,
-        ground.bound.clients,
-        ground.door.as_deref(),
-        &mut tasks,
-    );
+    let door = ground.door.as_deref();
+    serve(&broker, ground.bound.clients, door, &mut tasks);
     *broker.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     unfenced(&broker).await?;
     broker.ready.store(true, Ordering::Release);
     announce(&broker, began);
     Ok(broker)
+}
+
+fn start_partitions(
+    env: &Env,
+    config: &BrokerConfig,
+    events: &mpsc::UnboundedSender<ReplicationEvent>,
+    tasks: &mut Vec<Task>,
+) -> Partitions {
+    let settings = ReplicationSettings {
+        lag_time_max: config.replication.lag_time_max,
+        events: events.clone(),
+    };
+    Partitions::new(start_shards(env, config, &settings, tasks))
 }
 
 /// A broker that has its metadata and not yet its partitions.

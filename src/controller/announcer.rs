@@ -45,7 +45,7 @@ impl Announcer {
         self.waiting = Some(Waiting { image, delta });
     }
 
-    /// Goes on until something more is carried out, and says up to which offset everything is. Never
+    /// Goes on until something more is carried out, and says up to which offset all is. Never
     /// completes while there is nothing to tell. May be dropped and called again.
     pub(super) async fn progress(&mut self) -> Offset {
         if self.under_way.is_none() {

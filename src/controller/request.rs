@@ -223,7 +223,8 @@ pub struct IsrChange {
     pub partition: i32,
     pub leader_epoch: LeaderEpoch,
     pub partition_epoch: i32,
-    /// Each with the epoch in which the leader saw it in sync. Empty: the leader cannot lead in this
+    /// Each with the epoch in which the leader saw it in sync. Empty: the leader cannot lead in
+    /// this
     /// epoch, whatever the partition epoch; another in-sync replica is to lead, or, where there is
     /// none, the same broker in a newer epoch.
     pub isr: Vec<(BrokerId, BrokerEpoch)>,

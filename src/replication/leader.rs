@@ -347,7 +347,7 @@ impl<W: Copy> Leader<W> {
     }
 
     /// Whether the proposal made to this state of the partition is under way.
-    pub fn awaits(&self, leader_epoch: LeaderEpoch, partition_epoch: i32) -> bool {
+    pub fn expects_answer_to(&self, leader_epoch: LeaderEpoch, partition_epoch: i32) -> bool {
         self.pending.as_ref().is_some_and(|pending| {
             let proposal = &pending.proposal;
             proposal.leader_epoch == leader_epoch && proposal.partition_epoch == partition_epoch

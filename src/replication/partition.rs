@@ -458,7 +458,7 @@ impl<W: Copy> Partition<W> {
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
-        if !leader.awaits(leader_epoch, partition_epoch)
+        if !leader.expects_answer_to(leader_epoch, partition_epoch)
             && !crate::mutant!("stale-isr-answer-believed")
         {
             return;

@@ -6,7 +6,8 @@
 //! ([`Mode::Stopped`], where nothing may be unfinished) or after the process ended in any other
 //! way and before the next start ([`Mode::Crashed`], where what no sync had covered may be torn).
 //!
-//! In a log that was never compacted there are no gaps. What the nodes of a cluster have is compared
+//! In a log that was never compacted there are no gaps. What the nodes of a cluster have is
+//! compared
 //! by [`compare_replicas`].
 //!
 //! | property | what is looked at |

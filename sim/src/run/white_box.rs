@@ -83,7 +83,7 @@ pub(super) fn offsets(events: &[Event], files: &[(PathBuf, Bytes)]) -> Vec<Findi
 /// A group, a partition, and the committed offset and metadata that a change leaves.
 type Committing<'a> = (&'a str, &'a Partition, i64, &'a str);
 
-/// The changes of committed offsets whose outcome is not known: what was asked may come at any time.
+/// The changes of committed offsets whose outcome is not known: what was asked may come any time.
 fn late_changes(events: &[Event]) -> BTreeSet<Committing<'_>> {
     let known: BTreeSet<u64> = events
         .iter()

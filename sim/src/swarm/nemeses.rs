@@ -127,6 +127,16 @@ fn whom(draw: &mut Draw, plan: &Plan) -> String {
     }
 }
 
+/// One fault of several nodes at once.
+fn together(draw: &mut Draw, class: faults::Class, plan: &Plan, names: &[String]) -> Vec<Fault> {
+    let mut some: Vec<String> = names.iter().filter(|_| draw.chance(60)).cloned().collect();
+    if some.len() < 2 || draw.chance(40) {
+        some = vec!["all".to_owned()];
+    }
+    let fault = faults::fault(draw, class, plan);
+    some.iter().map(|node| aimed(fault.clone(), node)).collect()
+}
+
 fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
     let names: Vec<String> = plan.nodes.iter().map(|node| node.name.clone()).collect();
     let for_ms = draw.one_of(&[300, 1000, 3000, 8000]);
@@ -137,15 +147,7 @@ fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
             let node = whom(draw, plan);
             vec![aimed(faults::fault(draw, class, plan), &node)]
         }
-        Together(class) => {
-            let mut some: Vec<String> = names.iter().filter(|_| draw.chance(60)).cloned().collect();
-            if some.len() < 2 || draw.chance(40) {
-                some = vec!["all".to_owned()];
-            }
-            let fault = faults::fault(draw, class, plan);
-            let each = some.iter().map(|node| aimed(fault.clone(), node));
-            each.collect()
-        }
+        Together(class) => together(draw, class, plan, &names),
         Class::CutNodes => vec![Fault::Cut {
             link: Target {
                 from: whom(draw, plan),
@@ -241,7 +243,8 @@ fn aimed(mut fault: Fault, at: &str) -> Fault {
 }
 
 /// Takes away what the cluster does not promise to survive: a second lost or damaged disk, and one
-/// where a topic has a single copy that counts. A voter's disk is lost through `revote`, by which an
+/// where a topic has a single copy that counts. A voter's disk is lost through `revote`, by which
+/// an
 /// operator says that it is gone.
 fn keep_budget(faults: &mut Vec<TimedFault>, plan: &Plan) {
     let spare = plan.topics.iter().all(|topic| {

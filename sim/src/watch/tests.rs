@@ -1,3 +1,5 @@
+//! Stories told to the watch, right and wrong.
+
 use super::*;
 
 const NONE: [&str; 0] = [];

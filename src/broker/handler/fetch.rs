@@ -261,6 +261,19 @@ pub(super) fn read_error(error: &ReadError) -> ErrorCode {
     }
 }
 
+/// What a session remembers of an answer.
+fn told(data: &PartitionData) -> Told {
+    let records = data.records.as_ref();
+    Told {
+        high_watermark: Offset(data.high_watermark),
+        log_start_offset: Offset(data.log_start_offset),
+        has_records: records.is_some_and(|records| !records.is_empty()),
+        has_error: data.error_code != 0
+            || data.diverging_epoch.end_offset >= 0
+            || data.preferred_read_replica >= 0,
+    }
+}
+
 /// Leaves out what the session says is no news, and groups the rest by topic.
 fn answer(
     broker: &Broker,
@@ -268,20 +281,7 @@ fn answer(
     plan: Plan,
     partitions: Vec<PartitionData>,
 ) -> FetchResponse {
-    let told: Vec<Told> = partitions
-        .iter()
-        .map(|data| Told {
-            high_watermark: Offset(data.high_watermark),
-            log_start_offset: Offset(data.log_start_offset),
-            has_records: data
-                .records
-                .as_ref()
-                .is_some_and(|records| !records.is_empty()),
-            has_error: data.error_code != 0
-                || data.diverging_epoch.end_offset >= 0
-                || data.preferred_read_replica >= 0,
-        })
-        .collect();
+    let told: Vec<Told> = partitions.iter().map(told).collect();
     let left_out = {
         let mut sessions = broker
             .fetch_sessions

@@ -1,3 +1,5 @@
+//! What is answered about replicas that move.
+
 use super::*;
 use crate::controller::{Cause, MetadataRecord, PartitionRecord, Refusal};
 use crate::types::{ErrorCode, LeaderEpoch, Offset, Timestamp, Uuid};

@@ -1,3 +1,5 @@
+//! What is answered about the quorum.
+
 use super::*;
 use crate::types::{Offset, Uuid};
 use crate::wire::message::describe_quorum::{PartitionRequest, TopicRequest};

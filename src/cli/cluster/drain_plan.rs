@@ -159,7 +159,8 @@ mod tests {
         #[test]
         fn replicas_are_spread_evenly(count in 1..60_usize) {
             let partitions = vec![&[9][..]; count];
-            let brokers: Vec<(i32, Option<&str>)> = (1..5).chain([9]).map(|id| (id, None)).collect();
+            let ids = (1..5).chain([9]);
+            let brokers: Vec<(i32, Option<&str>)> = ids.map(|id| (id, None)).collect();
             let plan = plan(&layout(&brokers, &partitions), BrokerId(9));
             let mut held = BTreeMap::new();
             for replicas in plan.moves.values() {

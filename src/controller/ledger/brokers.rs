@@ -1,4 +1,4 @@
-//! Founding the cluster, and the life of a broker: it registers, comes alive, stops or dies, leaves.
+//! Founding the cluster, and a broker's life: it registers, comes alive, stops or dies, leaves.
 //!
 //! A registration is of one run of a process. In a cluster it begins fenced, and a heartbeat that
 //! shows it caught up brings it alive; by then it knows what it no longer leads. Whoever is fenced

@@ -178,7 +178,8 @@ proptest! {
                     continue;
                 }
             };
-            let Ok((records, reply)) = ledger.handle(&mut entropy, Situation::default(), &request) else { continue };
+            let handled = ledger.handle(&mut entropy, Situation::default(), &request);
+            let Ok((records, reply)) = handled else { continue };
             if let Reply::AllocateProducerIds(block) = reply {
                 prop_assert!(producer_ids.insert(block.start));
                 prop_assert_eq!(block.start, ProducerId(1000 * (producer_ids.len() as i64 - 1)));

@@ -105,7 +105,7 @@ impl<W: Copy> Partition<W> {
         }
     }
 
-    /// Where a follower cuts its log, given its leader's word on where the logs part. `latest_epoch`
+    /// Where a follower cuts its log, given its leader's word on where they part. `latest_epoch`
     /// is its log's, and `mine` the end of an epoch in it. An answer to a position that is not the
     /// present one says nothing of the present log.
     pub fn cut(

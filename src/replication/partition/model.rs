@@ -471,10 +471,6 @@ impl World {
 }
 
 fn run(count: usize, min_insync: usize, moves: Vec<Move>) {
-    #[cfg(feature = "mutants")]
-    if let Ok(name) = std::env::var("KLAMM_MUTANT") {
-        crate::mutant::choose(&name).expect("the mutant exists");
-    }
     let mut world = World::new(count, min_insync);
     for next in moves {
         world.apply(next);

@@ -1,3 +1,5 @@
+//! Claims about one partition, leading and following.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

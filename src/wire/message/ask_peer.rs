@@ -1,4 +1,5 @@
-//! AskPeer (key 20001): what the nodes of a cluster ask each other, on controller listeners. Private
+//! AskPeer (key 20001): what the nodes of a cluster ask each other, on controller listeners.
+//! Private
 //! to Klamm: both ends are of the same software, and nothing is promised to others. Version 0,
 //! flexible.
 

@@ -13,7 +13,8 @@
 //! - R8: the leader epoch never falls.
 //!
 //! Where partitions have copies a follower cuts off what its leader does not have, and one that is
-//! not in sync may have less than it showed after a start: of R5 then only the first rule is judged,
+//! not in sync may have less than it showed after a start: of R5 then only the first rule is
+//! judged,
 //! for the high watermark, within a leader epoch. What must survive is known to no single node.
 //!
 //! That the start never falls is K6. All within one era of the topic. Silent on damaged partitions;
