@@ -1,5 +1,6 @@
 //! Names of things.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,17 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Number of a broker or controller in its cluster (`node.id`). `-1` on the wire means "none".
 #[derive(
-    serde::Serialize,
-    serde::Deserialize,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Debug,
-    Default,
+    Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default,
 )]
 pub struct BrokerId(pub i32);
 
@@ -31,17 +22,7 @@ impl fmt::Display for BrokerId {
 
 /// Identity of an idempotent or transactional producer, given out once in a cluster's life.
 #[derive(
-    serde::Serialize,
-    serde::Deserialize,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Debug,
-    Default,
+    Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default,
 )]
 pub struct ProducerId(pub i64);
 
@@ -50,9 +31,7 @@ impl ProducerId {
 }
 
 /// 128 bits shown as 22 characters of URL-safe base64, Kafka's form for cluster and topic ids.
-#[derive(
-    serde::Serialize, serde::Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default,
-)]
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Uuid(pub [u8; 16]);
 
 /// A topic's identity: never zero for a real topic, never reused, kept through renames of nothing

@@ -109,7 +109,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             written.map_err(|error| io::Error::other(error.to_string()))?;
             tracing::trace!(target: "klamm::probe", name = "raft-snapshot-installed");
         } else {
-            tracing::trace!(target: "klamm::probe", name = "metadata-snapshot-loaded");
+            tracing::trace!(target: "klamm::probe", name = "raft-snapshot-loaded");
         }
         self.outbox.install(snapshot, records);
         Ok(())

@@ -67,7 +67,7 @@ pub(super) async fn open(
             // process before, the kernel takes its pages for written, and no later sync proves
             // anything. Nor may it be written once more in place, since it may be durable and
             // answered, and a power loss in the midst would spoil it.
-            tracing::trace!(target: "klamm::probe", name = "metadata-tail-made-anew");
+            tracing::trace!(target: "klamm::probe", name = "raft-tail-made-anew");
             let directory: PathBuf = directory.to_owned();
             Writer::make(env, directory, owner, number + 1, &kept).await?
         }
@@ -126,7 +126,7 @@ fn replay(
             }
             Found::Damage(reason) => {
                 let cut = file.len() - position;
-                tracing::trace!(target: "klamm::probe", name = "metadata-tail-cut");
+                tracing::trace!(target: "klamm::probe", name = "raft-tail-cut");
                 tracing::warn!(
                     ?path,
                     position,

@@ -122,7 +122,7 @@ impl SnapshotFiles {
             snapshot.encode(),
         )
         .await?;
-        tracing::trace!(target: "klamm::probe", name = "metadata-snapshot-written");
+        tracing::trace!(target: "klamm::probe", name = "raft-snapshot-written");
         if let Some(before) = before.filter(|before| *before < end) {
             self.remove(&self.path(before)).await?;
         }
