@@ -56,7 +56,7 @@ pub(super) fn check(
         // What is left of an epoch all of whose records are gone.
         .filter(|(_, start)| !(log.start == log.end && *start == log.start))
         // One in which a leader was elected and nothing written.
-        .filter(|(_, start)| !(allowance.is_replica && *start == log.end))
+        .filter(|(_, start)| *start != log.end)
         .collect();
     let agrees = match log.is_compacted() {
         true => implied

@@ -184,7 +184,9 @@ fn batch(from: &mut BytesReader, first: i64, topics: &mut Topics) -> Result<i64,
 
 fn apply(mut from: BytesReader, topics: &mut Topics) -> Option<()> {
     let (kind, version) = (from.varint()?, from.varint()?);
-    if kind > TYPE_MAX || version > 0 {
+    // Brokers and partitions.
+    let newest = u64::from(matches!(kind, 2 | 6 | 7));
+    if kind > TYPE_MAX || version > newest {
         return None;
     }
     match kind {
