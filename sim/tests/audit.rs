@@ -192,11 +192,18 @@ fn change(files: &mut Files, at: usize, change: impl FnOnce(&mut Vec<u8>)) {
 
 /// Changes the body of a checkpoint and makes its checksum right again.
 fn change_body(files: &mut Files, at: usize, change_it: impl FnOnce(&mut Vec<u8>)) {
+    let path = files[at].0.clone();
     change(files, at, |content| {
         let mut body = content.split_off(16);
         change_it(&mut body);
         content[8..12].copy_from_slice(&u32::try_from(body.len()).expect("small").to_be_bytes());
-        content[12..16].copy_from_slice(&crc32c::crc32c(&body).to_be_bytes());
+        let name = |path: Option<&std::path::Path>| {
+            let name = path.and_then(std::path::Path::file_name);
+            name.unwrap_or_default().to_string_lossy().into_owned()
+        };
+        let place = format!("{}/{}", name(path.parent()), name(Some(&path)));
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&body), place.as_bytes());
+        content[12..16].copy_from_slice(&crc.to_be_bytes());
         content.extend(body);
     });
 }
