@@ -404,8 +404,10 @@ impl Log {
             chain: self.writer.end.chain,
         };
         index.save(disk, dir, &of).await?;
-        producer_snapshot::save(disk, dir, &self.producers).await?;
+        // First the epochs: batches below a snapshot are not replayed for those of theirs that
+        // the file lacks.
         epochs.save(disk, dir).await?;
+        producer_snapshot::save(disk, dir, &self.producers).await?;
         if self.snapshots.last() != Some(&self.producers.end()) {
             self.snapshots.push(self.producers.end());
         }

@@ -179,7 +179,8 @@ impl Opening<'_> {
         self.report.clean = recovered.clean;
         self.report.scanned_bytes += replay.scanned_bytes;
         self.report.rebuilt.append(&mut replay.rebuilt);
-        let epochs = self.epochs(loaded, &replay, log_start_offset..end).await?;
+        let span = log_start_offset..end;
+        let (epochs, epochs_differ) = self.epochs(loaded, &replay, span).await?;
         let (mut producers, snapshots) = replay.finish(end).await?;
         if crate::mutant!("forget-producer-state") {
             producers.restart_at(end);
@@ -192,7 +193,7 @@ impl Opening<'_> {
             sealed: sealed.collect(),
             index: recovered.index,
             file: None,
-            dirty: !recovered.clean,
+            dirty: !recovered.clean || epochs_differ,
             writer: recovered.writer,
             log_start_offset,
             epochs,
@@ -202,23 +203,29 @@ impl Opening<'_> {
         })
     }
 
-    /// The epochs of the records in `span`, on disk too.
+    /// The epochs of the records in `span`, and whether the file says otherwise.
+    ///
+    /// What the file lacks is in batches that are replayed at the next start as well, so it can
+    /// wait for the next checkpoint: a full disk does not keep a log from being read.
     async fn epochs(
         &self,
         loaded: Option<EpochCache>,
         replay: &Replay,
         span: Range<Offset>,
-    ) -> Result<EpochCache, LogError> {
+    ) -> Result<(EpochCache, bool), LogError> {
         let mut epochs = loaded.clone().unwrap_or_default();
-        epochs.truncate_from_end(span.end);
+        let is_cut = epochs.truncate_from_end(span.end);
         let mut epochs = replay.joined_to(epochs);
         epochs.truncate_from_start(span.start);
-        if loaded.is_none_or(|loaded| loaded != epochs) {
+        let differ = loaded.is_none_or(|loaded| loaded != epochs);
+        if differ {
             tracing::trace!(target: "klamm::probe", name = "epochs-corrected-at-start");
+        }
+        if is_cut {
             // What the file says beyond the end must not meet what is appended there.
             epochs.save(&*self.env.disk, self.dir).await?;
         }
-        Ok(epochs)
+        Ok((epochs, differ && !is_cut))
     }
 
     /// Removes what crashes left behind and finishes compactions that were decided. The listing
