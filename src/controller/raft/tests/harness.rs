@@ -26,8 +26,14 @@ pub fn run<T>(body: impl Future<Output = T>) -> T {
 
 /// An environment whose disk is in memory.
 pub fn memory_env(disk: &MemoryDisk) -> Env {
+    env_of(BrokerId(0), disk)
+}
+
+/// The environment of one of several nodes: candidates that draw the same times never outrun each
+/// other.
+fn env_of(node: BrokerId, disk: &MemoryDisk) -> Env {
     let options = crate::env::tokio::Options {
-        entropy_seed: Some([7; 32]),
+        entropy_seed: Some([7 + u8::try_from(node.0).unwrap(); 32]),
         ..Default::default()
     };
     Env {
@@ -171,7 +177,7 @@ impl Node {
         disk: &MemoryDisk,
         snapshot_bytes: u64,
     ) -> Result<Self, RaftOpenError> {
-        let env = memory_env(disk);
+        let env = env_of(me.id, disk);
         let line = Line {
             hub: hub.clone(),
             me: me.id,
