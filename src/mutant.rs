@@ -424,6 +424,11 @@ pub const NAMES: &[Described] = &[
         &["M1", "M3", "P2"],
     ),
     (
+        "decides-in-doubt",
+        "The controller goes on to decide while nobody knows whether its last change was committed. Lost answers, then a majority again in the same term.",
+        &["K8", "V1", "M3", "M6", "M12"],
+    ),
+    (
         "leads-before-own-entry",
         "B60: a node elected acts as the controller before an entry of its own term, and with it all before, is applied. Elections.",
         &["M6", "M3", "P2"],
