@@ -327,3 +327,29 @@ fn a_node_whose_disk_fails_stops_for_good() {
         assert!(leader.propose(vec![config(3)]).await.is_ok());
     });
 }
+
+/// A leader that cannot write would still be followed: it ends, so that another leads.
+#[test]
+fn a_leader_whose_disk_is_full_says_so_and_ends_and_comes_back_once_there_is_room() {
+    run(async {
+        let mut cluster = Cluster::founded(3, u64::MAX).await;
+        cluster.commit(1).await;
+        let full = cluster.leader().await.me.id;
+        let victim = cluster.take(full);
+        victim.disk.fill(true);
+        let outcome = victim.propose(vec![config(2)]).await;
+        assert!(outcome.is_err(), "{outcome:?}");
+        let seen = victim.seen.clone();
+        until("it stops", || seen.lock().unwrap().failed.is_some()).await;
+        let reason = seen.lock().unwrap().failed.clone().unwrap();
+        for part in ["__cluster_metadata-0", "make room"] {
+            assert!(reason.contains(part), "{reason}");
+        }
+        let disk = victim.kill(&cluster.hub).await;
+        cluster.commit(3).await;
+        disk.fill(false);
+        cluster.restart(full.0, &disk).await;
+        let end = cluster.commit(4).await;
+        cluster.agree(end).await;
+    });
+}
