@@ -304,6 +304,10 @@ impl QuorumAdmin for Member {
                 let text = format!("node {node} does not lead the quorum");
                 return Err(not_leading(text));
             }
+            if description.is_changing && question != QuorumQuestion::Describe {
+                // As in Kafka: what the voters are is not known.
+                return Err(timed_out("another change of the quorum is under way"));
+            }
             check(&description, &question)?;
             match question {
                 QuorumQuestion::Describe => {}

@@ -145,6 +145,7 @@ fn description() -> QuorumDescription {
         last_contact: Some(Duration::from_millis(millis)),
     };
     QuorumDescription {
+        is_changing: false,
         leader: Some(BrokerId(1)),
         term: 7,
         high_watermark: Offset(40),

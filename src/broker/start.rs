@@ -1,7 +1,7 @@
 //! How a broker starts, step by step.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc};
 
@@ -94,7 +94,9 @@ pub(super) async fn start(
     let mut tasks = Vec::new();
     let (replication_events, proposals) = mpsc::unbounded_channel();
     let partitions = start_partitions(&env, &config, &replication_events, &mut tasks);
-    tasks.push(env.spawn("controller", control(ground.task, drain.clone())));
+    let failure = Arc::new(OnceLock::new());
+    let controlling = control(ground.task, drain.clone(), failure.clone());
+    tasks.push(env.spawn("controller", controlling));
     let tail_bytes = usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX);
     let broker = Arc::new(Broker {
         quorum: ground.desk,
@@ -127,11 +129,13 @@ pub(super) async fn start(
         proposals,
         incoming,
     };
-    opening.open(&mut tasks).await?;
+    let opened = opening.open(&mut tasks).await;
+    opened.map_err(|error| because(error, &failure))?;
     let door = ground.door.as_deref();
     serve(&broker, ground.bound.clients, door, &mut tasks);
     *broker.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
-    unfenced(&broker).await?;
+    let unfenced = unfenced(&broker).await;
+    unfenced.map_err(|error| because(error, &failure))?;
     broker.ready.store(true, Ordering::Release);
     announce(&broker, began);
     Ok(broker)
@@ -171,7 +175,7 @@ impl Opening {
             tasks.push(broker.env.spawn("admin-listener", serving));
         }
         if let Some(cluster) = &broker.cluster {
-            tasks.push(cluster.watch(&broker.env, &broker.config, &broker.controller));
+            tasks.extend(cluster.watch(&broker.env, &broker.config, &broker.controller));
         }
         if !broker.config.quorum.is_broker {
             tasks.push(broker.env.spawn("metadata", ignore(self.incoming)));
@@ -306,12 +310,25 @@ async fn unfenced(broker: &Broker) -> Result<(), StartError> {
     }
 }
 
+/// A start that ended with the controller says why that did.
+fn because(error: StartError, failure: &OnceLock<ControllerError>) -> StartError {
+    match (error, failure.get()) {
+        (StartError::Stopped, Some(failure)) => failure.clone().into(),
+        (error, _) => error,
+    }
+}
+
 /// Runs the controller; where it fails, the broker stops.
-async fn control(task: crate::controller::ControllerTask, drain: Arc<Drain>) {
+async fn control(
+    task: crate::controller::ControllerTask,
+    drain: Arc<Drain>,
+    failure: Arc<OnceLock<ControllerError>>,
+) {
     if let Err(error) = task.run().await {
         tracing::trace!(target: "klamm::probe", name = "controller-failed");
         // What the metadata says can no longer be trusted, and so neither can this broker.
         tracing::error!(%error, "the controller failed: the broker stops");
+        let _ = failure.set(error);
         drain.start();
     }
 }

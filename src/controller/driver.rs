@@ -55,6 +55,8 @@ pub struct ControllerTask {
     node: BrokerId,
     /// Whether this node leads the quorum.
     is_active: bool,
+    /// The newest term that was told.
+    term: u64,
     /// A node by itself handles nothing further before a change is carried out.
     is_alone: bool,
     entropy: Rng,
@@ -66,8 +68,14 @@ pub struct ControllerTask {
     duties: Option<Duties>,
 }
 
-/// Records on their way through the quorum.
+/// Records on their way through the quorum. Nothing else is decided before it is known what became
+/// of them: it would be decided without what they change, and once both were committed nobody could
+/// replay the second.
 struct Flight {
+    /// The term in which they were proposed.
+    term: u64,
+    /// `None` once the quorum has answered. Where it could not say what became of them, only a
+    /// later term of this node does: what was handed back by then is all there is.
     proposed: Option<BoxFuture<'static, Result<Offset, ProposeError>>>,
     /// Where the records end, once committed.
     end: Option<Offset>,
@@ -177,6 +185,7 @@ impl ControllerTask {
             quorum,
             node,
             is_active: false,
+            term: 0,
             is_alone: far.is_none(),
             entropy,
             clock,
@@ -209,7 +218,10 @@ impl ControllerTask {
     }
 
     async fn next(&mut self) -> Event {
-        let is_idle = self.flight.is_none();
+        // A node that does not lead decides nothing, and has an answer at once.
+        let is_idle = self.flight.is_none()
+            || !self.is_active
+            || crate::mutant!("decides-in-doubt");
         tokio::select! {
             biased;
             committed = self.quorum.next_committed() => Event::Committed(committed),
@@ -274,6 +286,7 @@ impl ControllerTask {
         asked: Option<(Reply, tokio::sync::oneshot::Sender<Answered>)>,
     ) {
         self.flight = Some(Flight {
+            term: self.term,
             proposed: Some(self.quorum.propose(records)),
             end: None,
             asked,
@@ -289,7 +302,14 @@ impl ControllerTask {
                 }
             }
             Err(error) => {
-                let asked = self.flight.take().and_then(|flight| flight.asked);
+                let is_doubtful = matches!(error, ProposeError::Unavailable(_));
+                let asked = self.flight.as_mut().and_then(|flight| {
+                    flight.proposed = None;
+                    flight.asked.take()
+                });
+                if !is_doubtful {
+                    self.flight = None;
+                }
                 match asked {
                     Some((_, answer)) => {
                         answer.send(Err(error.into())).ok();
@@ -336,7 +356,15 @@ impl ControllerTask {
             return;
         };
         self.is_active = *leader == Some(self.node);
+        self.term = *term;
         if self.is_active {
+            let is_over = |flight: &mut Flight| flight.term < *term;
+            if let Some(flight) = self.flight.take_if(is_over)
+                && let Some((_, answer)) = flight.asked
+            {
+                let reason = "another term began before an answer came".to_owned();
+                answer.send(Err(ProposeError::Unavailable(reason).into())).ok();
+            }
             let term = i64::try_from(*term).unwrap_or(i64::MAX);
             tracing::trace!(target: "klamm::metadata", event = "active", term);
         }

@@ -34,16 +34,17 @@ pub enum ProposeError {
     /// Not written, and never will be; later batches may be.
     #[error("the metadata log refused the records: {0}")]
     Refused(String),
-    /// May or may not take effect later.
+    /// May or may not take effect, and if so before this node leads in a later term.
     #[error("the metadata log did not accept the records: {0}")]
     Unavailable(String),
 }
 
 /// Keeps batches of records, durable and agreed.
 pub trait Quorum: Send + 'static {
-    /// Asks for `records` to become the next batch, whole or not at all. Succeeds, with the batch's
-    /// end, once it is committed: it is then handed back by `next_committed`, on this node too.
-    /// Dropping the future cancels nothing.
+    /// Asks for `records` to become the next batch, whole or not at all, if this node still leads in
+    /// the term in which `next_committed` last said so. Succeeds, with the batch's end, once it is
+    /// committed: it is then handed back by `next_committed`, on this node too. Has no end while
+    /// nobody knows what becomes of the batch; dropping the future cancels nothing.
     fn propose(
         &self,
         records: Vec<MetadataRecord>,

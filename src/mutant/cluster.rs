@@ -216,6 +216,11 @@ pub(super) const MUTANTS: &[Described] = &[
         "B69: a snapshot of the metadata that is damaged is taken for missing, and the node starts without it. Bit rot, restart.",
         &["M7", "M10", "P2", "V2"],
     ),
+    (
+        "decides-in-doubt",
+        "The controller goes on to decide while nobody knows whether its last change was committed. Lost answers, then a majority again in the same term.",
+        &["K8", "V1", "M3", "M6", "M12"],
+    ),
     // Copying between brokers, and who serves.
     (
         "session-keeps-first-epoch",

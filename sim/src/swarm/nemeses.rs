@@ -2,7 +2,7 @@
 
 use super::draw::Draw;
 use super::faults::{self, FAULTS_MAX};
-use crate::plan::{Fault, FileKind, Plan, Target, TimedFault};
+use crate::plan::{Fault, FileKind, NodePlan, Plan, Target, TimedFault};
 
 /// A kind of fault that a seed turns on or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,9 +179,7 @@ fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
             down_ms: draw.one_of(&[0, 100, 1000]),
             pause_ms: draw.one_of(&[0, 500, 2000]),
         }],
-        Class::LoseDisk => vec![Fault::LoseDisk {
-            node: draw.one_of(&names),
-        }],
+        Class::LoseDisk => vec![lose_disk(draw.one_of(&names), plan, down_ms)],
         Class::RotOne => vec![Fault::Rot {
             node: draw.one_of(&names),
             kind: FileKind::Segment,
@@ -201,6 +199,19 @@ fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
         }
         Class::Reassign => vec![Fault::Reassign { topic }],
         Class::Elect => vec![Fault::Elect { topic }],
+    }
+}
+
+/// What a voter voted for is gone with its disk, so an operator takes its vote before it starts.
+fn lose_disk(node: String, plan: &Plan, down_ms: u64) -> Fault {
+    let is_voter = |of: &NodePlan| of.name == node && of.is_controller();
+    match plan.nodes.iter().any(is_voter) {
+        true => Fault::Revote {
+            node,
+            wipe: true,
+            down_ms,
+        },
+        false => Fault::LoseDisk { node },
     }
 }
 
@@ -244,8 +255,7 @@ fn aimed(mut fault: Fault, at: &str) -> Fault {
 
 /// Takes away what the cluster does not promise to survive: a second lost or damaged disk, and one
 /// where a topic has a single copy that counts. A voter's disk is lost through `revote`, by which
-/// an
-/// operator says that it is gone.
+/// an operator says that it is gone.
 fn keep_budget(faults: &mut Vec<TimedFault>, plan: &Plan) {
     let spare = plan.topics.iter().all(|topic| {
         let least = topic.config.get("min.insync.replicas");
@@ -272,7 +282,7 @@ fn keep_budget(faults: &mut Vec<TimedFault>, plan: &Plan) {
         Fault::Revote { node, wipe, .. } => {
             lost += u32::from(*wipe);
             let is_voter = voters.contains(&node.as_str()) && voters.len() >= 3;
-            is_voter && (!wipe || (spare && lost == 1))
+            is_voter && (!wipe || (spare && lost == 1 && rotten.is_none()))
         }
         _ => true,
     });

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use klamm::env::{Env, Rng};
-use klamm::types::{Instant, Uuid};
+use klamm::types::{ErrorCode, Instant, Uuid};
 use klamm::wire::message::add_raft_voter::{AddRaftVoterRequest, Listener};
 use klamm::wire::message::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
@@ -136,7 +136,8 @@ impl Operator {
         error_name(found.error_code).map_or(Ok(found), Err)
     }
 
-    /// Takes the vote of a node away, if it has one.
+    /// Takes the vote of a node away, if it has one. What the quorum is said to be may not be
+    /// committed yet, so only what the quorum answers counts.
     pub async fn remove_voter(&mut self, id: i32) -> Result<(), String> {
         loop {
             match self.try_remove_voter(id).await {
@@ -149,16 +150,17 @@ impl Operator {
     async fn try_remove_voter(&mut self, id: i32) -> Result<(), String> {
         let quorum = self.quorum().await?;
         let mut voters = quorum.current_voters.iter();
-        let Some(voter) = voters.find(|voter| voter.replica_id == id) else {
-            return Ok(());
-        };
+        let voter = voters.find(|voter| voter.replica_id == id);
         let request = RemoveRaftVoterRequest {
             voter_id: id,
-            voter_directory_id: voter.replica_directory_id,
+            voter_directory_id: voter.map(|one| one.replica_directory_id).unwrap_or_default(),
             ..Default::default()
         };
         let answer = self.line.call(request, 0).await?;
-        error_name(answer.error_code).map_or(Ok(()), Err)
+        match answer.error_code {
+            code if code == ErrorCode::VoterNotFound.code() => Ok(()),
+            code => error_name(code).map_or(Ok(()), Err),
+        }
     }
 
     /// Gives a node that follows the quorum a vote.
@@ -173,15 +175,8 @@ impl Operator {
 
     async fn try_add_voter(&mut self, id: i32, host: &str) -> Result<(), String> {
         let quorum = self.quorum().await?;
-        if quorum
-            .current_voters
-            .iter()
-            .any(|voter| voter.replica_id == id)
-        {
-            return Ok(());
-        }
-        let mut observers = quorum.observers.iter();
-        let found = observers.find(|observer| observer.replica_id == id);
+        let mut members = quorum.observers.iter().chain(&quorum.current_voters);
+        let found = members.find(|member| member.replica_id == id);
         let directory = found.map(|found| found.replica_directory_id);
         let directory = directory.filter(|id| *id != Uuid::default());
         let request = AddRaftVoterRequest {
@@ -197,6 +192,9 @@ impl Operator {
             ..Default::default()
         };
         let answer = self.line.call(request, 0).await?;
-        error_name(answer.error_code).map_or(Ok(()), Err)
+        match answer.error_code {
+            code if code == ErrorCode::DuplicateVoter.code() => Ok(()),
+            code => error_name(code).map_or(Ok(()), Err),
+        }
     }
 }

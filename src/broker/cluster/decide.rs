@@ -43,6 +43,8 @@ pub(super) fn decide(me: &View, voters: &[Voter], heard: &[Heard]) -> Decision {
         return Decision::Wait("a leader".to_owned());
     }
     let mut waiting = Vec::new();
+    // Nodes that are behind may know a voter that was removed by now.
+    let was_removed = knowing(heard).any(|view| view.members.iter().all(|one| one.id != me.node));
     let mut cluster_id = me.cluster_id;
     let mut existing = None;
     for one in heard {
@@ -56,6 +58,9 @@ pub(super) fn decide(me: &View, voters: &[Voter], heard: &[Heard]) -> Decision {
         if let Some(text) = complaint(me, view, &one.address, one.expected.as_ref()) {
             return Decision::Refuse(text);
         }
+        if let Some(member) = replaced(me, view).filter(|_| !was_removed) {
+            return Decision::Refuse(directory_gone(member, me.directory_id));
+        }
         match (cluster_id, view.cluster_id) {
             (Some(known), Some(other)) if known != other => {
                 return Decision::Refuse(format!(
@@ -67,7 +72,10 @@ pub(super) fn decide(me: &View, voters: &[Voter], heard: &[Heard]) -> Decision {
             (None, other) => cluster_id = other,
             _ => {}
         }
-        if view.has_metadata && !view.members.is_empty() && existing.is_none() {
+    }
+    for view in knowing(heard) {
+        // Whom another has replaced can be let in where that is known.
+        if existing.is_none() && replaced(me, view).is_none() {
             existing = view.cluster_id.map(|id| (id, view.members.clone()));
         }
     }
@@ -100,6 +108,21 @@ pub(super) fn decide(me: &View, voters: &[Voter], heard: &[Heard]) -> Decision {
             .push("a node has metadata of a cluster and does not know its voters yet".to_owned());
     }
     Decision::Wait(waiting.join("; "))
+}
+
+/// What those say who know the voters of a cluster.
+fn knowing(heard: &[Heard]) -> impl Iterator<Item = &View> {
+    let views = heard.iter().filter_map(|one| one.answer.as_ref().ok());
+    views.filter(|view| view.has_metadata && !view.members.is_empty())
+}
+
+/// The voter with the id of the node `me` and another directory, if `view` knows one.
+fn replaced<'a>(me: &View, view: &'a View) -> Option<&'a Peer> {
+    let mut members = view.members.iter();
+    members.find(|member| {
+        let is_other = !member.directory_id.is_zero() && member.directory_id != me.directory_id;
+        member.id == me.node && is_other
+    })
 }
 
 /// What is wrong between the node `me` and the one that answered at `at`, if anything.
@@ -137,12 +160,6 @@ pub(super) fn complaint(
              directory",
             view.node
         ));
-    }
-    if let Some(member) = view.members.iter().find(|member| member.id == node)
-        && !member.directory_id.is_zero()
-        && member.directory_id != me.directory_id
-    {
-        return Some(directory_gone(member, me.directory_id));
     }
     mismatched_voters(me, view, at)
 }

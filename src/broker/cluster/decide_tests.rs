@@ -141,6 +141,22 @@ fn a_wiped_voter_is_told_which_directory_is_gone() {
 }
 
 #[test]
+fn a_voter_that_was_removed_is_not_refused_by_a_node_that_is_behind() {
+    let wiped = View {
+        directory_id: id(55),
+        ..view(1)
+    };
+    let mut newer = founded(3);
+    newer.members.remove(0);
+    for all in [[founded(2), newer.clone()], [newer.clone(), founded(2)]] {
+        let Decision::Join { members, .. } = decide(&wiped, &voters(), &all.map(heard)) else {
+            panic!()
+        };
+        assert_eq!(members, newer.members);
+    }
+}
+
+#[test]
 fn mistakes_are_refused_with_what_to_fix() {
     let twin = View {
         incarnation: id(77),

@@ -1,11 +1,14 @@
 //! Finds the cluster this node belongs to, or founds it: asks the other nodes, and does what
 //! [`decide`](super::decide) says.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::ClusterError;
@@ -40,6 +43,45 @@ pub(super) struct Finder {
 }
 
 impl Finder {
+    /// Refuses a directory of another cluster than that of the nodes which the settings name. Not
+    /// where one of them knows this cluster, nor where none answers.
+    pub(super) async fn check_cluster(&self, directory: &Path) -> Result<(), ClusterError> {
+        let Some(ours) = self.identity.cluster_id() else {
+            return Ok(());
+        };
+        let me = self.gate.view();
+        let question = question::question(&NodeQuestion::Hello(me.clone()));
+        let places = self.places().into_iter();
+        let others = places.filter(|(_, voter)| voter.as_ref().is_none_or(|one| one.id != me.node));
+        let mut asked: FuturesUnordered<_> = others
+            .map(|(at, _)| {
+                let asked =
+                    self.calls
+                        .ask_at(at.clone(), None, Uuid::ZERO, question.clone(), PATIENCE);
+                async move { (at, read(asked.await)) }
+            })
+            .collect();
+        let mut stranger = None;
+        while let Some((at, answer)) = asked.next().await {
+            let Ok(NodeAnswer::Hello(view)) = answer else {
+                continue;
+            };
+            match view.cluster_id.filter(|_| view.has_metadata) {
+                Some(theirs) if theirs == ours => return Ok(()),
+                Some(theirs) => stranger = Some((view.node, at, theirs)),
+                None => {}
+            }
+        }
+        let Some((node, at, theirs)) = stranger else {
+            return Ok(());
+        };
+        Err(ClusterError::Settings(format!(
+            "log.dirs: {} belongs to cluster {ours}, and node {node} at {at} to cluster {theirs}: \
+             point log.dirs at this cluster's directory, or correct the addresses of the quorum",
+            directory.display()
+        )))
+    }
+
     /// Makes the data directories those of this node's cluster, once it is known which it is.
     pub(super) async fn settle(&mut self, dirs: TakenDirs) -> Result<Vec<LogDir>, ClusterError> {
         let (cluster_id, offer) = match (dirs.membership(), dirs.cluster_id) {

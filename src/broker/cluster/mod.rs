@@ -4,6 +4,7 @@
 //! - [`calls`]: asks other nodes; [`gate`]: answers them.
 //! - [`decide`]: pure: what a starting node does about its cluster; [`founding`] carries it out.
 //! - [`lifecycle`]: registration, heartbeats, controlled shutdown.
+//! - [`staying`]: sees to it that this node stays a member, and tells of a lost majority.
 //! - [`watch`]: notices at once when the process of another node is gone.
 //!
 //! **Promises.** A cluster is founded only once, when all of its voters agree. A node that has been
@@ -16,6 +17,7 @@ pub mod gate;
 mod identity;
 pub mod lifecycle;
 mod question;
+mod staying;
 mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -139,6 +141,9 @@ impl Arriving {
         if has_joined && !log_dir::holds(env, first, METADATA_DIR).await? {
             return Err(dirs.refused(gone).into());
         }
+        if has_joined {
+            self.finder.check_cluster(first).await?;
+        }
         let mut log_dirs = self.finder.settle(dirs).await?;
         let options = RaftOptions {
             me: self.me.clone(),
@@ -208,24 +213,25 @@ impl ClusterPart {
         self.gate.open_controller(controller);
     }
 
-    /// Starts to watch the other nodes, where this one may lead the quorum; where it only follows,
-    /// sees to it that they know where it is.
+    /// Sees to it that the others know where this node is; and starts to watch them, where it may
+    /// lead the quorum.
     pub fn watch(
         self: &Arc<Self>,
         env: &Env,
         config: &BrokerConfig,
         controller: &Controller,
-    ) -> Task {
-        let (env, part) = (env.clone(), self.clone());
-        match config.quorum.is_controller {
-            true => {
-                let watching = watch::run(env.clone(), part, controller.clone());
-                env.spawn("watch-nodes", watching)
-            }
-            false => env
-                .clone()
-                .spawn("tell-address", watch::tell_address(env, part)),
+    ) -> Vec<Task> {
+        let quorum = &config.quorum;
+        let voters = quorum.voters.iter();
+        let places = voters.map(|voter| address(&voter.host, voter.port));
+        let places = places.chain(quorum.bootstrap_servers.iter().cloned());
+        let staying = staying::run(env.clone(), self.clone(), places.collect());
+        let mut tasks = vec![env.spawn("stay-member", staying)];
+        if quorum.is_controller {
+            let watching = watch::run(env.clone(), self.clone(), controller.clone());
+            tasks.push(env.spawn("watch-nodes", watching));
         }
+        tasks
     }
 
     /// Hands the lead of the quorum on, and takes no more part in it.

@@ -59,28 +59,6 @@ pub(super) async fn run(env: Env, part: Arc<ClusterPart>, controller: Controller
     }
 }
 
-/// Tells the quorum where this node is, should it have moved since it joined.
-pub(super) async fn tell_address(env: Env, part: Arc<ClusterPart>) {
-    loop {
-        let state = part.raft.state();
-        let known = state.observers.iter().chain(&state.voters);
-        if known.into_iter().any(|known| *known == part.me) {
-            return;
-        }
-        if let Some(leader) = part.raft.leader() {
-            let question = question::question(&NodeQuestion::Join(part.me.clone()));
-            let at = address(&leader.host, leader.port);
-            let asked = part
-                .calls
-                .ask_at(at, Some(leader.id), Uuid::ZERO, question, DIAL_MAX);
-            if let Err(error) = asked.await {
-                tracing::warn!(%error, "the quorum does not know where this node is");
-            }
-        }
-        env.sleep(LOOK).await;
-    }
-}
-
 struct Watch {
     env: Env,
     part: Arc<ClusterPart>,

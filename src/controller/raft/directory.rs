@@ -13,7 +13,7 @@ use crate::types::Offset;
 
 pub(super) const LOG: &str = "raft";
 /// Ending of a file that is still being made.
-const UNFINISHED: &str = "new";
+pub(super) const UNFINISHED: &str = "new";
 /// Ending of the log of a node that is a cluster by itself.
 const ALONE: &str = "records";
 

@@ -76,6 +76,8 @@ pub struct QuorumDescription {
     pub high_watermark: Offset,
     pub voters: Vec<ReplicaDescription>,
     pub observers: Vec<ReplicaDescription>,
+    /// Whether the members above are not committed yet: they may be others again.
+    pub is_changing: bool,
 }
 
 /// Handle on this node's part of the quorum. Cloning shares it.
@@ -260,6 +262,27 @@ impl RaftHandle {
             .await
     }
 
+    /// For how long this node knows of no leader that a majority follows; zero while it leads so
+    /// itself.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        let metrics = self.metrics();
+        let heard = self.env.now().since(self.service.heard());
+        let me = metrics.id;
+        if metrics.current_leader != Some(me) {
+            return heard;
+        }
+        let mut voters = metrics.membership_config.voter_ids();
+        if voters.all(|voter| voter == me) {
+            return Duration::ZERO;
+        }
+        let acked = super::ambient::call(&self.env, || {
+            let acked = metrics.last_quorum_acked.as_ref();
+            acked.map(|acked| acked.elapsed())
+        });
+        acked.map_or(heard, |acked| acked.min(heard))
+    }
+
     /// Who leads, as far as this node knows.
     #[must_use]
     pub fn leader(&self) -> Option<Peer> {
@@ -300,6 +323,7 @@ impl RaftHandle {
             high_watermark: end_of(metrics.cluster_committed.as_ref()),
             voters: voters.into_iter().map(describe).collect(),
             observers: observers.into_iter().map(describe).collect(),
+            is_changing: *metrics.membership_config.log_id() > metrics.cluster_committed,
         }
     }
 

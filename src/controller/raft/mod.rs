@@ -7,8 +7,9 @@
 //!
 //! **Promises.** A vote is durable before it is given, an entry before it is confirmed. A log that
 //! was torn by a power loss is cut where nothing was answered yet; any other damage is refused,
-//! and nothing that was ever written is taken for missing. After a failed write or sync the node's
-//! part stops for good. A leader that no majority answers says that nobody leads.
+//! and nothing that was ever written is taken for missing. After a failed write or sync, for lack of
+//! room too, the node's part stops for good, and the node with it: others can lead meanwhile, and it
+//! finds what is durable when it is started again. A leader that no majority answers says that nobody leads.
 //!
 //! The offset after a batch is its index in the log and one; entries that the protocol needs for
 //! itself take offsets too, so that not every offset has a batch.
@@ -149,7 +150,16 @@ pub struct RaftQuorum {
     raft: Raft,
     outbox: Arc<Outbox>,
     options: Arc<RaftOptions>,
-    proposals: mpsc::UnboundedSender<(Batch, OneshotResponder<TypeConfig, Answer>)>,
+    proposals: mpsc::UnboundedSender<Proposal>,
+    /// The newest term that was handed out.
+    term: u64,
+}
+
+struct Proposal {
+    batch: Batch,
+    /// The term in which it was decided.
+    term: u64,
+    responder: OneshotResponder<TypeConfig, Answer>,
 }
 
 impl RaftQuorum {
@@ -205,19 +215,19 @@ impl RaftQuorum {
             outbox,
             options,
             proposals,
+            term: 0,
         };
         Ok((quorum, handle))
     }
 }
 
-/// Gives proposals to the consensus in the order they were made.
-async fn pass_on(
-    raft: Raft,
-    mut proposed: mpsc::UnboundedReceiver<(Batch, OneshotResponder<TypeConfig, Answer>)>,
-) {
-    while let Some((batch, responder)) = proposed.recv().await {
+/// Gives proposals to the consensus in the order they were made. One that was decided in an earlier
+/// term is refused: this node may have missed what others led in between.
+async fn pass_on(raft: Raft, mut proposed: mpsc::UnboundedReceiver<Proposal>) {
+    while let Some(proposal) = proposed.recv().await {
+        let write = raft.write(proposal.batch).responder(proposal.responder);
         // When the consensus has stopped the responder is dropped, which tells as much.
-        raft.client_write_ff(batch, Some(responder)).await.ok();
+        write.with_leader(proposal.term).await.ok();
     }
 }
 
@@ -249,20 +259,28 @@ impl Quorum for RaftQuorum {
             Err(error) => return refused(error.to_string()),
         };
         let (responder, answer) = OneshotResponder::new_pair();
-        let sent = self.proposals.send((batch, responder));
-        let (env, timeout) = (self.env.clone(), self.options.request_timeout);
+        let sent = self.proposals.send(Proposal {
+            batch,
+            term: self.term,
+            responder,
+        });
         Box::pin(async move {
             sent.map_err(|_| unavailable("the quorum has stopped"))?;
-            match env.timeout(timeout, answer).await {
-                Ok(Ok(answer)) => outcome(answer),
-                Ok(Err(_)) => Err(unavailable("the quorum has stopped")),
-                Err(elapsed) => Err(unavailable(elapsed)),
+            match answer.await {
+                Ok(answer) => outcome(answer),
+                Err(_) => Err(unavailable("the quorum has stopped")),
             }
         })
     }
 
     fn next_committed(&mut self) -> BoxFuture<'_, Result<Committed, String>> {
-        Box::pin(self.outbox.next())
+        Box::pin(async {
+            let next = self.outbox.next().await;
+            if let Ok(Committed::Leader { term, .. }) = &next {
+                self.term = *term;
+            }
+            next
+        })
     }
 
     fn applied<'a>(&'a mut self, image: &'a ClusterImage) -> BoxFuture<'a, Result<(), String>> {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use openraft::raft::SnapshotResponse;
+use openraft::raft::{AppendEntriesResponse, SnapshotResponse};
 
 use super::ambient::within;
 use super::message::{self, Part, Question};
@@ -11,7 +11,7 @@ use super::snapshot::KeptSnapshot;
 use super::types::{Raft, TypeConfig, Vote};
 use crate::controller::peers::PeerService;
 use crate::env::{BoxFuture, Env};
-use crate::types::BrokerId;
+use crate::types::{BrokerId, Instant};
 
 /// Most bytes of a snapshot.
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
@@ -69,15 +69,27 @@ pub(super) struct Service {
     env: Arc<Env>,
     raft: Raft,
     arriving: Arc<Mutex<Option<Arriving>>>,
+    heard: Arc<Mutex<Instant>>,
 }
 
 impl Service {
     pub fn new(env: Arc<Env>, raft: Raft) -> Self {
+        let heard = Arc::new(Mutex::new(env.now()));
         Self {
             env,
             raft,
             arriving: Arc::default(),
+            heard,
         }
+    }
+
+    /// When a leader last wrote to this node, or when this began.
+    pub fn heard(&self) -> Instant {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = self.env.now();
     }
 
     async fn carry_out(self, from: BrokerId, question: Question) -> Result<Bytes, String> {
@@ -86,6 +98,9 @@ impl Service {
             Question::Append(request) => {
                 let answer = self.raft.append_entries(request).await;
                 let answer = answer.map_err(|error| failed(&error))?;
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.hear();
+                }
                 Ok(message::encode_append_answer(&answer))
             }
             Question::Vote(request) => {
@@ -105,6 +120,7 @@ impl Service {
             }
             Question::Snapshot(part) => {
                 let vote = part.vote;
+                self.hear();
                 let whole = {
                     let arriving = self.arriving.lock();
                     let mut arriving = arriving.unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! The task that writes a log file.
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 
 use super::RaftOpenError;
-use super::directory::{failed, log_path, make};
+use super::directory::{UNFINISHED, failed, log_path, make};
 use super::kept::Kept;
 use super::log_file::{self, Owner, Slot};
 use super::types::{LogId, TypeConfig};
@@ -184,9 +184,10 @@ impl Writer {
             self.break_off(error);
         }
         for done in waiting.drain(..) {
-            done.tell(match &outcome {
-                Ok(()) => Ok(()),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            done.tell(match (&outcome, &self.broken) {
+                (Err(error), Some(reason)) => Err(io::Error::new(error.kind(), reason.clone())),
+                (Err(error), None) => Err(io::Error::new(error.kind(), error.to_string())),
+                (Ok(()), _) => Ok(()),
             });
         }
     }
@@ -238,8 +239,14 @@ impl Writer {
 
     fn break_off(&mut self, error: &io::Error) {
         if self.broken.is_none() {
-            tracing::error!(%error, "writing the metadata log failed");
-            self.broken = Some(format!("writing the metadata log failed: {error}"));
+            let remedy = match error.kind() {
+                ErrorKind::StorageFull => "make room there, and start the node again",
+                _ => "look after the disk before the node is started again",
+            };
+            let at = self.directory.display();
+            let reason = format!("the metadata log in {at} cannot be written: {error}: {remedy}");
+            tracing::error!("{reason}");
+            self.broken = Some(reason);
         }
     }
 
@@ -248,8 +255,13 @@ impl Writer {
         if self.broken.is_some() {
             return;
         }
-        if let Err(error) = self.try_rewrite(kept).await {
-            self.break_off(&io::Error::other(error.to_string()));
+        match self.try_rewrite(kept).await {
+            Ok(()) => {}
+            Err(RaftOpenError::Io { path, error }) if is_without_room(&path, &error) => {
+                // This file has the same and more, and the next attempt begins anew.
+                tracing::warn!(path = %path.display(), "no room to shorten the metadata log");
+            }
+            Err(error) => self.break_off(&io::Error::other(error.to_string())),
         }
     }
 
@@ -262,4 +274,10 @@ impl Writer {
         tracing::trace!(target: "klamm::probe", name = "raft-log-rewritten");
         self.env.disk.remove(&old).await.map_err(failed(&old))
     }
+}
+
+/// Whether a file was not made for lack of room, and does not have its name yet.
+fn is_without_room(path: &Path, error: &io::Error) -> bool {
+    let is_unfinished = path.extension().is_some_and(|ending| ending == UNFINISHED);
+    error.kind() == ErrorKind::StorageFull && is_unfinished
 }

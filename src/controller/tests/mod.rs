@@ -2,6 +2,7 @@
 
 mod balance;
 mod brokers;
+mod doubt;
 mod driver;
 mod forwarding;
 mod history;

@@ -213,11 +213,9 @@ fn a_leader_that_hears_nobody_is_replaced_even_with_entries_to_send() {
         for other in cluster.nodes.iter().filter(|node| node.me.id != old.me.id) {
             cluster.hub.cut(other.me.id, old.me.id);
         }
-        let refused = old.propose(vec![config(9)]).await;
-        assert!(
-            matches!(refused, Err(ProposeError::Unavailable(_))),
-            "{refused:?}"
-        );
+        let proposed = old.propose(vec![config(9)]);
+        let unknown = tokio::time::timeout(Duration::from_secs(1), proposed).await;
+        assert!(unknown.is_err(), "{unknown:?}");
         until("another leads", || {
             cluster
                 .nodes
@@ -327,5 +325,31 @@ fn a_node_whose_disk_fails_stops_for_good() {
         until("it stops", || victim.seen.lock().unwrap().failed.is_some()).await;
         victim.disk.stop_after(None);
         assert!(leader.propose(vec![config(3)]).await.is_ok());
+    });
+}
+
+/// A leader that cannot write would still be followed: it ends, so that another leads.
+#[test]
+fn a_leader_whose_disk_is_full_says_so_and_ends_and_comes_back_once_there_is_room() {
+    run(async {
+        let mut cluster = Cluster::founded(3, u64::MAX).await;
+        cluster.commit(1).await;
+        let full = cluster.leader().await.me.id;
+        let victim = cluster.take(full);
+        victim.disk.fill(true);
+        let outcome = victim.propose(vec![config(2)]).await;
+        assert!(outcome.is_err(), "{outcome:?}");
+        let seen = victim.seen.clone();
+        until("it stops", || seen.lock().unwrap().failed.is_some()).await;
+        let reason = seen.lock().unwrap().failed.clone().unwrap();
+        for part in ["__cluster_metadata-0", "make room"] {
+            assert!(reason.contains(part), "{reason}");
+        }
+        let disk = victim.kill(&cluster.hub).await;
+        cluster.commit(3).await;
+        disk.fill(false);
+        cluster.restart(full.0, &disk).await;
+        let end = cluster.commit(4).await;
+        cluster.agree(end).await;
     });
 }

@@ -413,3 +413,29 @@ fn nothing_is_written_after_a_failure() {
         assert_eq!(disk.changes(), changes);
     });
 }
+
+#[test]
+fn a_log_that_cannot_be_shortened_for_lack_of_room_is_written_on() {
+    run(async {
+        let disk = MemoryDisk::default();
+        let env = Arc::new(memory_env(&disk));
+        let opened = opening::open(&env, Path::new(DIRECTORY), owner())
+            .await
+            .unwrap();
+        let mut store = LogStore::start(&env, opened.kept, opened.writer);
+        for index in 0..4 {
+            let step = Step::Append(1, index);
+            carry_out(&env, &mut store, &mut None, &step).await.unwrap();
+        }
+        disk.fill(true);
+        store.purge(log_id(1, 1)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        disk.fill(false);
+        store.save_vote(&vote(7)).await.unwrap();
+        drop(store);
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        let (kept, _) = reopened(&disk).await.unwrap();
+        assert_eq!(kept.vote, Some(vote(7)));
+        assert_eq!(kept.last(), Some(log_id(1, 3)));
+    });
+}
