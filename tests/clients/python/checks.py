@@ -18,6 +18,8 @@ from collections import Counter, namedtuple
 BOOTSTRAP = os.environ["BOOTSTRAP"]
 # How many the cluster has.
 NODES = int(os.environ.get("NODES", "1"))
+# Of the topics that are made.
+REPLICATION_FACTOR = int(os.environ.get("REPLICATION_FACTOR", "1"))
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 RUN = uuid.uuid4().hex[:8]
 

@@ -13,8 +13,8 @@ from confluent_kafka.admin import (
 )
 
 from checks import (
-    BOOTSTRAP, CODECS, NODES, Member, Received, Record, Suite, compare, expect, sample_records,
-    shared_between, two_members_and_one_leaves, unique, wait_until,
+    BOOTSTRAP, CODECS, NODES, REPLICATION_FACTOR, Member, Received, Record, Suite, compare,
+    expect, sample_records, shared_between, two_members_and_one_leaves, unique, wait_until,
 )
 
 suite = Suite("confluent")
@@ -37,7 +37,7 @@ def expect_error(code, futures, what):
 
 def create_topic(partitions=1, config=None):
     topic = unique("confluent")
-    result(admin.create_topics([NewTopic(topic, partitions, 1, config=config or {})]))
+    result(admin.create_topics([NewTopic(topic, partitions, REPLICATION_FACTOR, config=config or {})]))
     seen = lambda: admin.list_topics(timeout=5).topics.get(topic)
     wait_until(lambda: seen() and len(seen().partitions) == partitions, "the new topic is seen")
     return topic
@@ -488,7 +488,7 @@ def a_topic_created_again_has_nothing_of_the_old_one():
 
     def created():
         try:
-            result(admin.create_topics([NewTopic(topic, 1, 1)]))
+            result(admin.create_topics([NewTopic(topic, 1, REPLICATION_FACTOR)]))
             return True
         except KafkaException as error:
             expect(error.args[0].code(), KafkaError.TOPIC_ALREADY_EXISTS, "error")
