@@ -143,9 +143,15 @@ public final class ToolSuite {
                 "--topic", topic);
         expect(again.status, 1, "exit status of creating the topic again");
         expectContains(again.output, "already exists", "creating the topic again");
-        String lagging = ok(TopicCommand::main, "--describe", "--under-replicated-partitions",
-                "--topic", topic);
-        expect(lagging.contains("Partition: "), false, "under-replicated partitions: " + lagging);
+        // True at times while a broker is away, but not for good.
+        eventually("no partition is under-replicated", () -> {
+            try {
+                return !ok(TopicCommand::main, "--describe", "--under-replicated-partitions",
+                        "--topic", topic).contains("Partition: ");
+            } catch (Exception error) {
+                throw new AssertionError(error);
+            }
+        });
     }
 
     private static void produce(String input, String... more) throws Exception {
@@ -358,9 +364,14 @@ public final class ToolSuite {
                     "--broker-list", String.join(",", brokers));
             expectContains(generated, "Proposed partition reassignment configuration",
                     "generating");
-            String to = brokers.get(brokers.size() - 1);
+            // Several replicas where there were several: a broker may be away at any time.
+            List<String> to = new ArrayList<>(List.of(brokers.get(brokers.size() - 1)));
+            if (Checks.REPLICATION_FACTOR > 1) {
+                to.add(brokers.get(0));
+            }
+            String replicas = String.join(",", to);
             Files.writeString(plan, "{\"version\": 1, \"partitions\": [{\"topic\": \"" + topic
-                    + "\", \"partition\": 0, \"replicas\": [" + to + "]}]}");
+                    + "\", \"partition\": 0, \"replicas\": [" + replicas + "]}]}");
             expectContains(ok(ReassignPartitionsCommand::main, "--execute", "--throttle",
                             "50000000", "--reassignment-json-file", plan.toString()),
                     "Successfully started partition reassignment", "executing");
@@ -375,8 +386,12 @@ public final class ToolSuite {
             });
             expectContains(ok(ReassignPartitionsCommand::main, "--list"),
                     "No partition reassignments found", "listing");
-            expectContains(ok(TopicCommand::main, "--describe", "--topic", topic),
-                    "Partition: 0\tLeader: " + to + "\tReplicas: " + to, "describing");
+            String described = ok(TopicCommand::main, "--describe", "--topic", topic);
+            String moved = described.lines().filter(line -> line.contains("Partition: 0\t"))
+                    .collect(Collectors.joining());
+            expectContains(moved, "\tReplicas: " + replicas + "\t", "describing");
+            expect(to.stream().anyMatch(id -> moved.contains("Leader: " + id + "\t")), true,
+                    "one of them leads in " + moved);
         } finally {
             Files.delete(topics);
             Files.delete(plan);
