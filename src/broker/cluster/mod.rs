@@ -244,7 +244,6 @@ impl ClusterPart {
 
     /// Takes no more part in the quorum.
     pub async fn leave_quorum(&self, env: &Env) {
-        self.hand_on(env).await;
         if env.timeout(PATIENCE, self.raft.shut_down()).await.is_err() {
             tracing::warn!("the quorum did not stop in time");
         }
