@@ -70,15 +70,23 @@ impl Watch {
     async fn run(self) {
         let at = address(&self.peer.host, self.peer.port);
         let mut away_since: Option<Instant> = None;
+        let mut met: Option<Uuid> = None;
         loop {
-            // Read before the dial: what is found dead is this epoch or an older one.
-            let epoch = self.unfenced_epoch();
+            // Read before the dial: what is found dead is this or older.
+            let (epoch, registered) = self.unfenced().unzip();
+            let led = self.led_term();
             let dialled = self.env.timeout(DIAL_MAX, self.env.net.connect(&at)).await;
             match dialled {
                 Ok(Ok(stream)) => {
                     away_since = None;
                     let began = self.env.now();
-                    self.greet(&at).await;
+                    if let Some(found) = self.greet(&at).await {
+                        // Where another process is now, the one before is dead.
+                        let is_gone = |before: Option<Uuid>| before.is_some_and(|it| it != found);
+                        let epoch = epoch.filter(|_| is_gone(registered));
+                        self.is_dead(epoch, led.filter(|_| is_gone(met))).await;
+                        met = Some(found);
+                    }
                     hold(stream).await;
                     tracing::debug!(node = %self.peer.id, "the connection to it broke");
                     if self.env.now().since(began) < BRIEF {
@@ -87,7 +95,7 @@ impl Watch {
                     continue;
                 }
                 Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {
-                    self.is_dead(epoch).await;
+                    self.is_dead(epoch, led).await;
                 }
                 Ok(Err(_)) | Err(_) => {}
             }
@@ -101,45 +109,54 @@ impl Watch {
         }
     }
 
-    /// Says so when what is there does not fit.
-    async fn greet(&self, at: &str) {
+    /// Which run of the node is there. Says so when what is there does not fit.
+    async fn greet(&self, at: &str) -> Option<Uuid> {
         let me = self.part.gate.view();
         let question = question::question(&NodeQuestion::Hello(me.clone()));
         let asked = self
             .part
             .calls
             .ask_at(at.to_owned(), None, Uuid::ZERO, question, DIAL_MAX);
-        let Ok(bytes) = asked.await else { return };
-        if let Ok(NodeAnswer::Hello(view)) = question::read(&bytes) {
-            let node = view.node;
-            let complaint = match node == self.peer.id {
-                true => decide::complaint(&me, &view, at, None),
-                false => Some(format!(
-                    "the cluster knows node {} at {at}, but node {node} is there: correct its \
-                     node.id or its address",
-                    self.peer.id
-                )),
-            };
-            if let Some(text) = complaint {
-                tracing::error!("{text}");
-            }
+        let bytes = asked.await.ok()?;
+        let Ok(NodeAnswer::Hello(view)) = question::read(&bytes) else {
+            return None;
+        };
+        let node = view.node;
+        let is_meant = node == self.peer.id;
+        let complaint = match is_meant {
+            true => decide::complaint(&me, &view, at, None),
+            false => Some(format!(
+                "the cluster knows node {} at {at}, but node {node} is there: correct its \
+                 node.id or its address",
+                self.peer.id
+            )),
+        };
+        if let Some(text) = complaint {
+            tracing::error!("{text}");
         }
+        is_meant.then_some(view.incarnation)
     }
 
-    fn unfenced_epoch(&self) -> Option<BrokerEpoch> {
+    /// The broker's epoch and the run that has it, unless it is fenced.
+    fn unfenced(&self) -> Option<(BrokerEpoch, Uuid)> {
         let image = self.controller.image();
         let broker = image.broker(self.peer.id)?;
-        (!broker.fenced).then_some(broker.epoch)
+        (!broker.fenced).then_some((broker.epoch, broker.incarnation))
     }
 
-    async fn is_dead(&self, epoch: Option<BrokerEpoch>) {
-        let id = self.peer.id;
-        if self
-            .part
-            .raft
+    /// The term in which the node leads the quorum.
+    fn led_term(&self) -> Option<u64> {
+        let raft = &self.part.raft;
+        let is_leader = raft
             .leader()
-            .is_some_and(|leader| leader.id == id)
-        {
+            .is_some_and(|leader| leader.id == self.peer.id);
+        is_leader.then(|| raft.state().term)
+    }
+
+    /// The process is dead that had the broker's `epoch` and led the quorum in the term `led`.
+    async fn is_dead(&self, epoch: Option<BrokerEpoch>, led: Option<u64>) {
+        let id = self.peer.id;
+        if led.is_some() && led == self.led_term() {
             tracing::info!(node = %id, "the process that led the quorum is gone");
             tracing::trace!(target: "klamm::probe", name = "leader-suspected");
             self.part.raft.suspect_leader(id);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::leadership::{Named, check_leader};
+use super::settling;
 use crate::broker::Broker;
 use crate::broker::partitions::Table;
 use crate::replication::Command;
@@ -21,6 +22,12 @@ const ANY_EPOCH: i32 = -1;
 const HIGH_WATERMARK: i64 = -1;
 
 pub async fn handle(broker: Arc<Broker>, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+    let mut named = Vec::new();
+    for topic in &request.topics {
+        let all = topic.partitions.iter();
+        named.extend(all.map(|wanted| (Named::Name(&topic.name), wanted.partition_index)));
+    }
+    settling::settle(&broker, &named).await;
     let table = broker.partitions.table();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {

@@ -8,8 +8,8 @@ mod source;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::RequestContext;
 use super::leadership::{Leaders, Named};
+use super::{RequestContext, settling};
 use crate::broker::Broker;
 use crate::broker::fetch_session::{Plan, Target, Told};
 use crate::log::ReadError;
@@ -53,6 +53,7 @@ pub async fn handle(
         request: &request,
         reader: Reader::of(&request),
     };
+    fetch.settle(&plan.targets).await;
     let partitions = fetch.wait_and_read(&plan.targets).await;
     answer(&broker, &context, plan, partitions)
 }
@@ -65,6 +66,21 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
+    /// Followers do not wait: what they fetch beside it must not wait either.
+    async fn settle(&self, targets: &[Target]) {
+        if self.reader != Reader::Consumer || targets.is_empty() {
+            return;
+        }
+        let version = self.context.version;
+        let keys = targets.iter().map(|target| &target.key);
+        let named = keys.map(|key| {
+            let named = Named::of(version, TOPIC_ID_SINCE, &key.topic, key.topic_id);
+            (named, key.partition)
+        });
+        let partitions: Vec<_> = named.collect();
+        settling::settle(self.broker, &partitions).await;
+    }
+
     async fn wait_and_read(&self, targets: &[Target]) -> Vec<PartitionData> {
         let wait = Duration::from_millis(u64::try_from(self.request.max_wait_ms).unwrap_or(0));
         let deadline = self.broker.env.now().plus(wait);

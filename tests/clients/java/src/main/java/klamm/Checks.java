@@ -17,6 +17,9 @@ final class Checks {
             Objects.requireNonNull(System.getenv("BOOTSTRAP"), "BOOTSTRAP is not set");
     /** How many the cluster has. */
     static final int NODES = Integer.parseInt(System.getenv().getOrDefault("NODES", "1"));
+    /** Of the topics that are made. */
+    static final short REPLICATION_FACTOR =
+            Short.parseShort(System.getenv().getOrDefault("REPLICATION_FACTOR", "1"));
     private static final int CHECK_LIMIT_SECONDS = 45;
 
     interface Check {

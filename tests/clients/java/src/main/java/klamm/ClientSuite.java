@@ -2,6 +2,7 @@ package klamm;
 
 import static klamm.Checks.BOOTSTRAP;
 import static klamm.Checks.NODES;
+import static klamm.Checks.REPLICATION_FACTOR;
 import static klamm.Checks.eventually;
 import static klamm.Checks.expect;
 import static klamm.Checks.expectError;
@@ -109,7 +110,7 @@ public final class ClientSuite {
     private static String createTopic(int partitions, Map<String, String> configs)
             throws Exception {
         String topic = unique("java");
-        NewTopic request = new NewTopic(topic, partitions, (short) 1).configs(configs);
+        NewTopic request = new NewTopic(topic, partitions, REPLICATION_FACTOR).configs(configs);
         admin.createTopics(List.of(request)).all().get();
         eventually("every partition of the new topic has a leader", () -> hasLeaders(topic, partitions));
         return topic;
