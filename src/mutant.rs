@@ -341,6 +341,11 @@ pub const NAMES: &[Described] = &[
         &["K6", "P14", "R10"],
     ),
     (
+        "deleted-before-followers-have",
+        "KIP-107: DeleteRecords is answered, and the log begins later, before followers have let go. Failover.",
+        &["K6", "K7"],
+    ),
+    (
         "log-start-after-delete",
         "B110: retention removes segments before it moves the log's start. Fetch or power loss meanwhile.",
         &["K7", "K8", "V2"],

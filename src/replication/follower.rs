@@ -28,6 +28,7 @@ pub struct Served {
     /// Exclusive end of what it may read.
     pub log_end_offset: Offset,
     pub high_watermark: Offset,
+    /// Where the follower's log is to begin.
     pub log_start_offset: Offset,
 }
 
