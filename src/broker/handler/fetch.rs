@@ -186,16 +186,17 @@ impl Fetch<'_> {
         let visible = self.visible(serving);
         data.high_watermark = view.high_watermark().0;
         data.last_stable_offset = view.last_stable_offset().0;
-        let start = view.reader().log_start_offset();
+        let (from, start) = (source.from(), view.reader().log_start_offset());
         data.log_start_offset = match self.reader {
-            Reader::Consumer => start.0,
-            Reader::Follower { .. } => view.wanted_start().max(start).0,
+            Reader::Follower { .. } if from >= view.wanted_start() => {
+                view.wanted_start().max(start).0
+            }
+            _ => start.0,
         };
         if let Some(diverging) = &serving.diverging {
             data.diverging_epoch = diverging.clone();
             return data;
         }
-        let from = source.from();
         let end = view.reader().log_end_offset();
         if from < start || from > end {
             return failed(data, ErrorCode::OffsetOutOfRange);

@@ -352,6 +352,18 @@ fn a_leader_begins_later_once_every_replica_in_sync_does() {
 }
 
 #[test]
+fn a_follower_that_has_not_reached_what_is_to_go_is_not_told_yet() {
+    let mut partition = leader_of_ten(&[1, 2]);
+    partition.want_start(Offset(6)).expect("it leads");
+    let mut told = |at| {
+        let (served, _) = fetch(&mut partition, (3, at, 1), 1);
+        served.expect("it is served").log_start_offset
+    };
+    assert_eq!(told(5), Offset(0), "it would begin anew at 6");
+    assert_eq!(told(6), Offset(6));
+}
+
+#[test]
 fn a_replica_that_left_the_in_sync_ones_holds_up_no_deletion() {
     let mut partition = leader_of_ten(&[1, 2, 3]);
     partition.want_start(Offset(6)).expect("it leads");

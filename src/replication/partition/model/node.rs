@@ -317,7 +317,7 @@ impl Node {
                 diverging: None,
                 log_end_offset: log.start,
                 high_watermark: machine.high_watermark(),
-                log_start_offset: machine.wanted_start(log.start),
+                log_start_offset: log.start,
             },
             Err(_) => return None,
         };
