@@ -61,6 +61,7 @@ pub const NAMES: &[&str] = &[
     "dead-broker-fenced",
     "delayed-sync-failed",
     "delete-records-moved-start",
+    "delete-records-timed-out",
     "disk-full-append",
     "duplicate-answered",
     "elected-last-known",

@@ -190,6 +190,11 @@ pub(super) const MUTANTS: &[Described] = &[
         "B36: a registration sent again gets another broker epoch. Lost answers.",
         &["M11", "V1", "V2"],
     ),
+    (
+        "deleted-before-followers-have",
+        "KIP-107: DeleteRecords is answered, and the log begins later, before followers have let go. Failover.",
+        &["K6", "K7"],
+    ),
     // The quorum.
     (
         "higher-vote-is-granted",
