@@ -27,7 +27,7 @@ pub const QUORUM_QUESTION: u8 = 4;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A member heard of within this span counts as alive.
-const ALIVE: Duration = Duration::from_secs(10);
+const ALIVE: Duration = Duration::from_secs(2);
 
 /// Within this span a new leader hears of every voter that is alive.
 const FIRST_CONTACT: Duration = Duration::from_secs(2);

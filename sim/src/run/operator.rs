@@ -112,9 +112,11 @@ impl Nemesis {
         let (Some(id), mut operator) = (server.id(), self.operators.operator()) else {
             return;
         };
+        let mut gone = None;
         if wipe {
             server.park(End::PowerLoss).await;
             server.node().disk().lose_all();
+            gone = operator.directory(id).await;
         }
         let removed = operator.remove_voter(id).await;
         if let Err(error) = &removed {
@@ -124,7 +126,7 @@ impl Nemesis {
         self.observer.sleep(down).await;
         server.unpark();
         let mut operator = self.operators.operator();
-        if let Err(error) = operator.add_voter(id, server.name()).await {
+        if let Err(error) = operator.add_voter(id, server.name(), gone).await {
             let detail = format!("voter {id} could not be added: {error}");
             self.cluster.first().broken("V6", &detail);
         }
@@ -135,7 +137,7 @@ impl Nemesis {
             return;
         };
         server.unpark();
-        if let Err(error) = operator.add_voter(id, server.name()).await {
+        if let Err(error) = operator.add_voter(id, server.name(), None).await {
             let detail = format!("voter {id} could not be added: {error}");
             self.cluster.first().broken("V6", &detail);
         }

@@ -163,22 +163,47 @@ impl Operator {
         }
     }
 
-    /// Gives a node that follows the quorum a vote.
-    pub async fn add_voter(&mut self, id: i32, host: &str) -> Result<(), String> {
+    /// The directory by which the quorum knows a node.
+    pub async fn directory(&mut self, id: i32) -> Option<Uuid> {
         loop {
-            match self.try_add_voter(id, host).await {
+            match self.quorum().await {
+                Err(_) if !self.is_late() => self.line.wait_a_little().await,
+                Err(_) => return None,
+                Ok(quorum) => {
+                    let mut members = quorum.current_voters.iter().chain(&quorum.observers);
+                    let found = members.find(|member| member.replica_id == id);
+                    return found.map(|found| found.replica_directory_id);
+                }
+            }
+        }
+    }
+
+    /// Gives a node that follows the quorum a vote. The directory `gone` is one that it lost.
+    pub async fn add_voter(
+        &mut self,
+        id: i32,
+        host: &str,
+        gone: Option<Uuid>,
+    ) -> Result<(), String> {
+        loop {
+            match self.try_add_voter(id, host, gone).await {
                 Err(_) if !self.is_late() => self.line.wait_a_little().await,
                 done => return done,
             }
         }
     }
 
-    async fn try_add_voter(&mut self, id: i32, host: &str) -> Result<(), String> {
+    async fn try_add_voter(
+        &mut self,
+        id: i32,
+        host: &str,
+        gone: Option<Uuid>,
+    ) -> Result<(), String> {
         let quorum = self.quorum().await?;
         let mut members = quorum.observers.iter().chain(&quorum.current_voters);
         let found = members.find(|member| member.replica_id == id);
         let directory = found.map(|found| found.replica_directory_id);
-        let directory = directory.filter(|id| *id != Uuid::default());
+        let directory = directory.filter(|id| *id != Uuid::default() && Some(*id) != gone);
         let request = AddRaftVoterRequest {
             timeout_ms: 5000,
             voter_id: id,

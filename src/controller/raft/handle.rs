@@ -222,10 +222,42 @@ impl RaftHandle {
         if self.membership().voter_ids().any(|voter| voter == id) {
             return Ok(());
         }
-        let caught_up = within(&self.env, self.raft.add_learner(id, peer, true));
-        self.finished(CATCH_UP_MAX, caught_up).await?;
+        self.caught_up(&peer).await?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true)
             .await
+    }
+
+    /// Waits until `peer` has everything that is in the log by now. The library would take a node for
+    /// ready that is some thousand entries behind, which one that was never there is too.
+    async fn caught_up(&self, peer: &Peer) -> Result<(), RaftError> {
+        let me = self.options.me.id;
+        let last = self.metrics().last_log_index;
+        let is_over = |metrics: &RaftMetrics<TypeConfig>| {
+            metrics.current_leader != Some(me)
+                || metrics.membership_config.get_node(&peer.id) != Some(peer)
+        };
+        let has_all = |metrics: &RaftMetrics<TypeConfig>| {
+            let matched = metrics.replication.as_ref().and_then(|all| all.get(&peer.id));
+            let matched = matched.and_then(|matched| matched.as_ref().map(|id| id.index));
+            peer.id == me || matched >= last
+        };
+        let waited = within(&self.env, async {
+            let mut metrics = self.raft.metrics();
+            let reached = metrics.wait_until(|metrics| is_over(metrics) || has_all(metrics));
+            reached.await.map(|metrics| is_over(&metrics)).ok()
+        });
+        match self.env.timeout(CATCH_UP_MAX, waited).await {
+            Ok(Some(false)) => Ok(()),
+            Ok(_) => Err(RaftError::Unavailable(format!(
+                "the quorum changed before node {} had caught up",
+                peer.id
+            ))),
+            Err(_) => Err(RaftError::Unavailable(format!(
+                "node {} with directory {} did not catch up: is it running, and can it be reached \
+                 at {}:{}?",
+                peer.id, peer.directory_id, peer.host, peer.port
+            ))),
+        }
     }
 
     /// Takes the vote from the node `id`, and forgets it. The leader may remove itself. With a
