@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{RequestContext, settling};
 use super::fetch::read_error;
 use super::leadership::{Named, check_leader};
+use super::{RequestContext, settling};
 use crate::broker::Broker;
 use crate::replication::Leadership;
 use crate::types::{ErrorCode, LeaderEpoch, Offset, Timestamp};

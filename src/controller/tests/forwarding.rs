@@ -311,7 +311,11 @@ fn what_a_lost_answer_was_about_is_done_once_and_told_as_done() {
         assert_eq!((made.topic_id, made.partitions), (topic, 1));
         let again = soon(&env, controller.create_topics(one_topic("a"))).await;
         let refusal = again.unwrap().remove(0).1.unwrap_err();
-        assert_eq!(refusal.code, ErrorCode::TopicAlreadyExists, "another request");
+        assert_eq!(
+            refusal.code,
+            ErrorCode::TopicAlreadyExists,
+            "another request"
+        );
 
         lose(1);
         let topics = vec![MorePartitions {

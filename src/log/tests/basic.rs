@@ -315,7 +315,10 @@ fn a_log_that_was_never_used_is_closed_without_a_write_and_opens_well() {
     assert_eq!(put(&mut log, &sequenced(9, 0, 0, &["first"])), Offset(0));
     let used = run(log.close()).unwrap();
     let (log, recovery) = bench.open(Some(used));
-    assert!(recovery.clean && recovery.scanned_bytes == 0, "{recovery:?}");
+    assert!(
+        recovery.clean && recovery.scanned_bytes == 0,
+        "{recovery:?}"
+    );
     assert_eq!(contents(&log).len(), 1);
 }
 

@@ -37,9 +37,15 @@ def expect_error(code, futures, what):
 
 def create_topic(partitions=1, config=None):
     topic = unique("confluent")
-    result(admin.create_topics([NewTopic(topic, partitions, REPLICATION_FACTOR, config=config or {})]))
-    seen = lambda: admin.list_topics(timeout=5).topics.get(topic)
-    wait_until(lambda: seen() and len(seen().partitions) == partitions, "the new topic is seen")
+    new = NewTopic(topic, partitions, REPLICATION_FACTOR, config=config or {})
+    result(admin.create_topics([new]))
+
+    def seen():
+        # The next broker that is asked may have heard of it later than this one.
+        found = admin.list_topics(timeout=5).topics.get(topic)
+        return found is not None and len(found.partitions) == partitions
+
+    wait_until(seen, "the new topic is seen")
     return topic
 
 

@@ -2,6 +2,7 @@ package klamm;
 
 import static klamm.Checks.BOOTSTRAP;
 import static klamm.Checks.NODES;
+import static klamm.Checks.PATIENCE;
 import static klamm.Checks.REPLICATION_FACTOR;
 import static klamm.Checks.eventually;
 import static klamm.Checks.expect;
@@ -132,7 +133,8 @@ public final class ClientSuite {
 
     private static KafkaProducer<byte[], byte[]> producer(Map<String, Object> settings) {
         Map<String, Object> all = new HashMap<>(Map.of("bootstrap.servers", BOOTSTRAP,
-                "linger.ms", 20, "delivery.timeout.ms", 20_000, "request.timeout.ms", 10_000));
+                "linger.ms", 20, "delivery.timeout.ms", 20_000 * PATIENCE,
+                "request.timeout.ms", 10_000));
         all.putAll(settings);
         return new KafkaProducer<>(all, new ByteArraySerializer(), new ByteArraySerializer());
     }
