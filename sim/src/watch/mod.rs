@@ -19,7 +19,7 @@
 //! | M4, M13 | a partition's state of one epoch is the same on all nodes, and images of one end are |
 //! | M11 | epochs of partitions, leaders and brokers grow |
 //! | M12 | no topic id and no producer id is given out twice |
-//! | R17 | no follower's high watermark goes beyond what a leader told |
+//! | R17 | no follower's high watermark goes beyond what a leader told, unless it is the only replica |
 //! | V7 | in the end every node stands where the others do |
 //!
 //! *The* high watermark of a partition is the highest that any of its leaders told: what lies below
