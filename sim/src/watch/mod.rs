@@ -20,7 +20,7 @@
 //! | M11 | epochs of partitions, leaders and brokers grow |
 //! | M12 | no topic id and no producer id is given out twice |
 //! | K6 | a leader's log is made to begin later only where those of all in sync are; who leads next begins no earlier |
-//! | R17 | no follower's high watermark goes beyond what a leader told |
+//! | R17 | no follower's high watermark goes beyond what a leader told, unless it is the only replica |
 //! | V7 | in the end every node stands where the others do |
 //!
 //! *The* high watermark of a partition is the highest that any of its leaders told: what lies below

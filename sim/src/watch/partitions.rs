@@ -29,8 +29,17 @@ pub(super) struct Known {
     leader: Option<i32>,
     /// Of running nodes.
     logs: BTreeMap<String, LogState>,
-    /// The in-sync replicas that each node's image holds, and since when.
-    views: BTreeMap<String, (u64, Ids)>,
+    /// What each node's image holds.
+    views: BTreeMap<String, View>,
+}
+
+/// The partition as one node's image has it.
+#[derive(Debug, Clone, Default)]
+struct View {
+    /// Since when, in nanoseconds.
+    since: u64,
+    isr: Ids,
+    replicas: Ids,
 }
 
 /// How long after its image a node's logs may go by what was before, in nanoseconds.
@@ -153,7 +162,7 @@ impl Known {
         let elected = elected.and_then(|id| names.get(id));
         // It says where its log stands before it says that it leads.
         let leader = self.leaders.get(&log.leader_epoch).or(elected);
-        if leader.is_some_and(|leader| leader == node) {
+        if leader.is_some_and(|leader| leader == node) || self.holds_alone(node, names) {
             broken.extend(self.on_high_watermark(node, log.high_watermark, least, names));
             return broken;
         }
@@ -163,6 +172,15 @@ impl Known {
         );
         broken.push(("R17", detail));
         broken
+    }
+
+    /// The only replica has nobody to wait for: all that it finds in its log when it starts is
+    /// committed, whether it leads yet or not.
+    fn holds_alone(&self, node: &str, names: &Names) -> bool {
+        self.views.get(node).is_some_and(|view| {
+            let mut holders = view.replicas.iter().map(|id| names.get(id));
+            holders.len() == 1 && holders.all(|name| name.is_some_and(|name| name == node))
+        })
     }
 
     fn on_truncated(&mut self, node: &str, fields: &Fields, names: &Names) -> Vec<Broken> {
@@ -192,7 +210,7 @@ impl Known {
         names: &Names,
     ) -> Vec<Broken> {
         let mut broken = Vec::new();
-        let (since, isr) = self.views.get(node).cloned().unwrap_or_default();
+        let View { since, isr, .. } = self.views.get(node).cloned().unwrap_or_default();
         let is_settled = since + CARRIED_OUT_WITHIN < now();
         if is_settled && !isr.is_empty() && isr.len() < least {
             let detail = format!(
@@ -218,8 +236,12 @@ impl Known {
 
     /// A node's image holds this state.
     pub fn on_view(&mut self, node: &str, fields: &Fields) {
-        let isr = fields.ids("isr").unwrap_or_default();
-        self.views.insert(node.to_owned(), (now(), isr));
+        let view = View {
+            since: now(),
+            isr: fields.ids("isr").unwrap_or_default(),
+            replicas: fields.ids("replicas").unwrap_or_default(),
+        };
+        self.views.insert(node.to_owned(), view);
     }
 
     /// The controller's state of the partition changed.

@@ -128,6 +128,36 @@ fn a_follower_whose_high_watermark_no_leader_told_breaks_r17() {
 }
 
 #[test]
+fn the_only_replica_finds_its_high_watermark_in_its_log_and_one_of_two_does_not() {
+    let fenced = |replicas| match replicas {
+        1 => Meta(
+            "end=6 topic=t topic_id=T partition=0 leader=-1 leader_epoch=2 partition_epoch=2 isr= \
+             replicas=1",
+        ),
+        _ => Meta(
+            "end=6 topic=t topic_id=T partition=0 leader=-1 leader_epoch=2 partition_epoch=2 isr= \
+             replicas=1,2",
+        ),
+    };
+    let starts_with = |replicas| {
+        let watched = watch();
+        let before = [("n1", LEADS_1), ("n1", RISES)];
+        let mut found = broken(&watched, &before);
+        watched.node("n1", &NodeEvent::Kill);
+        watched.node("n1", &NodeEvent::Start);
+        let after = [("n1", fenced(replicas)), ("n1", Log(2, 12, 12))];
+        found.extend(broken(&watched, &after));
+        let of = Partition {
+            topic: "t".to_owned(),
+            partition: 0,
+        };
+        (found, watched.high_watermark(&of))
+    };
+    assert_eq!(starts_with(1), (vec![], Some(12)));
+    assert_eq!(starts_with(2), (vec!["R17"], Some(10)));
+}
+
+#[test]
 fn an_in_sync_replica_that_truncates_below_the_high_watermark_breaks_r9() {
     let cuts = Replica("event=truncated topic=t partition=0 leader_epoch=2 from=12 to=8");
     let whole = ("n2", Log(1, 0, 12));
