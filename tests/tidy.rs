@@ -40,6 +40,7 @@ const DRIVERS: &[&str] = &[
     "replication/replica.rs",
     "replication/view.rs",
     "replication/following.rs",
+    "replication/shard/deleting.rs",
     "replication/shard/replicating.rs",
     "controller/announcer.rs",
     "controller/calls.rs",

@@ -222,6 +222,15 @@ impl<W: Copy> Leader<W> {
         self.wanted_start
     }
 
+    /// Where a follower that fetches from this offset is told that the log begins. One that lacks
+    /// what is to go copies it yet: it would take a later start for a gap.
+    pub fn start_to_tell(&self, fetch_offset: Offset, log_start_offset: Offset) -> Offset {
+        match fetch_offset >= self.wanted_start {
+            true => self.wanted_start.max(log_start_offset),
+            false => log_start_offset,
+        }
+    }
+
     /// The least of `own` and what `of` says of every other replica that is or may be in sync;
     /// `None` where too few are, or one is not known.
     fn least_in_sync(
