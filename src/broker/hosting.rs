@@ -105,7 +105,7 @@ impl Hosting {
             self.fetchers.follow_addresses(image);
         }
         let mut moves = Vec::new();
-        for (id, change) in &delta.topics {
+        for (id, change) in deletions_first(&delta.topics) {
             match change {
                 TopicDelta::Deleted { name, partitions } => {
                     let gone = (0..).take(*partitions).map(|partition| Move {
@@ -356,6 +356,17 @@ impl Hosting {
     }
 }
 
+/// Where one change deletes a topic and makes another of the same name (of an image that was missed
+/// for a while, or came as a snapshot), the old logs must be gone before the new ones are made.
+fn deletions_first(
+    topics: &BTreeMap<TopicId, TopicDelta>,
+) -> impl Iterator<Item = (&TopicId, &TopicDelta)> {
+    let is_deleted =
+        |(_, change): &(&TopicId, &TopicDelta)| matches!(change, TopicDelta::Deleted { .. });
+    let (deleted, others): (Vec<_>, Vec<_>) = topics.iter().partition(is_deleted);
+    deleted.into_iter().chain(others)
+}
+
 /// The partitions that the metadata gives to this broker.
 fn hosted_entries(image: &ClusterImage, mine: BrokerId) -> BTreeSet<Entry> {
     let mut entries = BTreeSet::new();
@@ -368,3 +379,6 @@ fn hosted_entries(image: &ClusterImage, mine: BrokerId) -> BTreeSet<Entry> {
     }
     entries
 }
+
+#[cfg(test)]
+mod tests;
