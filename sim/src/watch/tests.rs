@@ -1,5 +1,6 @@
 //! Stories told to the watch, right and wrong.
 
+use super::partitions::View;
 use super::*;
 
 const NONE: [&str; 0] = [];
@@ -144,6 +145,18 @@ fn the_only_replica_finds_its_high_watermark_in_its_log_and_one_of_two_does_not(
     };
     assert_eq!(starts_with(1), (vec![], Some(12)));
     assert_eq!(starts_with(2), (vec!["R17"], Some(10)));
+}
+
+#[test]
+fn too_few_are_in_sync_below_the_least_unless_there_are_no_more_replicas() {
+    let view = |isr: &[i32], replicas: &[i32]| View {
+        isr: isr.iter().copied().collect(),
+        replicas: replicas.iter().copied().collect(),
+        ..View::default()
+    };
+    assert!(view(&[1], &[1, 2, 3]).is_short(2));
+    assert!(!view(&[1, 2], &[1, 2, 3]).is_short(2));
+    assert!(!view(&[1], &[1]).is_short(2));
 }
 
 #[test]
