@@ -80,6 +80,10 @@ impl Known {
         match fields.name() {
             "leading" => self.on_leading(node, fields),
             "truncated" => self.on_truncated(node, fields, names),
+            // What it had before its new start is nowhere any more: the leader deleted it.
+            "emptied" if fields.number("to") < fields.number("from") => {
+                self.on_truncated(node, fields, names)
+            }
             _ => Vec::new(),
         }
     }

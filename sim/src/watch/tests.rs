@@ -177,6 +177,27 @@ fn an_in_sync_replica_that_truncates_below_the_high_watermark_breaks_r9() {
 }
 
 #[test]
+fn an_in_sync_replica_that_empties_its_log_breaks_r9_and_one_that_goes_on_further_does_not() {
+    let back = "event=emptied topic=t partition=0 leader_epoch=1 from=12 to=0";
+    let on = "event=emptied topic=t partition=0 leader_epoch=1 from=4 to=8";
+    let with = |node, empties| {
+        let before = [
+            ("n1", STATE),
+            ("n1", LEADS_1),
+            ("n2", Log(1, 0, 12)),
+            ("n1", RISES),
+        ];
+        let watched = watch();
+        let mut found = broken(&watched, &before);
+        found.extend(broken(&watched, &[(node, Replica(empties))]));
+        found
+    };
+    assert_eq!(with("n2", back), ["R9"]);
+    assert_eq!(with("n3", back), NONE);
+    assert_eq!(with("n2", on), NONE);
+}
+
+#[test]
 fn who_comes_in_sync_has_everything_and_is_not_fenced() {
     let with = |end| {
         [

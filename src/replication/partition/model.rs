@@ -261,7 +261,8 @@ impl World {
             }
             248..=250 => self.with(at, Node::fail_sync),
             251..=252 => self.with(at, |node, _, _| node.delete_records(b)),
-            _ => self.nodes[at].checkpoint(),
+            253 => self.nodes[at].checkpoint(),
+            _ => self.with(at, Node::find_damage),
         }
     }
 

@@ -193,6 +193,14 @@ impl Node {
         machine.step(Event::StorageRecovered { end, now }, effects);
     }
 
+    /// A reader meets damage.
+    pub fn find_damage(&mut self, now: Instant, effects: &mut Vec<Effect<u32>>) {
+        if let Some(machine) = &mut self.machine {
+            let epoch = machine.assignment().leader_epoch;
+            machine.damaged(epoch, now, effects);
+        }
+    }
+
     pub fn delete_records(&mut self, amount: u8) {
         let Some(machine) = &self.machine else {
             return;
@@ -255,8 +263,9 @@ impl Node {
     }
 
     /// A fetch to the leader, where this one follows and has synced everything.
-    pub fn request(&self) -> Option<Request> {
-        let (machine, broker_epoch) = (self.machine.as_ref()?, self.broker_epoch?);
+    pub fn request(&mut self) -> Option<Request> {
+        let (machine, broker_epoch) = (self.machine.as_mut()?, self.broker_epoch?);
+        machine.prepare_anew(self.log.start);
         let leader_epoch = machine.assignment().leader_epoch;
         let position = machine.position(leader_epoch, self.log.start, self.log.latest());
         let position = position.ok().flatten()?;
@@ -359,6 +368,7 @@ impl Node {
             machine.step(Event::Truncated { end }, effects);
             return;
         }
+        machine.prepare_anew(log.start);
         if machine.may_copy(epoch, answer.fetch_offset).is_err() {
             return;
         }
@@ -372,6 +382,8 @@ impl Node {
                 ..ModelLog::default()
             };
             machine.step(Event::Restarted { start }, effects);
+            // One that was damaged and counts for nothing begins again from the start.
+            self.seen = (epoch, start);
         }
         for record in answer.records {
             log.push(record);
