@@ -35,7 +35,7 @@ pub(super) struct Known {
 #[derive(Debug, Clone, Default)]
 pub(super) struct View {
     /// Since when, in nanoseconds.
-    since: u64,
+    pub since: u64,
     pub isr: Ids,
     pub replicas: Ids,
 }
