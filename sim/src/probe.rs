@@ -58,6 +58,7 @@ pub const NAMES: &[&str] = &[
     "coordinator-loaded-state",
     "coordinator-moved-away",
     "coordinator-reloaded",
+    "damaged-log-set-aside",
     "dead-broker-fenced",
     "delayed-sync-failed",
     "delete-records-moved-start",

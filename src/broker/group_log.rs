@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::partitions::Hosted;
 use crate::coordinator::{KeyValue, LoadedBatch, LoadedRecord, ShardLog};
 use crate::env::BoxFuture;
+use crate::log::ReadError;
 use crate::replication::{
     AppendItem, Command, FetchSignal, PartitionView, ShardHandle, WantedAcks,
 };
@@ -82,7 +83,11 @@ impl ShardLog for GroupLog {
 
     fn read(&self, from: Offset) -> BoxFuture<'static, Result<LoadedBatch, ErrorCode>> {
         let (view, leader_epoch) = (self.hosted.view.clone(), self.leader_epoch);
-        Box::pin(async move { read(&view, leader_epoch, from).await })
+        let (slot, shard) = (self.hosted.slot, self.shard.clone());
+        let damaged = move || {
+            shard.submit(Command::Damaged { slot, leader_epoch });
+        };
+        Box::pin(async move { read(&view, leader_epoch, from, damaged).await })
     }
 }
 
@@ -90,6 +95,7 @@ async fn read(
     view: &Arc<PartitionView>,
     leader_epoch: LeaderEpoch,
     from: Offset,
+    damaged: impl Fn(),
 ) -> Result<LoadedBatch, ErrorCode> {
     let reader = view.reader();
     let until = reader.log_end_offset();
@@ -100,6 +106,9 @@ async fn read(
         .await
         .map_err(|error| {
             tracing::error!(%error, "a group coordinator's log cannot be read");
+            if let ReadError::Corrupt(_) = error {
+                damaged();
+            }
             ErrorCode::CoordinatorNotAvailable
         })?;
     let mut bytes = Bytes::from(read.slices.concat());

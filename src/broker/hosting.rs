@@ -31,7 +31,7 @@ use crate::controller::{
 use crate::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
 
 use dirs::{existing, remove_logs, set_aside};
-use opening::{Plan, Wanted, open};
+use opening::{Plan, Wanted, may_repair, open};
 pub use roles::assignment;
 
 /// Logs that are opened at once.
@@ -43,6 +43,8 @@ pub struct Hosting {
     register: HostedRegister,
     /// Directories of partitions that were found at the start and not opened yet.
     found: BTreeMap<String, PathBuf>,
+    /// Of those, and of none, the logs that cannot be used.
+    unusable: BTreeMap<Entry, Option<PathBuf>>,
     /// How logs ended, from the clean-shutdown markers.
     ends: Ends,
     /// From the checkpoints.
@@ -74,6 +76,7 @@ impl Hosting {
             broker,
             register,
             found,
+            unusable: BTreeMap::new(),
             ends,
             high_watermarks,
             coordinating: BTreeMap::new(),
@@ -105,7 +108,7 @@ impl Hosting {
             self.fetchers.follow_addresses(image);
         }
         let mut moves = Vec::new();
-        for (id, change) in &delta.topics {
+        for (id, change) in deletions_first(&delta.topics) {
             match change {
                 TopicDelta::Deleted { name, partitions } => {
                     let gone = (0..).take(*partitions).map(|partition| Move {
@@ -150,6 +153,20 @@ impl Hosting {
         }
     }
 
+    /// Whether the log of a partition that is offline may be replaced by a copy of its leader's.
+    fn may_be_repaired(&self, topic: &TopicImage, partition: i32) -> bool {
+        if !self.unusable.contains_key(&(topic.id, partition)) {
+            return false;
+        }
+        let table = self.broker.partitions.table();
+        let Some(known) = table.topic_by_id(topic.id) else {
+            return false;
+        };
+        let wanted = self.wanted(topic, &BTreeSet::from([partition]), &known.config);
+        let me = self.broker.config.node_id;
+        wanted.iter().any(|wanted| may_repair(me, wanted))
+    }
+
     /// Opens those of `partitions` that are this broker's; answers how they are copied.
     async fn host(
         &mut self,
@@ -167,6 +184,7 @@ impl Hosting {
             return Vec::new();
         }
         let plans: Vec<_> = wanted.into_iter().map(|wanted| self.plan(wanted)).collect();
+        let dirs: BTreeMap<i32, Option<PathBuf>> = plans.iter().map(Plan::found).collect();
         let mut opened = Vec::new();
         let mut offline = BTreeSet::new();
         let mut opening = stream::iter(plans)
@@ -176,9 +194,11 @@ impl Hosting {
             match result {
                 Ok(hosted) => opened.push(hosted),
                 Err(error) => {
-                    let topic = &topic.name;
+                    let (topic, topic_id) = (&topic.name, topic.id);
                     tracing::trace!(target: "klamm::probe", name = "partition-offline");
                     tracing::error!(%topic, partition, %error, "the partition stays offline");
+                    let dir = dirs.get(&partition).cloned().flatten();
+                    self.unusable.insert((topic_id, partition), dir);
                     offline.insert(partition);
                 }
             }
@@ -238,7 +258,8 @@ impl Hosting {
     fn plan(&mut self, wanted: Wanted) -> Plan {
         let name = wanted.topic_partition.to_string();
         let entry = (wanted.topic_id, wanted.topic_partition.partition);
-        let found = self.found.remove(&name);
+        let unusable = self.unusable.remove(&entry).flatten();
+        let found = self.found.remove(&name).or(unusable);
         let registered = self.register.contains(entry);
         let (dir, exists) = match found {
             Some(dir) => (dir, true),
@@ -321,6 +342,7 @@ impl Hosting {
         self.remove_dirs(name, id, topic.partitions.values()).await;
         // What could not be opened may be damaged, or another topic's: it is kept, out of the way.
         for partition in &topic.offline {
+            self.unusable.remove(&(id, *partition));
             self.set_aside_partition(name, *partition).await;
         }
         let names = vec![crate::wire::Str::from(name)];
@@ -356,6 +378,17 @@ impl Hosting {
     }
 }
 
+/// Where one change deletes a topic and makes another of the same name (of an image that was missed
+/// for a while, or came as a snapshot), the old logs must be gone before the new ones are made.
+fn deletions_first(
+    topics: &BTreeMap<TopicId, TopicDelta>,
+) -> impl Iterator<Item = (&TopicId, &TopicDelta)> {
+    let is_deleted =
+        |(_, change): &(&TopicId, &TopicDelta)| matches!(change, TopicDelta::Deleted { .. });
+    let (deleted, others): (Vec<_>, Vec<_>) = topics.iter().partition(is_deleted);
+    deleted.into_iter().chain(others)
+}
+
 /// The partitions that the metadata gives to this broker.
 fn hosted_entries(image: &ClusterImage, mine: BrokerId) -> BTreeSet<Entry> {
     let mut entries = BTreeSet::new();
@@ -368,3 +401,6 @@ fn hosted_entries(image: &ClusterImage, mine: BrokerId) -> BTreeSet<Entry> {
     }
     entries
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::log::{CleanEnd, Log, LogConfig};
 use crate::replication::{
     Assignment, Command, PartitionView, Past, ShardHandle, Slot, WantedDurability,
 };
-use crate::types::{ErrorCode, TopicId, TopicPartition};
+use crate::types::{ErrorCode, LeaderEpoch, TopicId, TopicPartition};
 
 /// One hosted partition.
 #[derive(Clone)]
@@ -194,6 +194,10 @@ impl Partitions {
                 .into_iter()
                 .map(|p| (p.topic_partition.partition, p));
             topic.partitions.extend(added);
+            let hosted = &topic.partitions;
+            topic
+                .offline
+                .retain(|partition| !hosted.contains_key(partition));
             topic.offline.extend(offline);
             table.by_id.insert(id, name.clone());
             table.by_name.insert(name.clone(), Arc::new(topic));
@@ -241,6 +245,12 @@ impl Partitions {
         let taken = taken?;
         self.close(&taken).await;
         Some(taken)
+    }
+
+    /// A read found damage while this broker led the partition in `leader_epoch`.
+    pub fn damaged(&self, hosted: &Hosted, leader_epoch: LeaderEpoch) {
+        let slot = hosted.slot;
+        self.shards[hosted.shard].submit(Command::Damaged { slot, leader_epoch });
     }
 
     /// Closes the log of a partition after its writes have ended.

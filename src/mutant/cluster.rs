@@ -101,6 +101,16 @@ pub(super) const MUTANTS: &[Described] = &[
         &["R2", "R13", "P1"],
     ),
     (
+        "leads-on-with-a-damaged-log",
+        "A leader whose log is damaged goes on leading though others are in sync, and readers are stuck. Bit rot.",
+        &["V4"],
+    ),
+    (
+        "repaired-while-counted-on",
+        "A damaged replica empties its log while it is in sync or eligible. Bit rot, power loss.",
+        &["R4", "R5", "R6", "R9", "P1"],
+    ),
+    (
         "older-leader-believed",
         "B13: a follower acts on what a leader of an older epoch said. Delayed answer across an election.",
         &["R9", "R2", "P2"],

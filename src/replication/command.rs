@@ -124,6 +124,12 @@ pub enum Command {
     /// Which brokers may join the in-sync replicas; for every partition of the shard, and for those
     /// hosted later. To be sent before the assignments that came with it.
     Eligible { brokers: EligibleBrokers },
+    /// A read found damage in the log while this broker led in `leader_epoch`: another replica in
+    /// sync is to lead, if there is one.
+    Damaged {
+        slot: Slot,
+        leader_epoch: LeaderEpoch,
+    },
     /// What came of an [`super::IsrProposal`].
     IsrAnswered {
         slot: Slot,

@@ -35,10 +35,11 @@ impl Replica {
     /// Where this replica fetches next; `None` while not all of its log is safe, or it has not let
     /// go yet of what its leader has no more.
     pub(super) fn position(
-        &self,
+        &mut self,
         leader_epoch: LeaderEpoch,
     ) -> Result<Option<FollowerPosition>, ErrorCode> {
         let (start, latest) = (self.log.log_start_offset(), self.log.latest_epoch());
+        self.machine.prepare_anew(start);
         let position = self.machine.position(leader_epoch, start, latest)?;
         let told_again = self.start_due().is_none();
         Ok(position.filter(|_| told_again))
@@ -46,6 +47,7 @@ impl Replica {
 
     /// Appends what a leader answered.
     pub(super) async fn copy(&mut self, item: &FollowerAppend, now: Timestamp) -> Copied {
+        self.machine.prepare_anew(self.log.log_start_offset());
         let allowed = self.machine.may_copy(item.leader_epoch, item.fetch_offset);
         if let Err(code) = allowed {
             return Copied::refused(code);
@@ -128,12 +130,20 @@ impl Replica {
     async fn restart(&mut self, start: Offset) -> Result<(), LogError> {
         let (from, to) = (self.log.log_end_offset().0, start.0);
         let partition = self.topic_partition();
-        tracing::info!(%partition, from, to, "the leader has no older records: beginning anew");
+        tracing::info!(%partition, from, to, "beginning anew with what the leader has");
         tracing::trace!(target: "klamm::probe", name = "follower-restarted-at-log-start");
         self.forget_writes();
         self.log.restart_at(start).await?;
         self.machine
             .step(Event::Restarted { start }, &mut self.effects);
+        // Before anything is copied: an empty log is what says that it begins anew.
+        self.tell_state();
+        let of = self.topic_partition();
+        tracing::trace!(
+            target: "klamm::replica", event = "emptied", topic = &*of.topic,
+            partition = of.partition, leader_epoch = self.machine.assignment().leader_epoch.0,
+            from, to,
+        );
         Ok(())
     }
 

@@ -16,6 +16,7 @@
 //! what it appended. (Whoever hosts a replica does so from metadata in which the present process
 //! is registered: epochs that an earlier one led are not newer than that.)
 
+mod damage;
 mod deleting;
 mod following;
 mod serving;
@@ -28,6 +29,7 @@ use super::command::{Past, WantedAcks};
 use super::leader::{Leader, Proposal};
 use super::view::Leadership;
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Instant, LeaderEpoch, Offset};
+use damage::Damage;
 
 /// What happened to the partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,6 +125,8 @@ struct Following {
     /// The leader's log begins here, beyond the end of this one, and perhaps within a batch: this
     /// one begins anew with that batch.
     restart_at: Option<Offset>,
+    /// This log is damaged, and copied anew.
+    begins_anew: bool,
 }
 
 /// What a log says of itself when it is opened.
@@ -142,6 +146,7 @@ pub struct Partition<W> {
     durable_end: Offset,
     high_watermark: Offset,
     role: Role<W>,
+    damage: Damage,
     /// It leads in no epoch up to this one.
     barred: Option<LeaderEpoch>,
     storage_failed: bool,
@@ -173,6 +178,7 @@ impl<W: Copy> Partition<W> {
                     .min(end),
             },
             role: Role::Idle,
+            damage: Damage::default(),
             barred: may_have_led.then_some(assignment.leader_epoch),
             storage_failed: false,
         };
@@ -294,9 +300,7 @@ impl<W: Copy> Partition<W> {
             Event::Restarted { start } => {
                 self.log_end_offset = start;
                 self.durable_end = start;
-                if let Role::Follower(following) = &mut self.role {
-                    following.restart_at = None;
-                }
+                self.begun_anew();
                 if !crate::mutant!("restart-leaves-high-watermark") {
                     self.high_watermark = start;
                     effects.push(Effect::Expose(start));
@@ -452,7 +456,7 @@ impl<W: Copy> Partition<W> {
                 effects.push(Effect::BeginEpoch { epoch, start });
             }
         } else if self.assignment.leader.is_some() {
-            self.role = Role::Follower(Following::default());
+            self.role = Role::Follower(self.begin_following());
         }
     }
 

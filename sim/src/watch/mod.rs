@@ -12,7 +12,7 @@
 //! | R4 | who is added to the in-sync replicas has everything below it |
 //! | R5, R6 | a high watermark that a leader tells is durable on every in-sync replica |
 //! | R7 | in-sync replicas are replicas, the leader is one, none is added while fenced; a high watermark does not move while they are too few; eligible leaders are kept only then |
-//! | R9 | no in-sync or eligible replica truncates below the high watermark |
+//! | R9 | no in-sync or eligible replica truncates below the high watermark, or empties its log |
 //! | R15 | nobody leads before it has registered since its start |
 //! | R18 | what was acknowledged by all lies below the high watermark |
 //! | M1 | at most one active controller in a term |

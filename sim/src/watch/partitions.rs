@@ -35,11 +35,19 @@ pub(super) struct Known {
 
 /// The partition as one node's image has it.
 #[derive(Debug, Clone, Default)]
-struct View {
+pub(super) struct View {
     /// Since when, in nanoseconds.
-    since: u64,
-    isr: Ids,
-    replicas: Ids,
+    pub since: u64,
+    pub isr: Ids,
+    pub replicas: Ids,
+}
+
+impl View {
+    /// Whether fewer replicas are in sync than the high watermark needs to move: `least`, or all
+    /// where there are fewer.
+    pub fn is_short(&self, least: usize) -> bool {
+        !self.isr.is_empty() && self.isr.len() < least.min(self.replicas.len())
+    }
 }
 
 /// How long after its image a node's logs may go by what was before, in nanoseconds.
@@ -80,6 +88,10 @@ impl Known {
         match fields.name() {
             "leading" => self.on_leading(node, fields),
             "truncated" => self.on_truncated(node, fields, names),
+            // What it had before its new start is nowhere any more: the leader deleted it.
+            "emptied" if fields.number("to") < fields.number("from") => {
+                self.on_truncated(node, fields, names)
+            }
             _ => Vec::new(),
         }
     }
@@ -121,7 +133,7 @@ impl Known {
     /// A leader's log begins later now: so must all that are in sync.
     fn on_start(&mut self, node: &str, start: i64, names: &Names) -> Vec<Broken> {
         let mut broken = Vec::new();
-        let (since, isr) = self.views.get(node).cloned().unwrap_or_default();
+        let View { since, isr, .. } = self.views.get(node).cloned().unwrap_or_default();
         let is_settled = since + CARRIED_OUT_WITHIN < now();
         let members = isr.iter().filter_map(|id| names.get(id));
         for member in members.filter(|name| is_settled && *name != node) {
@@ -210,9 +222,10 @@ impl Known {
         names: &Names,
     ) -> Vec<Broken> {
         let mut broken = Vec::new();
-        let View { since, isr, .. } = self.views.get(node).cloned().unwrap_or_default();
-        let is_settled = since + CARRIED_OUT_WITHIN < now();
-        if is_settled && !isr.is_empty() && isr.len() < least {
+        let view = self.views.get(node).cloned().unwrap_or_default();
+        let is_settled = view.since + CARRIED_OUT_WITHIN < now();
+        let isr = &view.isr;
+        if is_settled && view.is_short(least) {
             let detail = format!(
                 "the high watermark rises to {offset} with {isr:?} in sync; {least} are needed"
             );
@@ -272,7 +285,7 @@ impl Known {
             broken.push(("R7", format!("leader {leader} is not in sync: {isr:?}")));
         }
         if let Some(least) = least
-            && isr.len() >= least
+            && isr.len() >= least.min(replicas.len())
             && !elr.is_empty()
         {
             let detail = format!("{elr:?} stay eligible though {isr:?} are enough in sync");

@@ -1,5 +1,6 @@
 //! Stories told to the watch, right and wrong.
 
+use super::partitions::View;
 use super::*;
 
 const NONE: [&str; 0] = [];
@@ -158,6 +159,18 @@ fn the_only_replica_finds_its_high_watermark_in_its_log_and_one_of_two_does_not(
 }
 
 #[test]
+fn too_few_are_in_sync_below_the_least_unless_there_are_no_more_replicas() {
+    let view = |isr: &[i32], replicas: &[i32]| View {
+        isr: isr.iter().copied().collect(),
+        replicas: replicas.iter().copied().collect(),
+        ..View::default()
+    };
+    assert!(view(&[1], &[1, 2, 3]).is_short(2));
+    assert!(!view(&[1, 2], &[1, 2, 3]).is_short(2));
+    assert!(!view(&[1], &[1]).is_short(2));
+}
+
+#[test]
 fn an_in_sync_replica_that_truncates_below_the_high_watermark_breaks_r9() {
     let cuts = Replica("event=truncated topic=t partition=0 leader_epoch=2 from=12 to=8");
     let whole = ("n2", Log(1, 0, 12));
@@ -172,6 +185,27 @@ fn an_in_sync_replica_that_truncates_below_the_high_watermark_breaks_r9() {
     };
     assert_eq!(broken(&watch(), &with("n3")), NONE);
     assert_eq!(broken(&watch(), &with("n2")), ["R9"]);
+}
+
+#[test]
+fn an_in_sync_replica_that_empties_its_log_breaks_r9_and_one_that_goes_on_further_does_not() {
+    let back = "event=emptied topic=t partition=0 leader_epoch=1 from=12 to=0";
+    let on = "event=emptied topic=t partition=0 leader_epoch=1 from=4 to=8";
+    let with = |node, empties| {
+        let before = [
+            ("n1", STATE),
+            ("n1", LEADS_1),
+            ("n2", Log(1, 0, 12)),
+            ("n1", RISES),
+        ];
+        let watched = watch();
+        let mut found = broken(&watched, &before);
+        found.extend(broken(&watched, &[(node, Replica(empties))]));
+        found
+    };
+    assert_eq!(with("n2", back), ["R9"]);
+    assert_eq!(with("n3", back), NONE);
+    assert_eq!(with("n2", on), NONE);
 }
 
 #[test]

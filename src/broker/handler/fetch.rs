@@ -244,7 +244,13 @@ impl Fetch<'_> {
                 data.records = Some(records);
                 data
             }
-            Err(error) => self.read_failed(source, data, &error),
+            Err(error) => {
+                if let ReadError::Corrupt(_) = error {
+                    let (hosted, epoch) = (&serving.hosted, serving.leader_epoch);
+                    self.broker.partitions.damaged(hosted, epoch);
+                }
+                self.read_failed(source, data, &error)
+            }
         }
     }
 

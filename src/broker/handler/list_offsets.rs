@@ -6,6 +6,7 @@ use super::fetch::read_error;
 use super::leadership::{Named, check_leader};
 use super::{RequestContext, settling};
 use crate::broker::Broker;
+use crate::log::ReadError;
 use crate::replication::Leadership;
 use crate::types::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 use crate::wire::message::list_offsets::{
@@ -134,6 +135,9 @@ async fn find(
         Ok(found) => Ok(found.unwrap_or(NOTHING)),
         Err(error) => {
             tracing::error!(%topic, partition, %error, "lookup failed");
+            if let ReadError::Corrupt(_) = error {
+                broker.partitions.damaged(&hosted, leadership.leader_epoch);
+            }
             Err(read_error(&error))
         }
     }

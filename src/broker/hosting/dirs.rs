@@ -19,6 +19,28 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Suffix of a log that was damaged and is copied anew from the partition's leader.
+const DAMAGED_SUFFIX: &str = "-damaged";
+
+/// Frees the name of a damaged log that is to be copied anew, and keeps what is in it. Durable when
+/// it returns.
+pub(super) async fn set_damaged_aside(broker: &Broker, path: &Path) -> std::io::Result<()> {
+    let random: [u8; 4] = broker.random_bytes();
+    let suffix = format!(".{:08x}{DAMAGED_SUFFIX}", u32::from_be_bytes(random));
+    let aside = suffixed(path, &suffix);
+    broker.env.disk.rename(path, &aside).await?;
+    if let Some(parent) = path.parent() {
+        broker.env.disk.sync_dir(parent).await?;
+    }
+    tracing::trace!(target: "klamm::probe", name = "damaged-log-set-aside");
+    tracing::warn!(
+        from = %path.display(),
+        to = %aside.display(),
+        "a damaged log was set aside and is copied anew: remove it when it is not missed"
+    );
+    Ok(())
+}
+
 /// Frees the name of a directory that belongs to no topic, and keeps what is in it.
 pub(super) async fn set_aside(broker: &Broker, path: &Path) {
     let random: [u8; 4] = broker.random_bytes();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::dirs::set_aside;
+use super::dirs::{set_aside, set_damaged_aside};
 use crate::broker::partitions::Hosted;
 use crate::broker::{Broker, topics};
 use crate::config::TopicConfig;
@@ -32,6 +32,14 @@ pub(super) struct Plan {
     pub high_watermark: Option<Offset>,
 }
 
+impl Plan {
+    /// The partition, and the directory in which its log was found.
+    pub fn found(&self) -> (i32, Option<PathBuf>) {
+        let partition = self.wanted.topic_partition.partition;
+        (partition, self.exists.then(|| self.dir.clone()))
+    }
+}
+
 /// Why a partition cannot be hosted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HostError {
@@ -41,6 +49,8 @@ pub(super) enum HostError {
     Lost(PathBuf),
     #[error("{0}")]
     Log(#[from] LogError),
+    #[error("a damaged log cannot be set aside: {0}")]
+    SetAside(#[from] std::io::Error),
     #[error("the broker is shutting down")]
     Stopping,
 }
@@ -62,9 +72,13 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
         high_watermark,
     } = plan;
     let me = broker.config.node_id;
-    if registered && !exists && !may_copy_anew(me, &wanted.state) {
-        return Err(HostError::Lost(dir));
+    if registered && !exists {
+        if !may_copy_anew(me, &wanted.state) {
+            return Err(HostError::Lost(dir));
+        }
+        tracing::trace!(target: "klamm::probe", name = "lost-log-copied-anew");
     }
+    let may_repair = may_repair(me, &wanted);
     let topic_partition = wanted.topic_partition;
     let options = OpenOptions {
         identity: LogIdentity {
@@ -76,7 +90,16 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
         tail_cache: broker.tail_cache.clone(),
     };
     let log = match exists {
-        true => reopen(broker, &dir, options, registered).await?,
+        true => match reopen(broker, &dir, options.clone(), registered).await {
+            Err(error) if is_damage(&error) && may_repair => {
+                let partition = &topic_partition;
+                tracing::error!(%partition, %error, "a damaged log is copied anew");
+                set_damaged_aside(broker, &dir).await?;
+                let clean = None;
+                Log::create(&broker.env, &dir, OpenOptions { clean, ..options }).await?
+            }
+            opened => opened?,
+        },
         false => Log::create(&broker.env, &dir, options).await?,
     };
     let durability = topics::durability(&wanted.config);
@@ -97,11 +120,26 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
 fn may_copy_anew(me: BrokerId, state: &PartitionState) -> bool {
     let counted = [&state.isr, &state.elr, &state.last_known_elr];
     let is_led_elsewhere = state.leader.is_some_and(|leader| leader != me);
-    let may = is_led_elsewhere && counted.iter().all(|brokers| !brokers.contains(&me));
-    if may {
-        tracing::trace!(target: "klamm::probe", name = "lost-log-copied-anew");
-    }
-    may
+    is_led_elsewhere && counted.iter().all(|brokers| !brokers.contains(&me))
+}
+
+/// Whether a damaged or lost log may be replaced: as [`may_copy_anew`], and in-sync replicas are as
+/// many as the topic asks for without this one.
+pub(super) fn may_repair(me: BrokerId, wanted: &Wanted) -> bool {
+    let state = &wanted.state;
+    let is_enough = state.isr.len() >= state.min_isr(wanted.config.min_insync_replicas);
+    is_enough && may_copy_anew(me, state)
+}
+
+/// Whether what is in a directory is not what was written there, rather than out of reach.
+fn is_damage(error: &LogError) -> bool {
+    matches!(
+        error,
+        LogError::Corrupt(_)
+            | LogError::Checkpoint(_)
+            | LogError::Foreign { .. }
+            | LogError::AnotherTopic { .. }
+    )
 }
 
 /// Opens a log that was found. One of another topic is that of an earlier topic of this name, which

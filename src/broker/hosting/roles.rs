@@ -49,7 +49,8 @@ impl Hosting {
     }
 
     /// Carries out changes of partitions that existed before. Answers those that were given to
-    /// this broker and are to be hosted.
+    /// this broker and are to be hosted, and those whose log could not be used and may be replaced
+    /// now.
     pub(super) async fn reassign(
         &mut self,
         topic: &TopicImage,
@@ -71,7 +72,7 @@ impl Hosting {
             let is_offline = known.is_some_and(|topic| topic.offline.contains(partition));
             match (is_mine, is_hosted) {
                 (true, true) => kept.insert(*partition),
-                (true, false) if is_offline => {
+                (true, false) if is_offline && !self.may_be_repaired(topic, *partition) => {
                     self.resign_offline(topic, *partition);
                     false
                 }
@@ -174,6 +175,7 @@ impl Hosting {
         for partition in partitions {
             gone.insert((topic.id, *partition));
             let Some(before) = self.broker.partitions.take(topic.id, *partition).await else {
+                self.unusable.remove(&(topic.id, *partition));
                 self.set_aside_partition(&topic.name, *partition).await;
                 continue;
             };

@@ -88,6 +88,10 @@ impl<W: Copy> Partition<W> {
         let Role::Follower(following) = &mut self.role else {
             return None;
         };
+        let leader = (leader_log_start_offset, leader_high_watermark);
+        if let (true, Some(from)) = (following.begins_anew, following.restart_at) {
+            return following.restart_damaged(from, leader, first);
+        }
         if leader_log_start_offset <= self.log_end_offset {
             following.restart_at = None;
             return None;

@@ -268,7 +268,8 @@ impl World {
             248..=250 => self.with(at, Node::fail_sync),
             251..=252 => self.delete(at, b),
             253 => self.nodes[at].move_start(),
-            _ => self.nodes[at].checkpoint(),
+            254 => self.nodes[at].checkpoint(),
+            _ => self.with(at, Node::find_damage),
         }
     }
 

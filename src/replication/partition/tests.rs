@@ -419,6 +419,94 @@ fn a_follower_lets_go_of_no_more_than_is_committed() {
     assert_eq!(partition.start_due(Offset(6)), None);
 }
 
+/// Leads in epoch 1 with a log up to 10; then a read finds damage.
+fn damaged(isr: &[i32]) -> (Partition<u32>, Vec<Effect<u32>>) {
+    let assigned = assignment(1, 1, 5, isr);
+    let mut partition = Partition::new(&assigned, opened(10), Instant(0), &mut Vec::new());
+    let mut effects = Vec::new();
+    partition.damaged(LeaderEpoch(1), Instant(0), &mut effects);
+    (partition, effects)
+}
+
+fn assigned(partition: &mut Partition<u32>, next: &Arc<Assignment>) {
+    let eligible = eligible();
+    partition.assign(next, around(&eligible, 1), &mut Vec::new());
+    partition.prepare_anew(Offset(3));
+}
+
+/// Where it fetches in epoch 2.
+fn fetches_from(partition: &Partition<u32>) -> i64 {
+    let position = partition.position(LeaderEpoch(2), Offset(3), Some(LeaderEpoch(1)));
+    let position = position.expect("it follows").expect("all is durable");
+    position.fetch_offset.0
+}
+
+#[test]
+fn a_damaged_leader_leaves_the_lead_to_another_in_sync_and_keeps_it_alone() {
+    let (partition, effects) = damaged(&[1, 2]);
+    assert_eq!(effects, vec![Effect::GiveUp(LeaderEpoch(1))]);
+    assert!(!partition.is_leader());
+    let (partition, effects) = damaged(&[1]);
+    assert_eq!(effects, vec![]);
+    assert!(partition.is_leader());
+}
+
+#[test]
+fn damage_found_in_another_epoch_or_again_at_once_changes_nothing() {
+    let (mut partition, _) = damaged(&[1, 2]);
+    assigned(&mut partition, &assignment(1, 2, 6, &[1, 2]));
+    assert!(partition.is_leader());
+    let mut effects = Vec::new();
+    partition.damaged(LeaderEpoch(1), Instant(20_000_000_000), &mut effects);
+    partition.damaged(LeaderEpoch(2), Instant(1_000_000_000), &mut effects);
+    assert_eq!(effects, vec![]);
+    partition.damaged(LeaderEpoch(2), Instant(20_000_000_000), &mut effects);
+    assert_eq!(effects, vec![Effect::GiveUp(LeaderEpoch(2))]);
+}
+
+#[test]
+fn a_damaged_log_begins_anew_only_where_enough_others_are_in_sync_and_none_counts_on_it() {
+    let cases: [(&[i32], &[i32], i64); 4] = [
+        (&[2, 3], &[], 3),
+        (&[1, 2, 3], &[], 10),
+        (&[2], &[1, 3], 10),
+        (&[2], &[], 10),
+    ];
+    for (isr, elr, from) in cases {
+        let (mut partition, _) = damaged(&[1, 2, 3]);
+        let mut next = Assignment::clone(&assignment(2, 2, 6, isr));
+        next.elr = elr.iter().map(|id| BrokerId(*id)).collect();
+        assigned(&mut partition, &Arc::new(next));
+        assert_eq!(fetches_from(&partition), from, "{isr:?} {elr:?}");
+    }
+}
+
+#[test]
+fn a_damaged_log_goes_only_once_the_leader_answered_with_records() {
+    let (mut partition, _) = damaged(&[1, 2, 3]);
+    assigned(&mut partition, &assignment(2, 2, 6, &[2, 3]));
+    let leader = (Offset(0), Offset(10));
+    assert_eq!(partition.restart_for(leader, None), None);
+    assert_eq!(
+        partition.restart_for(leader, Some(Offset(2))),
+        Some(Offset(2))
+    );
+    step(&mut partition, Event::Restarted { start: Offset(2) });
+    assert_eq!(partition.log_end_offset(), Offset(2));
+    assert_eq!(fetches_from(&partition), 2);
+}
+
+#[test]
+fn one_that_comes_to_be_counted_on_keeps_its_damaged_log() {
+    let (mut partition, _) = damaged(&[1, 2, 3]);
+    assigned(&mut partition, &assignment(2, 2, 6, &[2, 3]));
+    assert_eq!(fetches_from(&partition), 3);
+    assigned(&mut partition, &assignment(2, 2, 7, &[1, 2, 3]));
+    assert_eq!(fetches_from(&partition), 10);
+    let stale = partition.may_copy(LeaderEpoch(2), Offset(3));
+    assert_eq!(stale, Err(ErrorCode::OffsetOutOfRange));
+}
+
 proptest! {
     #[test]
     fn alone_acknowledged_means_below_the_high_watermark(

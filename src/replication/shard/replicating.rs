@@ -78,8 +78,8 @@ pub(super) fn give_up(
     let identity = replica.log.identity();
     tracing::warn!(
         partition = %identity.topic_partition, epoch = leader_epoch.0,
-        "this broker does not lead the partition in this epoch: its log may lack what it had \
-         given to followers"
+        "this broker does not lead the partition in this epoch: its log is damaged, or may lack \
+         what it had given to followers"
     );
     tracing::trace!(target: "klamm::probe", name = "leadership-given-up");
     let Some(settings) = settings else { return };
@@ -122,6 +122,13 @@ impl Shard {
                     let around = around(&self.eligible, self.settings.as_ref(), now);
                     let (of, effects) = ((leader_epoch, partition_epoch), &mut replica.effects);
                     replica.machine.answered(of, &outcome, around, effects);
+                    self.carry_out(slot);
+                }
+            }
+            Command::Damaged { slot, leader_epoch } => {
+                if let Some(replica) = self.replicas.get_mut(&slot) {
+                    let effects = &mut replica.effects;
+                    replica.machine.damaged(leader_epoch, now, effects);
                     self.carry_out(slot);
                 }
             }

@@ -14,8 +14,9 @@
 //!
 //! Where partitions have copies a follower cuts off what its leader does not have, and one that is
 //! not in sync may have less than it showed after a start: of R5 then only the first rule is
-//! judged,
-//! for the high watermark, within a leader epoch. What must survive is known to no single node.
+//! judged, for the high watermark, within a leader epoch, and of a log that is not empty: one that
+//! is damaged and counts for nothing is emptied to be copied anew. What must survive is known to no
+//! single node.
 //!
 //! That the start never falls is K6. All within one era of the topic. Silent on damaged partitions;
 //! on topics that may lose what they showed, what crosses a start is not judged.
@@ -131,9 +132,14 @@ impl Known {
             ),
         ];
         let is_other_epoch = before.leader_epoch != state.leader_epoch;
+        let is_emptied = state.start == state.end;
         for (property, what, from, to) in falls {
             let may_fall = is_replicated
-                && (what == "recovery point" || (what == "high watermark" && is_other_epoch));
+                && match what {
+                    "recovery point" => true,
+                    "high watermark" => is_other_epoch || is_emptied,
+                    _ => false,
+                };
             if to < from && !may_fall {
                 found.push((
                     property,

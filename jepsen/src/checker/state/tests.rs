@@ -1,8 +1,9 @@
 //! Each property by a history that breaks it and one that nearly does.
 
-use super::check;
+use super::{check, check_with};
 use crate::checker::story::{Story, partition, send, sent, written};
-use crate::history::{LogState, NodeEvent, Note, Phase};
+use crate::checker::{Options, Violations};
+use crate::history::{History, LogState, NodeEvent, Note, Phase};
 
 const NONE: &[&str] = &[];
 
@@ -74,6 +75,26 @@ fn a_high_watermark_may_fall_with_a_start_only() {
     log(&mut story, 0, 3, 4);
     log(&mut story, 0, 2, 4);
     assert_eq!(story.broken(check), ["R5"]);
+}
+
+#[test]
+fn a_copy_may_be_emptied_and_not_only_cut_below_what_it_showed() {
+    fn of_copies(history: &History, violations: &mut Violations) {
+        let options = Options {
+            replicated: true,
+            ..Options::default()
+        };
+        check_with(history, options, violations);
+    }
+    let falls_to = |high_watermark, end| {
+        let mut story = Story::new();
+        log(&mut story, 1, 3, 5);
+        log(&mut story, 1, high_watermark, end);
+        story
+    };
+    assert_eq!(falls_to(1, 1).broken(of_copies), NONE);
+    assert_eq!(falls_to(2, 2).broken(of_copies), ["R5"]);
+    assert_eq!(falls_to(1, 1).broken(check), ["R5"]);
 }
 
 #[test]

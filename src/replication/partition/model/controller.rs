@@ -142,7 +142,8 @@ impl Controller {
         }
     }
 
-    /// A leader cannot lead in this epoch: another does, or it in a newer one.
+    /// A leader cannot lead in this epoch: another does, and it leaves the in-sync replicas; or it
+    /// leads in a newer one.
     pub fn give_up(&mut self, id: BrokerId, epoch: LeaderEpoch) {
         let mut state = self.state();
         if state.leader != Some(id) || state.leader_epoch != epoch {
@@ -150,10 +151,13 @@ impl Controller {
         }
         let eligible = self.eligible();
         let others = |other: &&BrokerId| **other != id && eligible.contains_key(other);
-        let next = state.isr.iter().find(others).copied();
-        state.leader = Some(next.unwrap_or(id));
+        let others: Vec<BrokerId> = state.isr.iter().filter(others).copied().collect();
+        state.leader = Some(others.first().copied().unwrap_or(id));
         state.leader_epoch.0 += 1;
-        let isr = state.isr.clone();
+        let isr = match others.is_empty() {
+            true => state.isr.clone(),
+            false => others,
+        };
         self.commit(state, isr);
     }
 

@@ -193,6 +193,14 @@ impl Node {
         machine.step(Event::StorageRecovered { end, now }, effects);
     }
 
+    /// A reader meets damage.
+    pub fn find_damage(&mut self, now: Instant, effects: &mut Vec<Effect<u32>>) {
+        if let Some(machine) = &mut self.machine {
+            let epoch = machine.assignment().leader_epoch;
+            machine.damaged(epoch, now, effects);
+        }
+    }
+
     /// Asks for a few records to go; up to where, if it leads.
     pub fn want_deleted(&mut self, amount: u8) -> Option<Offset> {
         let machine = self.machine.as_mut()?;
@@ -270,8 +278,9 @@ impl Node {
     }
 
     /// A fetch to the leader, where this one follows and has synced everything.
-    pub fn request(&self) -> Option<Request> {
-        let (machine, broker_epoch) = (self.machine.as_ref()?, self.broker_epoch?);
+    pub fn request(&mut self) -> Option<Request> {
+        let (machine, broker_epoch) = (self.machine.as_mut()?, self.broker_epoch?);
+        machine.prepare_anew(self.log.start);
         let leader_epoch = machine.assignment().leader_epoch;
         if machine.start_due(self.log.start).is_some() {
             return None;
@@ -377,6 +386,7 @@ impl Node {
             machine.step(Event::Truncated { end }, effects);
             return;
         }
+        machine.prepare_anew(log.start);
         if machine.may_copy(epoch, answer.fetch_offset).is_err() {
             return;
         }
@@ -390,6 +400,8 @@ impl Node {
                 ..ModelLog::default()
             };
             machine.step(Event::Restarted { start }, effects);
+            // One that was damaged and counts for nothing begins again from the start.
+            self.seen = (epoch, start);
         }
         for record in answer.records {
             log.push(record);

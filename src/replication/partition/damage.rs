@@ -1,0 +1,126 @@
+//! A replica in whose log a read found damage.
+//!
+//! What is damaged is served to nobody, so that whoever reads there is stuck while this replica
+//! leads: it leaves the lead to another one in sync, if there is one. It is repaired by beginning
+//! anew with what the leader has, where nobody counts on what it holds: it is neither in sync nor
+//! eligible, and `min.insync.replicas` others are in sync. Nothing of the log goes before an answer
+//! of the leader is there to begin with.
+//!
+//! That is decided when it begins to follow in an epoch, before its first fetch: had it told the
+//! leader of that epoch where its damaged log ends, it might come in sync by that.
+
+use std::time::Duration;
+
+use super::{Doubt, Effect, Following, Partition, Role};
+use crate::types::{Instant, LeaderEpoch, Offset};
+
+/// It leaves the lead once in this time: were all replicas damaged, it would go round with every
+/// read.
+const RESIGN_PAUSE: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Damage {
+    /// Something in the log cannot be read.
+    is_known: bool,
+    resigned_at: Option<Instant>,
+}
+
+impl<W: Copy> Partition<W> {
+    /// A read found damage while this broker led in `leader_epoch`.
+    pub fn damaged(
+        &mut self,
+        leader_epoch: LeaderEpoch,
+        now: Instant,
+        effects: &mut Vec<Effect<W>>,
+    ) {
+        let me = self.assignment.me;
+        let Role::Leader(leader) = &mut self.role else {
+            return;
+        };
+        if self.assignment.leader_epoch != leader_epoch {
+            return;
+        }
+        self.damage.is_known = true;
+        let has_another = self.assignment.isr.iter().any(|id| *id != me);
+        let resigned_at = self.damage.resigned_at;
+        let is_soon = resigned_at.is_some_and(|at| now < at.plus(RESIGN_PAUSE));
+        if !has_another || is_soon || crate::mutant!("leads-on-with-a-damaged-log") {
+            return;
+        }
+        self.damage.resigned_at = Some(now);
+        let waiting = leader.drain().into_iter();
+        effects.extend(waiting.map(|waiter| Effect::Refuse(waiter, Doubt::NotLeader)));
+        self.barred = Some(leader_epoch);
+        self.role = Role::Idle;
+        effects.push(Effect::GiveUp(leader_epoch));
+    }
+
+    /// How it begins to follow in an epoch.
+    pub(super) fn begin_following(&self) -> Following {
+        Following {
+            begins_anew: self.may_begin_anew(),
+            ..Following::default()
+        }
+    }
+
+    /// Whether nobody counts on what this replica holds, and others hold it often enough.
+    fn may_begin_anew(&self) -> bool {
+        let assignment = &self.assignment;
+        let counts = [&assignment.isr, &assignment.elr]
+            .iter()
+            .any(|counted| counted.contains(&assignment.me));
+        let is_led_elsewhere = assignment.leader.is_some() && !assignment.is_leader();
+        let is_enough = assignment.isr.len() >= assignment.wanted_in_sync();
+        let is_safe = !counts && is_led_elsewhere && is_enough;
+        self.damage.is_known && (is_safe || crate::mutant!("repaired-while-counted-on"))
+    }
+
+    /// Where it begins anew, as the log and the assignment are now: to be called before it is said
+    /// where this replica fetches, and before an answer is taken in. One that may not any more
+    /// follows with the log that it has.
+    pub fn prepare_anew(&mut self, log_start_offset: Offset) {
+        let may = self.may_begin_anew();
+        let Role::Follower(following) = &mut self.role else {
+            return;
+        };
+        if !following.begins_anew {
+            return;
+        }
+        following.begins_anew = may;
+        following.restart_at = may.then(|| {
+            let known = following.restart_at.unwrap_or(log_start_offset);
+            known.max(log_start_offset)
+        });
+    }
+
+    /// The log was emptied: what was damaged is gone.
+    pub(super) fn begun_anew(&mut self) {
+        self.damage.is_known = false;
+        if let Role::Follower(following) = &mut self.role {
+            following.begins_anew = false;
+            following.restart_at = None;
+        }
+    }
+}
+
+impl Following {
+    /// See [`Partition::restart_for`], of a replica that begins anew at `from`.
+    pub(super) fn restart_damaged(
+        &mut self,
+        from: Offset,
+        (leader_log_start_offset, leader_high_watermark): (Offset, Offset),
+        first: Option<Offset>,
+    ) -> Option<Offset> {
+        if let Some(first) = first {
+            return Some(first.min(from));
+        }
+        if leader_log_start_offset < from {
+            return None;
+        }
+        if leader_high_watermark <= leader_log_start_offset {
+            return Some(leader_log_start_offset);
+        }
+        self.restart_at = Some(leader_log_start_offset);
+        None
+    }
+}
