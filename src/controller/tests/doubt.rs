@@ -173,7 +173,11 @@ fn nothing_is_decided_before_it_is_known_what_became_of_the_change_before() {
         script.lead(Some(ME), 1);
         let second = ask(&env, &controller);
         env.sleep(Duration::from_millis(200)).await;
-        assert_eq!(script.count(), 0, "it was decided without the change before");
+        assert_eq!(
+            script.count(),
+            0,
+            "it was decided without the change before"
+        );
         answer.send(Ok(Offset(2))).unwrap();
         script.commit(2, records);
         assert!(first.await.unwrap().is_ok());
