@@ -101,8 +101,8 @@ impl Nemesis {
         }
     }
 
-    /// Carries it out to its end, also when the faults end before, and once what was begun before has
-    /// ended.
+    /// Carries it out to its end, also when the faults end before, and once what was begun before
+    /// has ended.
     fn whole(&self, what: impl Future<Output = ()> + Send + 'static) {
         let under_way = Arc::clone(&self.operators.under_way);
         under_way.fetch_add(1, Ordering::Relaxed);

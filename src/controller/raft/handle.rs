@@ -232,8 +232,8 @@ impl RaftHandle {
             .await
     }
 
-    /// Waits until `peer` has everything that is in the log by now. The library would take a node for
-    /// ready that is some thousand entries behind, which one that was never there is too.
+    /// Waits until `peer` has everything that is in the log by now. The library would take a node
+    /// for ready that is some thousand entries behind, which one that was never there is too.
     async fn caught_up(&self, peer: &Peer) -> Result<(), RaftError> {
         let me = self.options.me.id;
         let last = self.metrics().last_log_index;
