@@ -15,7 +15,8 @@
 //! `KLAMM_CLUSTER=3` runs them against that many nodes, with three replicas of every topic, and
 //! then once more while one node that the clients were not told of, but learn of, is restarted in
 //! a loop. `KLAMM_CLUSTER_RESTARTS` says how: `none`, `orderly` (SIGTERM), `kill` (SIGKILL), or
-//! `both` in turn, which is the default.
+//! `both` in turn, which is the default; `KLAMM_CLUSTER_RESTARTED` says which node, by id: the last
+//! unless it is given. Suites learn `NODES` and `REPLICATION_FACTOR`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -176,7 +177,7 @@ impl Suite {
         command
     }
 
-    /// Runs the suite against calm nodes, and then while the last of them is restarted.
+    /// Runs the suite against calm nodes, and then while one of them is restarted.
     fn run_on_cluster(&self, name: &str, nodes: usize) {
         if ALONE.contains(&self.toolchain) {
             visible(&format!("SKIPPED {name}: it is about a single node"));
@@ -186,7 +187,9 @@ impl Suite {
         let mut overrides = vec![("default.replication.factor", replicas.as_str())];
         overrides.extend(self.overrides);
         let mut cluster = ClusterProcess::start(nodes, &overrides);
-        let bootstrap = cluster.node(1).bootstrap();
+        let restarted = restarted_node(nodes);
+        let told = cluster.ids().find(|id| *id != restarted);
+        let bootstrap = cluster.node(told.expect("several nodes")).bootstrap();
         let run = |how: &str| {
             let mut command = self.script();
             command.env("BOOTSTRAP", &bootstrap);
@@ -205,16 +208,15 @@ impl Suite {
             return;
         }
         let ending = AtomicBool::new(false);
-        let last = cluster.ids().last().expect("a node");
-        let restarted = cluster.node_mut(last);
+        let node = cluster.node_mut(restarted);
         let restarts = thread::scope(|scope| {
-            let restarting = scope.spawn(|| how.carry_out(restarted, &ending));
+            let restarting = scope.spawn(|| how.carry_out(node, &ending));
             // A suite that fails panics: the loop must end all the same.
             let ran = std::panic::catch_unwind(|| run("with restarts"));
             ending.store(true, Ordering::Release);
             let restarts = restarting.join().expect("a node that was stopped starts");
             visible(&format!(
-                "{name}: node {last} was restarted {restarts} times"
+                "{name}: node {restarted} was restarted {restarts} times"
             ));
             ran.unwrap_or_else(|why| std::panic::resume_unwind(why));
             restarts
@@ -253,6 +255,13 @@ const ALONE: &[&str] = &["own-suite", "hostile"];
 fn cluster_nodes() -> Option<usize> {
     let nodes = std::env::var("KLAMM_CLUSTER").ok()?;
     Some(nodes.parse().expect("KLAMM_CLUSTER is a number of nodes"))
+}
+
+/// The node that is restarted; the last one unless told otherwise.
+fn restarted_node(nodes: usize) -> i32 {
+    let told = std::env::var("KLAMM_CLUSTER_RESTARTED").ok();
+    let told = told.map(|id| id.parse().expect("KLAMM_CLUSTER_RESTARTED is a node's id"));
+    told.unwrap_or_else(|| i32::try_from(nodes).expect("few nodes"))
 }
 
 /// How a node is restarted again and again.

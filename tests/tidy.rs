@@ -387,8 +387,7 @@ fn switches(text: &str) -> impl Iterator<Item = String> {
 
 #[test]
 fn every_mutant_has_a_switch_and_every_switch_a_mutant() {
-    let known: BTreeSet<String> = klamm::mutant::NAMES
-        .iter()
+    let known: BTreeSet<String> = klamm::mutant::all()
         .map(|mutant| mutant.0.to_owned())
         .collect();
     let mut planted = BTreeSet::new();

@@ -52,6 +52,7 @@ pub const NAMES: &[&str] = &[
     "compaction-swapped",
     "connection-refused",
     "consumer-sent-to-its-rack",
+    "controller-asked-again",
     "controller-failed",
     "coordinator-asked-while-loading",
     "coordinator-loaded-state",
@@ -60,6 +61,7 @@ pub const NAMES: &[&str] = &[
     "dead-broker-fenced",
     "delayed-sync-failed",
     "delete-records-moved-start",
+    "delete-records-timed-out",
     "disk-full-append",
     "duplicate-answered",
     "elected-last-known",
@@ -87,6 +89,7 @@ pub const NAMES: &[&str] = &[
     "late-fetch-answer-dropped",
     "leader-resigned",
     "leader-suspected",
+    "leader-to-be-waited-for",
     "leadership-given-up",
     "leftover-removed",
     "log-closed-while-appending",
@@ -199,22 +202,26 @@ pub fn install_with(recorder: Recorder, trace: Trace, watch: Watch) -> Probes {
         trace,
         watch,
     };
-    let shown = SHOWN.get().map(|level| {
-        tracing_subscriber::fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_ansi(false)
-            .with_timer(SimulatedTime)
-            .with_filter(filter_fn(|of| {
-                // Of the executor only the spans, which name the node.
-                of.is_span() || (*of.level() <= *level && is_ours(of.target()))
-            }))
-    });
-    let listeners = tracing_subscriber::registry()
-        .with(listener.with_filter(filter_fn(is_heard)))
-        .with(shown);
+    let heard = listener.with_filter(filter_fn(is_heard));
+    let listeners = tracing_subscriber::registry().with(heard);
+    // Spans are only kept where they are shown: every poll of a task enters one.
+    let listening = match SHOWN.get() {
+        None => tracing::subscriber::set_default(listeners),
+        Some(level) => {
+            let shown = tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(false)
+                .with_timer(SimulatedTime)
+                .with_filter(filter_fn(|of| {
+                    // Of the executor only the spans, which name the node.
+                    of.is_span() || (*of.level() <= *level && is_ours(of.target()))
+                }));
+            tracing::subscriber::set_default(listeners.with(shown))
+        }
+    };
     Probes {
         counts,
-        _listening: tracing::subscriber::set_default(listeners),
+        _listening: listening,
     }
 }
 

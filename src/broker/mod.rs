@@ -153,6 +153,10 @@ impl Broker {
     pub async fn stop(&self) {
         tracing::info!("stopping");
         self.hand_over().await;
+        if let Some(cluster) = &self.cluster {
+            // What was asked of the controller is answered, by this one or the next.
+            cluster.hand_on(&self.env).await;
+        }
         self.drain.start();
         let deadline = self.env.now().plus(DRAIN_MAX);
         while self.metrics.connections() > 0 && self.env.now() < deadline {

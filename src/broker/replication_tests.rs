@@ -10,7 +10,7 @@ use crate::client::admin::TopicSpec;
 use crate::client::{Admin, ClientConfig, Consumer, Producer, ProducerRecord};
 use crate::config::BrokerConfig;
 use crate::env::Env;
-use crate::types::{BrokerId, TopicPartition};
+use crate::types::{BrokerId, Offset, TopicPartition};
 
 const NODES: u16 = 3;
 
@@ -132,8 +132,8 @@ async fn write(producer: &Producer, topic: &str, values: std::ops::Range<u32>) {
     }
 }
 
-#[test]
-fn what_was_acknowledged_outlives_its_leader_and_groups_move_with_their_partition() {
+/// Runs a test on three directories of its own.
+fn run_test<T: Future<Output = ()>>(body: impl FnOnce(Env, std::path::PathBuf) -> T) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -142,9 +142,42 @@ fn what_was_acknowledged_outlives_its_leader_and_groups_move_with_their_partitio
     let dir = tempfile::tempdir().expect("a directory");
     runtime.block_on(async {
         let env = crate::env::tokio::env(Default::default()).expect("an env");
-        let body = run(env.clone(), dir.path());
+        let body = body(env.clone(), dir.path().to_owned());
         let ended = env.timeout(Duration::from_secs(120), body).await;
         ended.expect("the test ends in time");
+    });
+}
+
+#[test]
+fn what_was_acknowledged_outlives_its_leader_and_groups_move_with_their_partition() {
+    run_test(|env, dir| async move { run(env, &dir).await });
+}
+
+#[test]
+fn deleted_records_are_gone_from_every_replica_when_the_deletion_is_answered() {
+    run_test(|env, dir| async move {
+        let mut nodes = Nodes::start(&env, &dir).await;
+        let admin = Admin::new(&env, nodes.client(&[])).expect("settings");
+        let mut spec = TopicSpec::new("t");
+        spec.partitions = Some(1);
+        admin.create_topics(&[spec], false).await.expect("created");
+        let producer = Producer::new(&env, nodes.client(&[("acks", "all")])).expect("settings");
+        write(&producer, "t", 0..20).await;
+        let leader = nodes.until_in_sync("t", 3).await;
+        let partition = TopicPartition::new("t", 0);
+        let below = BTreeMap::from([(partition.clone(), Offset(13))]);
+        let answers = admin.delete_records(&below).await.expect("answered");
+        assert_eq!(answers[&partition], Ok(Offset(13)));
+        for broker in nodes.brokers.values() {
+            let hosted = broker.partitions.table().partition("t", 0).cloned();
+            let start = hosted.expect("hosted").view.reader().log_start_offset();
+            assert_eq!(start, Offset(13), "on {}", broker.config.node_id);
+        }
+        nodes.stop(leader).await;
+        let settings = [("group.id", "g"), ("auto.offset.reset", "earliest")];
+        let mut consumer = Consumer::new(&env, nodes.client(&settings)).expect("settings");
+        consumer.subscribe(&["t"]).expect("subscribed");
+        read(&mut consumer, 13..20).await;
     });
 }
 

@@ -8,7 +8,7 @@
 //! In a cluster the task handles requests only while its node leads the quorum; on every node it
 //! replays what is committed, and is never held up by the subscriber.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
@@ -147,6 +147,7 @@ impl Controller {
         let far = Far {
             env: env.clone(),
             forward,
+            entropy: Arc::new(Mutex::new(env.entropy.stream("asking"))),
         };
         let clock = env.clock.clone();
         let (controller, mut task) =

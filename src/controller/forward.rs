@@ -58,20 +58,6 @@ pub(super) fn read_answer(bytes: &[u8]) -> Answered {
     })
 }
 
-/// Whether asking twice does no more than asking once, so that a lost answer may be asked for
-/// again. (A block of producer ids that nobody got is no loss.)
-pub(super) fn may_repeat(request: &Request) -> bool {
-    matches!(
-        request,
-        Request::Found { .. }
-            | Request::RegisterBroker(_)
-            | Request::Heartbeat(_)
-            | Request::FenceBroker { .. }
-            | Request::AlterPartition(_)
-            | Request::AllocateProducerIds { .. }
-    )
-}
-
 /// How far this node must be for an answer to be given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Until {

@@ -7,18 +7,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
+use super::asking::Asking;
 use super::forward::{self, Answered, Forward, Until};
 use super::image::ClusterImage;
 use super::peers::PeerError;
 use super::request::{ProducerIdBlock, Refusal, Reply, Request};
-use crate::env::Env;
+use crate::env::{Env, Rng};
 use crate::types::{BrokerId, ErrorCode, Instant, Offset, ProducerId};
 
 /// Time a request has unless [`Controller::within`] says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Time one attempt of a request has that may be repeated.
+/// Time one attempt of a request has that may be repeated: of a broker's own traffic, and of what
+/// a client asks for, which may be much. A controller that dies or steps down is noticed sooner.
 const ATTEMPT: Duration = Duration::from_secs(1);
+const LONG_ATTEMPT: Duration = Duration::from_secs(3);
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -82,6 +85,14 @@ impl Shared {
 pub(super) struct Far {
     pub env: Env,
     pub forward: Arc<dyn Forward>,
+    /// For what a request needs to be asked again.
+    pub entropy: Arc<Mutex<Rng>>,
+}
+
+impl Far {
+    fn entropy(&self) -> MutexGuard<'_, Rng> {
+        self.entropy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Handle on the controller. An `Err` of a method is about the whole request.
@@ -155,6 +166,16 @@ impl Controller {
         self.shared.until(|seen| seen.image.end() >= end).await;
     }
 
+    /// Completes once this node has an image that `is_wanted`.
+    pub async fn until_image(&self, is_wanted: impl Fn(&ClusterImage) -> bool) {
+        self.shared.until(|seen| is_wanted(&seen.image)).await;
+    }
+
+    /// Completes once this node has carried out everything below `end`.
+    pub async fn until_carried_out(&self, end: Offset) {
+        self.until(Until::CarriedOut, end).await;
+    }
+
     /// Completes once somebody leads, as far as this node knows.
     pub async fn until_led(&self) {
         self.shared.until(|seen| seen.leader.is_some()).await;
@@ -170,10 +191,11 @@ impl Controller {
             return Ok(reply);
         };
         let deadline = far.env.now().plus(self.timeout);
-        let (reply, end) = self.ask_until(far, &request, deadline).await?;
+        let mut asking = Asking::new(request, &self.image(), &mut far.entropy());
+        let (reply, end) = self.ask_until(far, &mut asking, deadline).await?;
         let left = deadline.since(far.env.now());
         match far.env.timeout(left, self.until(until, end)).await {
-            Ok(()) => Ok(reply),
+            Ok(()) => Ok(asking.settle(reply, &self.image())),
             Err(_) => Err(Refusal::new(
                 ErrorCode::RequestTimedOut,
                 format!(
@@ -199,12 +221,16 @@ impl Controller {
         forward::answer(&answered)
     }
 
-    async fn ask_until(&self, far: &Far, request: &Request, deadline: Instant) -> Answered {
+    async fn ask_until(&self, far: &Far, asking: &mut Asking, deadline: Instant) -> Answered {
         loop {
-            let refusal = match self.attempt(far, request, deadline).await {
+            let refusal = match self.attempt(far, asking, deadline).await {
                 Attempt::Done(answered) => return answered,
                 Attempt::Again(refusal) => refusal,
             };
+            if refusal.code == ErrorCode::RequestTimedOut {
+                tracing::trace!(target: "klamm::probe", name = "controller-asked-again");
+                asking.lost(&mut far.entropy());
+            }
             if far.env.now().plus(PAUSE) >= deadline {
                 return Err(refusal);
             }
@@ -212,11 +238,15 @@ impl Controller {
         }
     }
 
-    async fn attempt(&self, far: &Far, request: &Request, deadline: Instant) -> Attempt {
-        let may_repeat = forward::may_repeat(request);
+    async fn attempt(&self, far: &Far, asking: &Asking, deadline: Instant) -> Attempt {
+        let request = asking.request();
+        let may_repeat = asking.may_repeat();
         let mut left = deadline.since(far.env.now());
         if may_repeat {
-            left = left.min(ATTEMPT);
+            left = left.min(match forward::waits_until(request) {
+                Until::CarriedOut => LONG_ATTEMPT,
+                Until::Answered | Until::Seen => ATTEMPT,
+            });
         }
         let again = |refusal: Refusal| match refusal.code {
             ErrorCode::NotController => Attempt::Again(refusal),

@@ -17,6 +17,7 @@
 //! the image from all records.
 
 mod announcer;
+mod asking;
 mod calls;
 mod delta;
 mod driver;

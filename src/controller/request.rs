@@ -48,6 +48,11 @@ pub struct NewTopic {
     /// Replicas by partition; empty: the controller places them.
     pub assignments: BTreeMap<i32, Vec<BrokerId>>,
     pub configs: Vec<NewSetting>,
+    /// Random ids, one for each time that it was asked for; the last is the topic's. A topic of
+    /// this name with one of them was made by an earlier request whose answer was lost. Empty: the
+    /// controller draws the id.
+    #[serde(default)]
+    pub ids: Vec<TopicId>,
 }
 
 impl NewTopic {
@@ -59,6 +64,7 @@ impl NewTopic {
             replication_factor: -1,
             assignments: BTreeMap::new(),
             configs: Vec::new(),
+            ids: Vec::new(),
         }
     }
 }

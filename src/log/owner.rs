@@ -375,7 +375,7 @@ impl Log {
         let path = self.active_path();
         self.sync_all().await.map_err(LogError::io(&path))?;
         self.stamp().await.map_err(LogError::io(&path))?;
-        if self.dirty {
+        if self.dirty && !self.is_unused() {
             self.save_beside().await?;
         }
         let file_bytes = {
@@ -387,6 +387,13 @@ impl Log {
             log_end_offset: self.writer.end.offset,
             file_bytes,
         })
+    }
+
+    /// Whether nothing was ever in it: then what lies beside a log is told by nothing as well, and
+    /// thousands of such logs need not be written to for their broker to stop.
+    fn is_unused(&self) -> bool {
+        let end = self.writer.end;
+        end.offset == Offset::ZERO && end.position == HEADER_PAGE_BYTES
     }
 
     /// Saves index, producer state and epochs as of the log's end, which must be durable.

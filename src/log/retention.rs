@@ -33,19 +33,42 @@ struct Candidate {
 }
 
 impl Log {
-    /// Removes segments that are too old or too many, or lie before the log's start. To be called
-    /// from time to time; it also removes the files whose delay has passed.
-    ///
-    /// Age counts from a segment's largest timestamp, so a clock that steps back removes nothing.
+    /// Removes segments that are too old or too many, or lie before the log's start: what
+    /// [`Self::retention_start`] and [`Self::remove_before`] do for a log that nobody copies.
     pub async fn apply_retention(
         &mut self,
         now: Timestamp,
         high_watermark: Offset,
     ) -> Result<Retained, LogError> {
+        let start = self.retention_start(now, high_watermark).await?;
+        self.remove_before(start, now).await
+    }
+
+    /// Where the log is to begin once segments that are too old or too many are gone.
+    ///
+    /// Age counts from a segment's largest timestamp, so a clock that steps back removes nothing.
+    pub async fn retention_start(
+        &mut self,
+        now: Timestamp,
+        high_watermark: Offset,
+    ) -> Result<Offset, LogError> {
+        self.usable()?;
+        let from = self.retained_from(now, high_watermark).await?;
+        Ok(from.max(self.log_start_offset()))
+    }
+
+    /// Makes the log begin at `new_start` if it begins before, where a segment is to end, and
+    /// removes the segments that lie before its start. To be called from time to time; it also
+    /// removes the files whose delay has passed.
+    pub async fn remove_before(
+        &mut self,
+        new_start: Offset,
+        now: Timestamp,
+    ) -> Result<Retained, LogError> {
         self.usable()?;
         let files_removed = self.remove_deleted(now).await?;
         let start = self.log_start_offset();
-        let new_start = self.retained_from(now, high_watermark).await?.max(start);
+        let new_start = new_start.max(start);
         if new_start > self.writer.id.base_offset {
             tracing::trace!(target: "klamm::probe", name = "retention-rolled");
             // Even the active segment is to go: it must be closed first.

@@ -161,7 +161,9 @@ pub enum Command {
         items: Vec<AppendItem>,
         reply: Option<oneshot::Sender<Vec<AppendOutcome>>>,
     },
-    /// Raise the log start to `before`, or to the high watermark. Answers the new log start.
+    /// Raise the log start to `before`, or to the high watermark. Answers the new log start once it
+    /// is that on every replica in sync, durably: no replica that is or may be in sync begins
+    /// before it.
     DeleteRecords {
         slot: Slot,
         before: Option<Offset>,

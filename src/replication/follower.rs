@@ -28,6 +28,8 @@ pub struct Served {
     /// Exclusive end of what it may read.
     pub log_end_offset: Offset,
     pub high_watermark: Offset,
+    /// Where the follower's log is to begin: never beyond where it fetches, unless that is before
+    /// the leader's own start.
     pub log_start_offset: Offset,
 }
 

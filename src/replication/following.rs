@@ -32,13 +32,16 @@ impl Copied {
 }
 
 impl Replica {
-    /// Where this replica fetches next; `None` while not all of its log is safe.
+    /// Where this replica fetches next; `None` while not all of its log is safe, or it has not let
+    /// go yet of what its leader has no more.
     pub(super) fn position(
         &self,
         leader_epoch: LeaderEpoch,
     ) -> Result<Option<FollowerPosition>, ErrorCode> {
         let (start, latest) = (self.log.log_start_offset(), self.log.latest_epoch());
-        self.machine.position(leader_epoch, start, latest)
+        let position = self.machine.position(leader_epoch, start, latest)?;
+        let told_again = self.start_due().is_none();
+        Ok(position.filter(|_| told_again))
     }
 
     /// Appends what a leader answered.
@@ -90,13 +93,11 @@ impl Replica {
                 }
             }
         }
-        let high_watermark = item.leader_high_watermark;
-        let told = Event::Told { high_watermark };
+        let told = Event::Told {
+            high_watermark: item.leader_high_watermark,
+            log_start_offset: item.leader_log_start_offset,
+        };
         self.machine.step(told, &mut self.effects);
-        if let Err(error) = self.follow_log_start(item.leader_log_start_offset).await {
-            let partition = self.topic_partition();
-            tracing::warn!(%partition, %error, "the leader's log start is not taken over yet");
-        }
         copied
     }
 
@@ -147,15 +148,6 @@ impl Replica {
             failed: true,
             ..Copied::refused(ErrorCode::KafkaStorageError)
         }
-    }
-
-    /// Deletes what the leader has deleted.
-    async fn follow_log_start(&mut self, leader_log_start: Offset) -> Result<(), LogError> {
-        let start = leader_log_start.min(self.machine.high_watermark());
-        if start > self.log.log_start_offset() {
-            self.log.delete_records_before(start).await?;
-        }
-        Ok(())
     }
 
     /// Cuts off what differs from the leader's log.

@@ -3,7 +3,8 @@
 //!
 //! The high watermark is the smallest durable end over the *maximal* in-sync replicas: those that
 //! the controller committed and those proposed to it, as the proposal may be committed already. It
-//! stands still while fewer are in sync than `min.insync.replicas` asks (KIP-966).
+//! stands still while fewer are in sync than `min.insync.replicas` asks (KIP-966). By the same rule
+//! the log's start moves: no further than on every one of them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -30,8 +31,9 @@ pub(super) struct Seen {
     pub follower: BrokerId,
     pub broker_epoch: BrokerEpoch,
     pub fetch_offset: Offset,
-    /// It has deleted everything that the leader has.
-    pub has_deleted: bool,
+    /// Where its log begins, and the leader's.
+    pub starts_at: Offset,
+    pub log_start_offset: Offset,
     pub log_end_offset: Offset,
     pub now: Instant,
 }
@@ -40,6 +42,8 @@ pub(super) struct Seen {
 struct Follower {
     /// The durable end of its log; unknown until it has fetched in this epoch.
     fetch_offset: Option<Offset>,
+    /// Where its log begins, durably; known with the end.
+    starts_at: Offset,
     /// Nothing in its log is older than the leader's, and thereby compared with nothing.
     has_deleted: bool,
     broker_epoch: BrokerEpoch,
@@ -64,6 +68,8 @@ struct Pending {
 #[derive(Debug)]
 pub(super) struct Leader<W> {
     pub epoch_start: Offset,
+    /// Records before this one are to go, once every replica in sync has let go of them.
+    wanted_start: Offset,
     /// Ascending by end: those who wait for the leader's own durability, and for the high
     /// watermark.
     local: VecDeque<(Offset, W)>,
@@ -77,6 +83,7 @@ impl<W: Copy> Leader<W> {
     pub fn new(assignment: &Assignment, epoch_start: Offset, now: Instant) -> Self {
         let mut leader = Self {
             epoch_start,
+            wanted_start: Offset::ZERO,
             local: VecDeque::new(),
             in_sync: VecDeque::new(),
             followers: BTreeMap::new(),
@@ -91,6 +98,7 @@ impl<W: Copy> Leader<W> {
     /// waiting, as the log stays.
     pub fn renewed(self, assignment: &Assignment, epoch_start: Offset, now: Instant) -> Self {
         Self {
+            wanted_start: self.wanted_start,
             local: self.local,
             in_sync: self.in_sync,
             ..Self::new(assignment, epoch_start, now)
@@ -107,6 +115,7 @@ impl<W: Copy> Leader<W> {
         for id in assignment.replicas.iter().filter(others) {
             self.followers.entry(*id).or_insert(Follower {
                 fetch_offset: None,
+                starts_at: Offset::ZERO,
                 has_deleted: false,
                 broker_epoch: BrokerEpoch(-1),
                 caught_up_at: now,
@@ -132,7 +141,8 @@ impl<W: Copy> Leader<W> {
             follower.caught_up_at = follower.caught_up_at.max(at);
         }
         follower.fetch_offset = Some(seen.fetch_offset);
-        follower.has_deleted = seen.has_deleted;
+        follower.starts_at = seen.starts_at;
+        follower.has_deleted = seen.starts_at >= seen.log_start_offset;
         follower.broker_epoch = seen.broker_epoch;
         follower.last_fetch = Some((seen.now, seen.log_end_offset));
         true
@@ -184,6 +194,42 @@ impl<W: Copy> Leader<W> {
 
     /// Up to where every replica that is or may be in sync has the log, where enough are.
     pub fn committable(&self, assignment: &Assignment, durable_end: Offset) -> Option<Offset> {
+        self.least_in_sync(assignment, durable_end, |follower| follower.fetch_offset)
+    }
+
+    /// Where the log begins on every replica that is or may be in sync, or later, where enough are;
+    /// `own` stands for this one.
+    pub fn replicated_start(&self, assignment: &Assignment, own: Offset) -> Option<Offset> {
+        if crate::mutant!("deleted-before-followers-have") {
+            return Some(own);
+        }
+        self.least_in_sync(assignment, own, |follower| {
+            follower.fetch_offset.map(|_| follower.starts_at)
+        })
+    }
+
+    /// Records before `start` are to go.
+    pub fn want_start(&mut self, start: Offset) {
+        self.wanted_start = self.wanted_start.max(start);
+    }
+
+    /// What was to go stays.
+    pub fn forget_wanted_start(&mut self) {
+        self.wanted_start = Offset::ZERO;
+    }
+
+    pub fn wanted_start(&self) -> Offset {
+        self.wanted_start
+    }
+
+    /// The least of `own` and what `of` says of every other replica that is or may be in sync;
+    /// `None` where too few are, or one is not known.
+    fn least_in_sync(
+        &self,
+        assignment: &Assignment,
+        own: Offset,
+        of: impl Fn(&Follower) -> Option<Offset>,
+    ) -> Option<Offset> {
         if assignment.isr.len() < assignment.wanted_in_sync()
             && !crate::mutant!("high-watermark-below-min-isr")
         {
@@ -200,13 +246,13 @@ impl<W: Copy> Leader<W> {
         if crate::mutant!("proposed-shrink-believed") && !proposed.is_empty() {
             committed = &[];
         }
-        let mut end = durable_end;
+        let mut least = own;
         for id in committed.iter().chain(proposed) {
             if *id != assignment.me {
-                end = end.min(self.followers.get(id)?.fetch_offset?);
+                least = least.min(of(self.followers.get(id)?)?);
             }
         }
-        Some(end)
+        Some(least)
     }
 
     /// In-sync followers that were not caught up for `lag_time_max`.

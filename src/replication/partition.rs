@@ -16,6 +16,7 @@
 //! what it appended. (Whoever hosts a replica does so from metadata in which the present process
 //! is registered: epochs that an earlier one led are not newer than that.)
 
+mod deleting;
 mod following;
 mod serving;
 
@@ -43,9 +44,12 @@ pub enum Event<W> {
     },
     /// A batch of the leader that ends at `end` was given to the log.
     Copied { end: Offset },
-    /// The leader's high watermark, told in the epoch in which this broker follows, after whatever
-    /// differs from the leader's log was cut off.
-    Told { high_watermark: Offset },
+    /// The leader's high watermark, and where its log begins or is to begin: told in the epoch in
+    /// which this broker follows, after whatever differs from the leader's log was cut off.
+    Told {
+        high_watermark: Offset,
+        log_start_offset: Offset,
+    },
     /// Everything below `end` is durable on this broker.
     Durable { end: Offset },
     /// The log was cut back to `end`, where it differed from the leader's; all of it is durable.
@@ -113,8 +117,9 @@ enum Role<W> {
 
 #[derive(Clone, Copy, Default, Debug)]
 struct Following {
-    /// The leader's high watermark, as told in this epoch.
+    /// The leader's high watermark, and where its log is to begin, as told in this epoch.
     told: Offset,
+    told_start: Offset,
     /// The leader's log begins here, beyond the end of this one, and perhaps within a batch: this
     /// one begins anew with that batch.
     restart_at: Option<Offset>,
@@ -267,9 +272,13 @@ impl<W: Copy> Partition<W> {
                 );
                 self.log_end_offset = end;
             }
-            Event::Told { high_watermark } => {
+            Event::Told {
+                high_watermark,
+                log_start_offset,
+            } => {
                 if let Role::Follower(following) = &mut self.role {
                     following.told = following.told.max(high_watermark);
+                    following.told_start = following.told_start.max(log_start_offset);
                     self.advance(effects);
                 }
             }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::assignment::Assignment;
 use super::command::{AppendItem, AppendRefused, Past, Placed, WantedDurability};
 use super::partition::{Effect, Event, Opened, Partition};
@@ -39,6 +41,8 @@ pub(super) struct Replica {
     pub(super) incarnation: u64,
     /// Who waits, as a follower, for everything here to be safe: who, and in which epoch.
     pub(super) awaiting: Vec<(Waiter, LeaderEpoch)>,
+    /// Who waits, while this broker leads, for records to be gone from every replica in sync.
+    pub(super) deletions: Vec<Deletion>,
     pub(super) effects: Vec<Effect<Waiter>>,
     appended_since_sync: i64,
     /// What the view says.
@@ -55,6 +59,13 @@ struct LogState {
     high_watermark: Offset,
     end: Offset,
     recovery_point: Offset,
+}
+
+/// A DeleteRecords that is not answered yet.
+pub(super) struct Deletion {
+    /// Exclusive end of what is to go.
+    pub(super) before: Offset,
+    pub(super) reply: oneshot::Sender<Result<Offset, ErrorCode>>,
 }
 
 /// An append that was given to the log.
@@ -92,6 +103,7 @@ impl Replica {
             under_way: VecDeque::new(),
             incarnation: 0,
             awaiting: Vec::new(),
+            deletions: Vec::new(),
             effects,
             appended_since_sync: 0,
             shown,
@@ -107,6 +119,8 @@ impl Replica {
             self.view.set_leadership(leadership);
         }
         self.view.set_log_end(self.machine.log_end_offset());
+        let wanted_start = self.machine.wanted_start(self.log.log_start_offset());
+        self.view.set_wanted_start(wanted_start);
     }
 
     /// Tells listeners of `klamm::log_state` where the log stands, if that changed. To be called
@@ -297,7 +311,8 @@ impl Replica {
         }
     }
 
-    /// Rolls, expires and removes what is due.
+    /// Rolls, expires and removes what is due. Only a leader decides what is; where there are
+    /// followers, its log follows theirs.
     pub(super) async fn maintain(
         &mut self,
         now: Timestamp,
@@ -305,7 +320,14 @@ impl Replica {
     ) -> Result<(), LogError> {
         self.log.roll_if_due(now).await?;
         self.log.expire_producers(monotonic);
-        let removed = self.log.apply_retention(now, self.deletable_end()).await?;
+        if self.machine.is_leader() {
+            let deletable_end = self.deletable_end();
+            let start = self.log.retention_start(now, deletable_end).await?;
+            // Cannot be refused: it leads, and its storage works.
+            let _ = self.machine.want_start(start);
+        }
+        let start = self.start_due().unwrap_or(self.log.log_start_offset());
+        let removed = self.log.remove_before(start, now).await?;
         if removed.segments_removed > 0 {
             tracing::info!(
                 partition = %self.topic_partition(),

@@ -4,6 +4,7 @@
 //! order it arrived. One request that touches many partitions costs one message per shard. An idle
 //! partition costs no task, no timer and no wake-up.
 
+mod deleting;
 mod replicating;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,7 @@ use super::replica::Replica;
 use crate::env::{BoxFuture, Env, Task};
 use crate::log::compaction::Compacted;
 use crate::log::{Appended, CleanEnd, Ticket};
-use crate::types::{ErrorCode, Instant, Offset, Timestamp};
+use crate::types::{ErrorCode, Instant, Timestamp};
 
 /// Commands a shard's mailbox holds before senders wait.
 const MAILBOX_MAX: usize = 1024;
@@ -62,6 +63,7 @@ impl ShardHandle {
             eligible: EligibleBrokers::default(),
             settings,
             alarms: BTreeSet::new(),
+            starts_due: BTreeSet::new(),
             closing: BTreeMap::new(),
             closings: FuturesUnordered::new(),
         };
@@ -120,6 +122,8 @@ struct Shard {
     /// None where every partition is held by this broker alone.
     settings: Option<ReplicationSettings>,
     alarms: BTreeSet<(Instant, Alarm)>,
+    /// Partitions whose logs are to begin later than they do.
+    starts_due: BTreeSet<Slot>,
     /// Partitions to be let go of once their writes have ended.
     closing: BTreeMap<Slot, oneshot::Sender<Option<CleanEnd>>>,
     closings: FuturesUnordered<BoxFuture<'static, ()>>,
@@ -160,6 +164,7 @@ impl Shard {
                     self.on_timer().await;
                 }
             }
+            self.move_starts().await;
         }
     }
 
@@ -186,7 +191,7 @@ impl Shard {
                 before,
                 reply,
             } => {
-                let _ = reply.send(self.delete_records(slot, before).await);
+                self.delete_records(slot, before, reply);
             }
             Command::Configure {
                 slot,
@@ -367,45 +372,6 @@ impl Shard {
         }
         replica.show();
         self.after_step(slot);
-    }
-
-    async fn delete_records(
-        &mut self,
-        slot: Slot,
-        before: Option<Offset>,
-    ) -> Result<Offset, ErrorCode> {
-        let replica = self
-            .replicas
-            .get_mut(&slot)
-            .ok_or(ErrorCode::NotLeaderOrFollower)?;
-        if !replica.machine.is_leader() {
-            return Err(ErrorCode::NotLeaderOrFollower);
-        }
-        let high_watermark = replica.deletable_end();
-        let before = before.unwrap_or(high_watermark);
-        if before > high_watermark || before < Offset::ZERO {
-            return Err(ErrorCode::OffsetOutOfRange);
-        }
-        let deleted = replica.log.delete_records_before(before).await;
-        replica.tell_state();
-        deleted.map_err(|error| {
-            tracing::error!(partition = %replica.topic_partition(), %error, "DeleteRecords");
-            ErrorCode::KafkaStorageError
-        })
-    }
-
-    async fn maintain(&mut self, now: Timestamp) {
-        let monotonic = self.env.now();
-        for replica in self.replicas.values_mut() {
-            if replica.is_storage_failed() {
-                continue;
-            }
-            if let Err(error) = replica.maintain(now, monotonic).await {
-                let partition = replica.topic_partition();
-                tracing::error!(%partition, %error, "log maintenance failed; tried again later");
-            }
-            replica.tell_state();
-        }
     }
 
     async fn plan_compaction(

@@ -17,6 +17,7 @@ pub struct PartitionView {
     leadership: Mutex<Leadership>,
     high_watermark: AtomicI64,
     log_end_offset: AtomicI64,
+    wanted_start: AtomicI64,
     online: AtomicBool,
     waiting: Mutex<Waiting>,
     followers: Mutex<Waiting>,
@@ -59,11 +60,13 @@ impl PartitionView {
     #[must_use]
     pub fn new(reader: LogReader, leadership: Leadership, high_watermark: Offset) -> Self {
         let log_end_offset = AtomicI64::new(reader.log_end_offset().0);
+        let wanted_start = AtomicI64::new(reader.log_start_offset().0);
         Self {
             reader,
             leadership: Mutex::new(leadership),
             high_watermark: AtomicI64::new(high_watermark.0),
             log_end_offset,
+            wanted_start,
             online: AtomicBool::new(true),
             waiting: Mutex::default(),
             followers: Mutex::default(),
@@ -99,6 +102,12 @@ impl PartitionView {
         Offset(self.log_end_offset.load(Ordering::Acquire))
     }
 
+    /// Where followers are told that the log begins: it will, once they have followed.
+    #[must_use]
+    pub fn wanted_start(&self) -> Offset {
+        Offset(self.wanted_start.load(Ordering::Acquire))
+    }
+
     /// Exclusive end of what consumers may read.
     #[must_use]
     pub fn high_watermark(&self) -> Offset {
@@ -125,7 +134,8 @@ impl PartitionView {
         register(&self.waiting, signal);
     }
 
-    /// Like [`Self::register`], for a follower: also raised when the log end moves.
+    /// Like [`Self::register`], for a follower: also raised when the log end moves, or older records
+    /// are to go.
     pub fn register_follower(&self, signal: &Arc<FetchSignal>) {
         register(&self.followers, signal);
     }
@@ -140,6 +150,13 @@ impl PartitionView {
     pub(super) fn set_log_end(&self, log_end_offset: Offset) {
         let before = self.log_end_offset.swap(log_end_offset.0, Ordering::AcqRel);
         if before < log_end_offset.0 {
+            raise(&self.followers);
+        }
+    }
+
+    pub(super) fn set_wanted_start(&self, wanted_start: Offset) {
+        let before = self.wanted_start.swap(wanted_start.0, Ordering::AcqRel);
+        if before < wanted_start.0 {
             raise(&self.followers);
         }
     }

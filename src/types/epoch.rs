@@ -1,18 +1,10 @@
 //! Epochs: numbers that only grow and fence whoever holds an older one.
 
+use serde::{Deserialize, Serialize};
+
 /// Term of a partition's leader, given by the controller. `-1` on the wire means "none known".
 #[derive(
-    serde::Serialize,
-    serde::Deserialize,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Debug,
-    Default,
+    Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default,
 )]
 pub struct LeaderEpoch(pub i32);
 
@@ -22,17 +14,7 @@ impl LeaderEpoch {
 
 /// Incarnation of a registered broker.
 #[derive(
-    serde::Serialize,
-    serde::Deserialize,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Debug,
-    Default,
+    Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default,
 )]
 pub struct BrokerEpoch(pub i64);
 

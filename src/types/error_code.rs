@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 macro_rules! error_codes {
     ($($(#[$attribute:meta])* $name:ident = $code:literal $text:literal $retriable:literal,)*) => {
         /// What went wrong with a request, in the numbers of the Kafka protocol.
         #[derive(
             Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default,
-            serde::Serialize, serde::Deserialize,
+            Serialize, Deserialize,
         )]
         #[repr(i16)]
         pub enum ErrorCode {

@@ -23,6 +23,13 @@ pub enum Note {
     Damaged { of: Partition },
     /// A partition's log as its node sees it (white box). Emitted when any part of it changes.
     Log { of: Partition, state: LogState },
+    /// The node leads the partition from now on, in this leader epoch, with a log that begins at
+    /// `start` (white box, of clusters).
+    Leading {
+        of: Partition,
+        leader_epoch: i32,
+        start: i64,
+    },
     /// What the final reads found as the ends of a partition: they read all between.
     Ends { ends: Wanted },
     /// A client that took part in a group is gone without having left.

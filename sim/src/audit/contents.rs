@@ -80,7 +80,7 @@ pub(super) fn batches(files: &[(PathBuf, Bytes)], of: &Partition) -> Vec<Batch> 
     {
         for (_, content) in partition::segments_of(directory).values() {
             if let Ok(page) = segment::page(content) {
-                found.extend(segment::walk(content, &page).batches);
+                found.extend(segment::walk(content, &page, true).batches);
             }
         }
     }

@@ -6,9 +6,8 @@
 //! ([`Mode::Stopped`], where nothing may be unfinished) or after the process ended in any other
 //! way and before the next start ([`Mode::Crashed`], where what no sync had covered may be torn).
 //!
-//! In a log that was never compacted there are no gaps. What the nodes of a cluster have is
-//! compared
-//! by [`compare_replicas`].
+//! In a log that was never compacted, nor copied from one that was, there are no gaps. What the
+//! nodes of a cluster have is compared by [`compare_replicas`].
 //!
 //! | property | what is looked at |
 //! | --- | --- |
@@ -40,7 +39,7 @@ mod producers;
 mod replicas;
 mod segment;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -96,11 +95,19 @@ pub struct Allowance {
     pub producers_expire: bool,
     /// One node of several, whose metadata is kept by a quorum: its files are not looked at here.
     pub is_replica: bool,
+    /// Topics of which nothing but what this node compacted has gaps; of a replica, what its leader
+    /// compacted has too. `None`: all.
+    pub without_gaps: Option<BTreeSet<String>>,
 }
 
 impl Allowance {
     fn is_damaged(&self, path: &Path) -> bool {
         self.damaged.iter().any(|damaged| path.starts_with(damaged))
+    }
+
+    fn may_have_gaps(&self, of: &Partition) -> bool {
+        let without = self.without_gaps.as_ref();
+        without.is_some_and(|topics| !topics.contains(&of.topic))
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) struct Segment {
 #[derive(Debug)]
 pub(super) struct Log {
     pub segments: Vec<Segment>,
+    may_have_gaps: bool,
     pub start: i64,
     /// The offset after the last whole batch.
     pub end: i64,
@@ -46,11 +47,10 @@ impl Log {
             .map_or(self.start, |segment| segment.base)
     }
 
-    /// Whether batches between the first file and the end may be missing or may have lost records.
+    /// Whether batches between the first file and the end may be missing or may have lost records:
+    /// it was compacted, or copied from one that was.
     pub fn is_compacted(&self) -> bool {
-        self.segments
-            .iter()
-            .any(|segment| segment.page.generation > 0)
+        self.may_have_gaps || self.segments.iter().any(|of| of.page.generation > 0)
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn check(
         mode,
         (&files, is_alone),
         topic_id,
-        start,
+        (start, allowance.may_have_gaps(&directory.of)),
         &mut reading,
     );
     let checked = |end| Checked {
@@ -240,7 +240,7 @@ fn join(
     mode: Mode,
     (files, is_alone): (&SegmentFiles<'_>, bool),
     topic_id: [u8; 16],
-    start: i64,
+    (start, gaps): (i64, bool),
     findings: &mut Findings,
 ) -> Option<Log> {
     let of = &directory.of;
@@ -250,6 +250,7 @@ fn join(
     }
     let mut log = Log {
         segments: Vec::new(),
+        may_have_gaps: gaps,
         start,
         end: start,
         durable_end: start,
@@ -275,7 +276,7 @@ fn join(
         let segment = Segment {
             base: *base,
             bytes: content.len() as u64,
-            walk: segment::walk(content, &page),
+            walk: segment::walk(content, &page, gaps),
             page,
             is_closed: !is_last,
         };

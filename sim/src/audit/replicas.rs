@@ -1,8 +1,8 @@
 //! What the replicas of a partition hold, one against another.
 //!
 //! R2, R13: where two nodes hold the same offset they hold the same: the same batch, byte for byte
-//! with its leader epoch, where neither log was compacted (each compacts by itself), and the same
-//! record otherwise. Both up to the end of the shorter: what only one has may be gone by the next
+//! with its leader epoch, where neither log was compacted (each compacts by itself, and may copy
+//! what another compacted), and the same record otherwise. Both up to the end of the shorter: what only one has may be gone by the next
 //! election. R8: a leader epoch begins at the same offset in both, where both have that offset.
 //!
 //! A log that is damaged says nothing, and one of another topic of that name is another log.
@@ -85,8 +85,9 @@ fn copy<'a>(
         }
         let page = segment::page(content).ok()?;
         found.topic_id = page.topic_id;
-        found.is_compacted |= page.generation > 0;
-        let batches = segment::walk(content, &page).batches.into_iter();
+        let walk = segment::walk(content, &page, true);
+        found.is_compacted |= page.generation > 0 || walk.has_gaps;
+        let batches = walk.batches.into_iter();
         found
             .batches
             .extend(batches.map(|batch| (batch.base(), batch)));

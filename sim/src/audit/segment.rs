@@ -66,6 +66,7 @@ pub(super) struct Walk {
     pub end: i64,
     /// Over all good batches.
     pub chain: u32,
+    pub has_gaps: bool,
     /// Offset and chain where the newest slot points, if a batch ends there.
     pub at_slot: Option<(i64, u32)>,
     /// What stopped the walk before the end of the file.
@@ -121,13 +122,15 @@ fn slot(id: &[u8], bytes: &[u8]) -> Option<Slot> {
     })
 }
 
-/// Walks the batches of `content`, whose page was read.
-pub(super) fn walk(content: &Bytes, page: &Page) -> Walk {
+/// Walks the batches of `content`, whose page was read. `gaps`: offsets may be missing though it was
+/// never compacted here.
+pub(super) fn walk(content: &Bytes, page: &Page, gaps: bool) -> Walk {
     let mut found = Walk {
         batches: Vec::new(),
         position: PAGE_BYTES as u64,
         end: page.base_offset,
         chain: 0,
+        has_gaps: false,
         at_slot: None,
         wrong: None,
     };
@@ -153,11 +156,12 @@ pub(super) fn walk(content: &Bytes, page: &Page) -> Walk {
                 return found;
             }
         };
-        if let Some(wrong) = misplaced(&batch, page, &found) {
+        if let Some(wrong) = misplaced(&batch, page, &found, gaps) {
             found.wrong = Some(wrong);
             return found;
         }
         let position = found.position;
+        found.has_gaps |= batch.header.base_offset.0 > found.end;
         found.chain = crc32c::crc32c_append(found.chain, &head);
         found.position += batch.total_bytes() as u64;
         found.end = batch.header.end_offset().0;
@@ -165,7 +169,7 @@ pub(super) fn walk(content: &Bytes, page: &Page) -> Walk {
     }
 }
 
-fn misplaced(batch: &RecordBatch, page: &Page, so_far: &Walk) -> Option<Wrong> {
+fn misplaced(batch: &RecordBatch, page: &Page, so_far: &Walk, gaps: bool) -> Option<Wrong> {
     let header = &batch.header;
     let (base, end) = (header.base_offset.0, header.end_offset().0);
     let wrong = |property, reason| Some(Wrong { property, reason });
@@ -175,7 +179,7 @@ fn misplaced(batch: &RecordBatch, page: &Page, so_far: &Walk) -> Option<Wrong> {
             format!("[{base}, {end}) follows offset {}", so_far.end),
         );
     }
-    if base > so_far.end && page.generation == 0 {
+    if base > so_far.end && page.generation == 0 && !gaps {
         let reason = format!("offsets from {} to {base} are missing", so_far.end);
         return wrong("R12", reason);
     }

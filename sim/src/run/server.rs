@@ -58,6 +58,8 @@ struct Shared {
     observer: Env,
     /// Of the plan's topics.
     partitions: Vec<Partition>,
+    /// See [`Allowance`].
+    without_gaps: Option<BTreeSet<String>>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -116,6 +118,7 @@ impl Server {
                 is_cluster: plan.is_cluster(),
                 observer: observer.clone(),
                 partitions: partitions(plan),
+                without_gaps: plan.is_cluster().then(|| never_compacted(plan)),
                 state: Mutex::new(state),
                 changed: Notify::new(),
             }),
@@ -406,6 +409,7 @@ impl Server {
         let allowance = Allowance {
             damaged: disk.damaged(),
             is_replica: self.shared.is_cluster,
+            without_gaps: self.shared.without_gaps.clone(),
             ..Allowance::default()
         };
         let mut findings = audit::audit_with(&disk.files(), mode, &allowance);
@@ -426,6 +430,16 @@ fn partitions(plan: &Plan) -> Vec<Partition> {
         })
     });
     all.collect()
+}
+
+/// Topics that no node of a cluster ever compacts: of the others a replica may copy what another
+/// compacted.
+fn never_compacted(plan: &Plan) -> BTreeSet<String> {
+    let kept = plan.topics.iter().filter(|topic| {
+        let policy = topic.config.get("cleanup.policy");
+        policy.is_none_or(|policy| !policy.contains("compact"))
+    });
+    kept.map(|topic| topic.name.clone()).collect()
 }
 
 /// The partition in whose directory the file is: `.../<topic>-<partition>/<file>`.

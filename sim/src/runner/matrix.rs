@@ -30,10 +30,12 @@ struct Found {
 
 /// The rows for those whom the option names.
 fn chosen(asked: &[String]) -> Result<Vec<Mutant>, Failed> {
-    let known = mutants::all()?;
-    if asked.iter().any(|name| name == "all") {
-        return Ok(known);
+    if let [kind] = asked
+        && let Some(mutants) = mutants::of_kind(kind)?
+    {
+        return Ok(mutants);
     }
+    let known = mutants::of_kind("all")?.unwrap_or_default();
     let find = |name: &String| {
         let found = known.iter().find(|mutant| mutant.name == *name).copied();
         found.ok_or_else(|| Failed(format!("there is no mutant `{name}`")))
@@ -76,7 +78,8 @@ pub(crate) fn matrix(options: &MatrixOptions) -> Result<ExitCode, Failed> {
     let table = table(&rows, options.max_seeds, options.rounds);
     print(&table);
     if let Some(path) = &options.write {
-        let text = between_marks(&files::read(path)?, &table)
+        let marks = options.mutants.join(",");
+        let text = between_marks(&files::read(path)?, &marks, &table)
             .map_err(|Failed(why)| Failed(format!("{}: {why}", path.display())))?;
         files::write(path, &text)?;
     }

@@ -11,16 +11,22 @@ pub(crate) struct Mutant {
     pub(crate) expected: &'static [&'static str],
 }
 
-/// Every mutant.
+/// Those of the kind named: `all`, `node-only` or `clusters`, as of scenarios. `None` for no kind.
 #[cfg(feature = "mutants")]
-pub(crate) fn all() -> Result<Vec<Mutant>, Failed> {
-    let mutants = klamm::mutant::NAMES.iter();
-    let mutants = mutants.map(|(name, about, expected)| Mutant {
+pub(crate) fn of_kind(kind: &str) -> Result<Option<Vec<Mutant>>, Failed> {
+    use klamm::mutant::{ALONE, CLUSTERS};
+    let mutants = match kind {
+        "all" => [ALONE, CLUSTERS].concat(),
+        "node-only" => ALONE.to_vec(),
+        "clusters" => CLUSTERS.to_vec(),
+        _ => return Ok(None),
+    };
+    let mutants = mutants.into_iter().map(|(name, about, expected)| Mutant {
         name,
         about,
         expected,
     });
-    Ok(mutants.collect())
+    Ok(Some(mutants.collect()))
 }
 
 /// Plants a mutant for the rest of this process.
@@ -37,9 +43,9 @@ fn not_built<T>() -> Result<T, Failed> {
     )))
 }
 
-/// Every mutant: none in this build.
+/// Those of the kind named: none in this build.
 #[cfg(not(feature = "mutants"))]
-pub(crate) fn all() -> Result<Vec<Mutant>, Failed> {
+pub(crate) fn of_kind(_kind: &str) -> Result<Option<Vec<Mutant>>, Failed> {
     not_built()
 }
 

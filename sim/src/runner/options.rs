@@ -207,7 +207,7 @@ pub(crate) struct ShrinkOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct MatrixOptions {
-    /// Mutants, with commas between them, or `all`
+    /// Mutants, with commas between them, or `all`, `node-only` or `clusters`
     #[arg(
         long,
         value_name = "NAMES",
@@ -229,7 +229,7 @@ pub(crate) struct MatrixOptions {
     /// Searches for each mutant, each with seeds of its own
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) rounds: u64,
-    /// Put the table between its marks in this Markdown file
+    /// Put the table in this Markdown file, between `<!-- mutants NAMES: begin -->` and `end`
     #[arg(long, value_name = "FILE")]
     pub(crate) write: Option<PathBuf>,
     #[command(flatten)]

@@ -50,9 +50,23 @@ impl Scenario {
     }
 }
 
+/// One node.
+const fn alone(
+    clients: clients::Mix,
+    faults: &'static [faults::Class],
+    topics: settings::Topics,
+) -> Shape {
+    Shape {
+        clients,
+        faults,
+        topics,
+        cluster: None,
+    }
+}
+
+/// Several nodes, of which `late` begin when the others have long been there.
 const fn cluster(
     clients: clients::Mix,
-    topics: settings::Topics,
     faults: &'static [nemeses::Class],
     sizes: nodes::Sizes,
     late: u64,
@@ -60,7 +74,7 @@ const fn cluster(
     Shape {
         clients,
         faults: &[],
-        topics,
+        topics: settings::Topics::Kept,
         cluster: Some(Cluster {
             faults,
             sizes,
@@ -74,89 +88,64 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "node",
         about: "everything at once, each part on or off by the seed",
-        shape: Shape {
-            clients: clients::Mix::Everything,
-            faults: faults::ALL,
-            topics: settings::Topics::Any,
-            cluster: None,
-        },
+        shape: alone(clients::Mix::Everything, faults::ALL, settings::Topics::Any),
     },
     Scenario {
         name: "power",
         about: "kills, losses of power at any moment and inside any disk operation",
-        shape: Shape {
-            clients: clients::Mix::Logs,
-            faults: faults::CRASHES,
-            topics: settings::Topics::Any,
-            cluster: None,
-        },
+        shape: alone(clients::Mix::Logs, faults::CRASHES, settings::Topics::Any),
     },
     Scenario {
         name: "net",
         about: "cuts, stalls, resets, slow and half-open links, old and new protocol versions",
-        shape: Shape {
-            clients: clients::Mix::Everything,
-            faults: faults::NETWORK,
-            topics: settings::Topics::Any,
-            cluster: None,
-        },
+        shape: alone(
+            clients::Mix::Everything,
+            faults::NETWORK,
+            settings::Topics::Any,
+        ),
     },
     Scenario {
         name: "disk",
         about: "syncs, writes and reads that fail, full, slow and stalled disks",
-        shape: Shape {
-            clients: clients::Mix::Logs,
-            faults: faults::DISK,
-            topics: settings::Topics::Any,
-            cluster: None,
-        },
+        shape: alone(clients::Mix::Logs, faults::DISK, settings::Topics::Any),
     },
     Scenario {
         name: "rot",
         about: "synced bytes that change: detection only, one node has nothing to repair from",
-        shape: Shape {
-            clients: clients::Mix::Logs,
-            faults: faults::DAMAGE,
-            topics: settings::Topics::Kept,
-            cluster: None,
-        },
+        shape: alone(clients::Mix::Logs, faults::DAMAGE, settings::Topics::Kept),
     },
     Scenario {
         name: "group",
         about: "members that join, leave, vanish and freeze, commits, a coordinator that restarts",
-        shape: Shape {
-            clients: clients::Mix::Groups,
-            faults: faults::CRASHES_AND_NETWORK,
-            topics: settings::Topics::Kept,
-            cluster: None,
-        },
+        shape: alone(
+            clients::Mix::Groups,
+            faults::CRASHES_AND_NETWORK,
+            settings::Topics::Kept,
+        ),
     },
     Scenario {
         name: "clean",
         about: "compaction, retention and DeleteRecords under crashes and clocks that jump",
-        shape: Shape {
-            clients: clients::Mix::Cleaning,
-            faults: faults::CRASHES_AND_CLOCK,
-            topics: settings::Topics::Cleaned,
-            cluster: None,
-        },
+        shape: alone(
+            clients::Mix::Cleaning,
+            faults::CRASHES_AND_CLOCK,
+            settings::Topics::Cleaned,
+        ),
     },
     Scenario {
         name: "admin",
         about: "topics made, changed, deleted and made again under crashes",
-        shape: Shape {
-            clients: clients::Mix::Admin,
-            faults: faults::CRASHES_AND_NETWORK,
-            topics: settings::Topics::Any,
-            cluster: None,
-        },
+        shape: alone(
+            clients::Mix::Admin,
+            faults::CRASHES_AND_NETWORK,
+            settings::Topics::Any,
+        ),
     },
     Scenario {
         name: "cluster",
         about: "nodes that are killed, lose power, stop and freeze, alone and all together",
         shape: cluster(
             clients::Mix::Cluster,
-            settings::Topics::Kept,
             nemeses::CRASHES,
             nodes::Sizes::Any,
             0,
@@ -167,7 +156,6 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "nodes that cannot reach each other, one way, both ways, all from one, half from half",
         shape: cluster(
             clients::Mix::Cluster,
-            settings::Topics::Kept,
             nemeses::PARTITIONS,
             nodes::Sizes::Any,
             0,
@@ -178,7 +166,6 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "nodes that are restarted in order, one after another",
         shape: cluster(
             clients::Mix::Cluster,
-            settings::Topics::Kept,
             nemeses::ROLLING,
             nodes::Sizes::Any,
             0,
@@ -187,35 +174,17 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "disks",
         about: "syncs, writes and reads that fail on some nodes, full disks, a disk that is lost",
-        shape: cluster(
-            clients::Mix::Cluster,
-            settings::Topics::Kept,
-            nemeses::DISKS,
-            nodes::Sizes::Any,
-            0,
-        ),
+        shape: cluster(clients::Mix::Cluster, nemeses::DISKS, nodes::Sizes::Any, 0),
     },
     Scenario {
         name: "voters",
         about: "voters that are taken out, wiped, added again, and new ones",
-        shape: cluster(
-            clients::Mix::Logs,
-            settings::Topics::Kept,
-            nemeses::VOTERS,
-            nodes::Sizes::Three,
-            1,
-        ),
+        shape: cluster(clients::Mix::Logs, nemeses::VOTERS, nodes::Sizes::Three, 1),
     },
     Scenario {
         name: "metadata",
         about: "topics made and deleted, partitions moved and leaders elected while nodes fail",
-        shape: cluster(
-            clients::Mix::Admin,
-            settings::Topics::Kept,
-            nemeses::METADATA,
-            nodes::Sizes::Any,
-            0,
-        ),
+        shape: cluster(clients::Mix::Admin, nemeses::METADATA, nodes::Sizes::Any, 0),
     },
 ];
 

@@ -19,7 +19,8 @@
 //! | M4, M13 | a partition's state of one epoch is the same on all nodes, and images of one end are |
 //! | M11 | epochs of partitions, leaders and brokers grow |
 //! | M12 | no topic id and no producer id is given out twice |
-//! | R17 | no follower's high watermark goes beyond what a leader told |
+//! | K6 | a leader's log is made to begin later only where those of all in sync are; who leads next begins no earlier |
+//! | R17 | no follower's high watermark goes beyond what a leader told, unless it is the only replica |
 //! | V7 | in the end every node stands where the others do |
 //!
 //! *The* high watermark of a partition is the highest that any of its leaders told: what lies below
@@ -166,17 +167,23 @@ impl Watch {
 
     /// A node told something else.
     pub fn hear(&self, node: &str, source: Source, fields: &Fields) {
-        let broken = {
+        let (broken, leading) = {
             let mut state = self.state();
             if state.names.is_empty() {
                 return;
             }
             match source {
-                Source::Replica => state.on_replica(node, fields),
-                Source::Metadata => state.on_metadata(node, fields),
+                Source::Replica => {
+                    let broken = state.on_replica(node, fields);
+                    (broken, state.leading(node, fields))
+                }
+                Source::Metadata => (state.on_metadata(node, fields), None),
             }
         };
         self.note(node, broken);
+        if let Some(note) = leading {
+            self.recorder.note(node, note);
+        }
     }
 
     fn note(&self, node: &str, broken: Vec<Broken>) {
@@ -279,6 +286,18 @@ impl State {
         let known = self.partitions.entry(of.clone()).or_default();
         let broken = known.on_log(node, log, least, &self.names);
         placed(of, broken)
+    }
+
+    /// What the history is to know of a node that begins to lead.
+    fn leading(&self, node: &str, fields: &Fields) -> Option<Note> {
+        let of = fields.partition().filter(|_| fields.name() == "leading")?;
+        let known = self.partitions.get(&of);
+        let start = known.and_then(|known| known.start_of(node));
+        Some(Note::Leading {
+            leader_epoch: fields.small("leader_epoch")?,
+            start: start.unwrap_or(-1),
+            of,
+        })
     }
 
     fn on_replica(&mut self, node: &str, fields: &Fields) -> Vec<Broken> {

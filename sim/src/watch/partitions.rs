@@ -1,4 +1,4 @@
-//! What is known of one partition: R1, R3 to R7, R9.
+//! What is known of one partition: R1, R3 to R7, R9, K6.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +19,8 @@ pub(super) struct Known {
     elected: BTreeMap<i32, i32>,
     /// The highest that a leader told, since the last unclean election.
     pub high_watermark: i64,
+    /// The highest start to which a leader moved its log, since the last unclean election.
+    start: i64,
     /// Every time that it rose, in nanoseconds.
     rises: Vec<(u64, i64)>,
     /// As the controller has it.
@@ -27,8 +29,17 @@ pub(super) struct Known {
     leader: Option<i32>,
     /// Of running nodes.
     logs: BTreeMap<String, LogState>,
-    /// The in-sync replicas that each node's image holds, and since when.
-    views: BTreeMap<String, (u64, Ids)>,
+    /// What each node's image holds.
+    views: BTreeMap<String, View>,
+}
+
+/// The partition as one node's image has it.
+#[derive(Debug, Clone, Default)]
+struct View {
+    /// Since when, in nanoseconds.
+    since: u64,
+    isr: Ids,
+    replicas: Ids,
 }
 
 /// How long after its image a node's logs may go by what was before, in nanoseconds.
@@ -45,6 +56,11 @@ impl Known {
         self.leaders.values().next_back().cloned()
     }
 
+    /// Where a node's log begins, as it told last.
+    pub fn start_of(&self, node: &str) -> Option<i64> {
+        self.logs.get(node).map(|log| log.start)
+    }
+
     /// `None` before the first was told.
     pub fn high_watermark_at(&self, time: u64) -> Option<i64> {
         let before = self.rises.partition_point(|(at, _)| *at <= time);
@@ -53,6 +69,7 @@ impl Known {
     }
 
     fn take_back(&mut self, to: i64) {
+        self.start = self.start.min(to);
         if to < self.high_watermark {
             self.high_watermark = to;
             self.rises.push((now(), to));
@@ -88,6 +105,36 @@ impl Known {
             );
             broken.push(("R3", detail));
         }
+        if let Some(log) = self.logs.get(node).filter(|_| is_new)
+            && log.start < self.start
+        {
+            let detail = format!(
+                "{node} leads in epoch {epoch} with a log that begins at {}; an earlier leader's \
+                 had been made to begin at {}",
+                log.start, self.start
+            );
+            broken.push(("K6", detail));
+        }
+        broken
+    }
+
+    /// A leader's log begins later now: so must all that are in sync.
+    fn on_start(&mut self, node: &str, start: i64, names: &Names) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        let (since, isr) = self.views.get(node).cloned().unwrap_or_default();
+        let is_settled = since + CARRIED_OUT_WITHIN < now();
+        let members = isr.iter().filter_map(|id| names.get(id));
+        for member in members.filter(|name| is_settled && *name != node) {
+            if let Some(log) = self.logs.get(member).filter(|log| log.start < start) {
+                let detail = format!(
+                    "the log is made to begin at {start} on its leader {node}; that of {member}, \
+                     in sync, begins at {}",
+                    log.start
+                );
+                broken.push(("K6", detail));
+            }
+        }
+        self.start = self.start.max(start);
         broken
     }
 
@@ -99,22 +146,41 @@ impl Known {
         least: usize,
         names: &Names,
     ) -> Vec<Broken> {
-        self.logs.insert(node.to_owned(), log);
+        let before = self.logs.insert(node.to_owned(), log);
+        let leads = self.leaders.get(&log.leader_epoch);
+        let rises = before.is_some_and(|before| {
+            before.leader_epoch == log.leader_epoch && before.start < log.start
+        });
+        let mut broken = match rises && leads.is_some_and(|leader| leader == node) {
+            true => self.on_start(node, log.start, names),
+            false => Vec::new(),
+        };
         if log.high_watermark <= self.high_watermark {
-            return Vec::new();
+            return broken;
         }
         let elected = self.elected.get(&log.leader_epoch);
         let elected = elected.and_then(|id| names.get(id));
         // It says where its log stands before it says that it leads.
         let leader = self.leaders.get(&log.leader_epoch).or(elected);
-        if leader.is_some_and(|leader| leader == node) {
-            return self.on_high_watermark(node, log.high_watermark, least, names);
+        if leader.is_some_and(|leader| leader == node) || self.holds_alone(node, names) {
+            broken.extend(self.on_high_watermark(node, log.high_watermark, least, names));
+            return broken;
         }
         let detail = format!(
             "{node} follows and has the high watermark {}; no leader told more than {}",
             log.high_watermark, self.high_watermark
         );
-        vec![("R17", detail)]
+        broken.push(("R17", detail));
+        broken
+    }
+
+    /// The only replica has nobody to wait for: all that it finds in its log when it starts is
+    /// committed, whether it leads yet or not.
+    fn holds_alone(&self, node: &str, names: &Names) -> bool {
+        self.views.get(node).is_some_and(|view| {
+            let mut holders = view.replicas.iter().map(|id| names.get(id));
+            holders.len() == 1 && holders.all(|name| name.is_some_and(|name| name == node))
+        })
     }
 
     fn on_truncated(&mut self, node: &str, fields: &Fields, names: &Names) -> Vec<Broken> {
@@ -144,7 +210,7 @@ impl Known {
         names: &Names,
     ) -> Vec<Broken> {
         let mut broken = Vec::new();
-        let (since, isr) = self.views.get(node).cloned().unwrap_or_default();
+        let View { since, isr, .. } = self.views.get(node).cloned().unwrap_or_default();
         let is_settled = since + CARRIED_OUT_WITHIN < now();
         if is_settled && !isr.is_empty() && isr.len() < least {
             let detail = format!(
@@ -170,8 +236,12 @@ impl Known {
 
     /// A node's image holds this state.
     pub fn on_view(&mut self, node: &str, fields: &Fields) {
-        let isr = fields.ids("isr").unwrap_or_default();
-        self.views.insert(node.to_owned(), (now(), isr));
+        let view = View {
+            since: now(),
+            isr: fields.ids("isr").unwrap_or_default(),
+            replicas: fields.ids("replicas").unwrap_or_default(),
+        };
+        self.views.insert(node.to_owned(), view);
     }
 
     /// The controller's state of the partition changed.

@@ -26,9 +26,28 @@ enum Told {
     Metadata(&'static str),
     /// Epoch, high watermark, end.
     Log(i32, i64, i64),
+    /// Epoch, start.
+    Begins(i32, i64),
 }
 
-use Told::{Log, Metadata as Meta, Replica};
+use Told::{Begins, Log, Metadata as Meta, Replica};
+
+fn of() -> Partition {
+    Partition {
+        topic: "t".to_owned(),
+        partition: 0,
+    }
+}
+
+fn log(leader_epoch: i32, start: i64, high_watermark: i64, end: i64) -> LogState {
+    LogState {
+        start,
+        high_watermark,
+        end,
+        recovery_point: end,
+        leader_epoch,
+    }
+}
 
 /// The properties that these events break.
 fn broken(watch: &Watch, events: &[(&str, Told)]) -> Vec<&'static str> {
@@ -39,18 +58,10 @@ fn broken(watch: &Watch, events: &[(&str, Told)]) -> Vec<&'static str> {
             Replica(text) => state.on_replica(node, &Fields::parse(text)),
             Meta(text) => state.on_metadata(node, &Fields::parse(text)),
             Log(leader_epoch, high_watermark, end) => {
-                let of = Partition {
-                    topic: "t".to_owned(),
-                    partition: 0,
-                };
-                let log = LogState {
-                    start: 0,
-                    high_watermark: *high_watermark,
-                    end: *end,
-                    recovery_point: *end,
-                    leader_epoch: *leader_epoch,
-                };
-                state.on_log(node, &of, log)
+                state.on_log(node, &of(), log(*leader_epoch, 0, *high_watermark, *end))
+            }
+            Begins(leader_epoch, start) => {
+                state.on_log(node, &of(), log(*leader_epoch, *start, 10, 10))
             }
         };
         found.extend(broken.into_iter().map(|(property, _)| property));
@@ -114,6 +125,36 @@ fn a_follower_whose_high_watermark_no_leader_told_breaks_r17() {
     let with = |offset| [("n1", LEADS_1), ("n1", RISES), ("n2", Log(1, offset, 12))];
     assert_eq!(broken(&watch(), &with(10)), NONE);
     assert_eq!(broken(&watch(), &with(11)), ["R17"]);
+}
+
+#[test]
+fn the_only_replica_finds_its_high_watermark_in_its_log_and_one_of_two_does_not() {
+    let fenced = |replicas| match replicas {
+        1 => Meta(
+            "end=6 topic=t topic_id=T partition=0 leader=-1 leader_epoch=2 partition_epoch=2 isr= \
+             replicas=1",
+        ),
+        _ => Meta(
+            "end=6 topic=t topic_id=T partition=0 leader=-1 leader_epoch=2 partition_epoch=2 isr= \
+             replicas=1,2",
+        ),
+    };
+    let starts_with = |replicas| {
+        let watched = watch();
+        let before = [("n1", LEADS_1), ("n1", RISES)];
+        let mut found = broken(&watched, &before);
+        watched.node("n1", &NodeEvent::Kill);
+        watched.node("n1", &NodeEvent::Start);
+        let after = [("n1", fenced(replicas)), ("n1", Log(2, 12, 12))];
+        found.extend(broken(&watched, &after));
+        let of = Partition {
+            topic: "t".to_owned(),
+            partition: 0,
+        };
+        (found, watched.high_watermark(&of))
+    };
+    assert_eq!(starts_with(1), (vec![], Some(12)));
+    assert_eq!(starts_with(2), (vec!["R17"], Some(10)));
 }
 
 #[test]
@@ -215,4 +256,26 @@ fn producer_ids_that_are_given_out_again_and_a_topic_id_of_two_topics_break_m12(
          replicas=1,2,3",
     );
     assert_eq!(broken(&watch(), &[("n1", STATE), ("n1", other)]), ["M12"]);
+}
+
+#[test]
+fn a_leader_that_begins_before_what_an_earlier_one_was_moved_to_breaks_k6() {
+    let told = |first: &'static str, start: i64| {
+        let watch = watch();
+        let events = [
+            ("n1", LEADS_1),
+            ("n1", RISES),
+            ("n2", Begins(1, 5)),
+            (first, Begins(1, 5)),
+            ("n3", Begins(2, start)),
+            (
+                "n3",
+                Replica("event=leading topic=t partition=0 leader_epoch=2 start=10"),
+            ),
+        ];
+        broken(&watch, &events)
+    };
+    assert_eq!(told("n1", 5), NONE);
+    assert_eq!(told("n1", 4), ["K6"]);
+    assert_eq!(told("n2", 4), NONE, "only a follower had let go of it");
 }

@@ -45,6 +45,9 @@ pub use lifecycle::Standing;
 /// Directory of the cluster's metadata, in the first data directory.
 const METADATA_DIR: &str = "__cluster_metadata-0";
 
+/// How long a step of leaving the quorum may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Why a node is no part of its cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -234,9 +237,8 @@ impl ClusterPart {
         tasks
     }
 
-    /// Hands the lead of the quorum on, and takes no more part in it.
-    pub async fn leave_quorum(&self, env: &Env) {
-        const PATIENCE: Duration = Duration::from_secs(2);
+    /// Hands the lead of the quorum on, if this node has it.
+    pub async fn hand_on(&self, env: &Env) {
         let is_leader = self
             .raft
             .leader()
@@ -244,6 +246,10 @@ impl ClusterPart {
         if is_leader && let Ok(Err(error)) = env.timeout(PATIENCE, self.raft.resign()).await {
             tracing::debug!(%error, "the lead of the quorum was not handed on");
         }
+    }
+
+    /// Takes no more part in the quorum.
+    pub async fn leave_quorum(&self, env: &Env) {
         if env.timeout(PATIENCE, self.raft.shut_down()).await.is_err() {
             tracing::warn!("the quorum did not stop in time");
         }

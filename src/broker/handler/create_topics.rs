@@ -93,6 +93,7 @@ fn new_topic(topic: &CreatableTopic) -> Result<NewTopic, Refusal> {
             .iter()
             .map(|config| (text(&config.name), config.value.as_ref().map(text)))
             .collect(),
+        ids: Vec::new(),
     })
 }
 

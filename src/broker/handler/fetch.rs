@@ -8,8 +8,8 @@ mod source;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::RequestContext;
 use super::leadership::{Leaders, Named};
+use super::{RequestContext, settling};
 use crate::broker::Broker;
 use crate::broker::fetch_session::{Plan, Target, Told};
 use crate::log::ReadError;
@@ -53,6 +53,7 @@ pub async fn handle(
         request: &request,
         reader: Reader::of(&request),
     };
+    fetch.settle(&plan.targets).await;
     let partitions = fetch.wait_and_read(&plan.targets).await;
     answer(&broker, &context, plan, partitions)
 }
@@ -65,6 +66,21 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
+    /// Followers do not wait: what they fetch beside it must not wait either.
+    async fn settle(&self, targets: &[Target]) {
+        if self.reader != Reader::Consumer || targets.is_empty() {
+            return;
+        }
+        let version = self.context.version;
+        let keys = targets.iter().map(|target| &target.key);
+        let named = keys.map(|key| {
+            let named = Named::of(version, TOPIC_ID_SINCE, &key.topic, key.topic_id);
+            (named, key.partition)
+        });
+        let partitions: Vec<_> = named.collect();
+        settling::settle(self.broker, &partitions).await;
+    }
+
     async fn wait_and_read(&self, targets: &[Target]) -> Vec<PartitionData> {
         let wait = Duration::from_millis(u64::try_from(self.request.max_wait_ms).unwrap_or(0));
         let deadline = self.broker.env.now().plus(wait);
@@ -140,13 +156,18 @@ impl Fetch<'_> {
         // (KIP-1166).
         let told = Offset(source.target.fetch.high_watermark);
         let high_watermark = serving.view().high_watermark();
-        let may_know = self.reader != Reader::Consumer && from >= high_watermark;
+        let is_follower = self.reader != Reader::Consumer;
+        let may_know = is_follower && from >= high_watermark;
+        // One that has records which are to go holds up their going.
+        let starts_at = source.target.fetch.log_start_offset;
+        let has_deleted = starts_at < 0 || starts_at >= serving.view().wanted_start().0;
         serving.diverging.is_some()
             || serving.preferred.is_some()
             || !serving.is_current()
             || from < reader.log_start_offset()
             || from > reader.log_end_offset()
             || (may_know && told < high_watermark)
+            || (is_follower && !has_deleted)
     }
 
     async fn read(&self, sources: &[Source<'_>]) -> Vec<PartitionData> {
@@ -181,14 +202,19 @@ impl Fetch<'_> {
         let visible = self.visible(serving);
         data.high_watermark = view.high_watermark().0;
         data.last_stable_offset = view.last_stable_offset().0;
-        data.log_start_offset = view.reader().log_start_offset().0;
+        let (from, start) = (source.from(), view.reader().log_start_offset());
+        data.log_start_offset = match self.reader {
+            Reader::Follower { .. } if from >= view.wanted_start() => {
+                view.wanted_start().max(start).0
+            }
+            _ => start.0,
+        };
         if let Some(diverging) = &serving.diverging {
             data.diverging_epoch = diverging.clone();
             return data;
         }
-        let from = source.from();
         let end = view.reader().log_end_offset();
-        if from.0 < data.log_start_offset || from > end {
+        if from < start || from > end {
             return failed(data, ErrorCode::OffsetOutOfRange);
         }
         if let Some(preferred) = serving.preferred {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::RequestContext;
 use super::fetch::read_error;
 use super::leadership::{Named, check_leader};
+use super::{RequestContext, settling};
 use crate::broker::Broker;
 use crate::replication::Leadership;
 use crate::types::{ErrorCode, LeaderEpoch, Offset, Timestamp};
@@ -34,6 +34,7 @@ pub async fn handle(
     context: RequestContext,
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
+    settle(&broker, &request).await;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -50,6 +51,16 @@ pub async fn handle(
         topics,
         ..Default::default()
     }
+}
+
+async fn settle(broker: &Arc<Broker>, request: &ListOffsetsRequest) {
+    let mut partitions = Vec::new();
+    for topic in &request.topics {
+        let named = Named::Name(&topic.name);
+        let indexes = topic.partitions.iter().map(|wanted| wanted.partition_index);
+        partitions.extend(indexes.map(|partition| (named, partition)));
+    }
+    settling::settle(broker, &partitions).await;
 }
 
 async fn answer(

@@ -28,6 +28,7 @@ mod partition_history;
 mod partition_reassignments;
 mod produce;
 mod quorum;
+mod settling;
 mod unregister_broker;
 
 use std::future::Future;

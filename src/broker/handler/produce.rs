@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::leadership::{Leaders, Named};
-use super::{Answer, Handling, RequestContext};
+use super::{Answer, Handling, RequestContext, settling};
 use crate::broker::partitions::{Hosted, HostedTopic, Table};
 use crate::broker::{Broker, PRODUCE_KIB_MAX, acceptance};
 use crate::replication::{AppendItem, AppendOutcome, AppendRefused, Command, WantedAcks};
@@ -46,6 +46,7 @@ pub async fn start(
 ) -> Handling {
     let acks = request.acks;
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    settle(broker, context, &request).await;
     let mut split = split(broker, context, request);
     let budget = Arc::new(reserve(broker, &split).await);
     let mut waiting = Vec::new();
@@ -81,6 +82,16 @@ pub async fn start(
         name_leaders(&broker, &context, &mut response);
         Some(Answer::Response(response.into()))
     })
+}
+
+async fn settle(broker: &Arc<Broker>, context: &RequestContext, request: &ProduceRequest) {
+    let mut partitions = Vec::new();
+    for topic in &request.topic_data {
+        let named = Named::of(context.version, TOPIC_ID_SINCE, &topic.name, topic.topic_id);
+        let all = topic.partition_data.iter().map(|data| (named, data.index));
+        partitions.extend(all);
+    }
+    settling::settle(broker, &partitions).await;
 }
 
 /// Tells who leads what this broker does not (KIP-951).

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::partitions::new_partition_record;
 use super::{ControllerLedger, PARTITIONS_PER_REQUEST_MAX};
 use crate::config::{BrokerDefaults, TopicConfig, describe_topic};
+use crate::controller::image::TopicImage;
 use crate::controller::record::{Cause, ConfigResource, MetadataRecord};
 use crate::controller::request::{
     CreateTopics, CreatedTopic, DeleteTopics, DeletedTopic, NewTopic, Refusal, Reply, TopicSelector,
@@ -69,13 +70,20 @@ impl ControllerLedger {
         defaults: &BrokerDefaults,
         taken: &mut Taken,
     ) -> Result<(CreatedTopic, Vec<MetadataRecord>), Refusal> {
+        if let Some(made) = self.image.topic(&topic.name)
+            && topic.ids.contains(&made.id)
+        {
+            return Ok((self.made_before(made, defaults), Vec::new()));
+        }
         self.check_name(&topic.name, taken)?;
         let replicas = self.replicas_of_new(entropy, topic, taken)?;
         let overrides = overrides(&topic.configs)?;
         TopicConfig::resolve(defaults, &overrides)
             .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
 
-        let topic_id = self.new_topic_id(entropy, taken);
+        let is_free = |id: &TopicId| self.is_free(*id, taken);
+        let drawn = topic.ids.last().copied().filter(is_free);
+        let topic_id = drawn.unwrap_or_else(|| self.new_topic_id(entropy, taken));
         taken.ids.insert(topic_id);
         taken.partitions += replicas.len();
         taken
@@ -140,9 +148,24 @@ impl ControllerLedger {
     fn new_topic_id(&self, entropy: &mut Rng, taken: &Taken) -> TopicId {
         loop {
             let id = Uuid::from_random(entropy.bytes());
-            if self.image.topic_by_id(id).is_none() && !taken.ids.contains(&id) {
+            if self.is_free(id, taken) {
                 return id;
             }
+        }
+    }
+
+    fn is_free(&self, id: TopicId, taken: &Taken) -> bool {
+        self.image.topic_by_id(id).is_none() && !taken.ids.contains(&id)
+    }
+
+    /// The answer to a request whose topic was made when it was asked before.
+    fn made_before(&self, topic: &TopicImage, defaults: &BrokerDefaults) -> CreatedTopic {
+        let replicas = topic.partitions.first().map_or(0, |it| it.replicas.len());
+        CreatedTopic {
+            topic_id: topic.id,
+            partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+            replication_factor: i16::try_from(replicas).unwrap_or(i16::MAX),
+            configs: describe_topic(defaults, &self.image.topic_overrides(&topic.name), None),
         }
     }
 

@@ -122,7 +122,8 @@ impl RaftOptions {
             cluster_name: "klamm".to_owned(),
             election_timeout_min: millis(longer / 2),
             election_timeout_max: millis(longer),
-            heartbeat_interval: millis(longer / 10),
+            // A follower misses several before it stands; each costs every node a little, for ever.
+            heartbeat_interval: millis(longer / 5),
             install_snapshot_timeout: millis(self.request_timeout),
             max_payload_entries: 256,
             snapshot_policy: SnapshotPolicy::Never,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -97,7 +98,11 @@ impl Quorum for FakeQuorum {
 
 /// The way to the other nodes; those not in it are not running.
 #[derive(Default)]
-struct Way(Mutex<BTreeMap<BrokerId, Controller>>);
+struct Way {
+    controllers: Mutex<BTreeMap<BrokerId, Controller>>,
+    /// How many of the next answers are lost.
+    losing: AtomicU32,
+}
 
 impl Forward for Way {
     fn forward(
@@ -106,10 +111,20 @@ impl Forward for Way {
         request: Bytes,
         _: Duration,
     ) -> BoxFuture<'static, Result<Bytes, PeerError>> {
-        let controller = self.0.lock().unwrap().get(&leader).cloned();
+        let controller = self.controllers.lock().unwrap().get(&leader).cloned();
+        let is_losing = |left: u32| left.checked_sub(1);
+        let losing = self
+            .losing
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, is_losing);
         Box::pin(async move {
             match controller {
-                Some(controller) => Ok(controller.answer_forwarded(request).await),
+                Some(controller) => {
+                    let answer = controller.answer_forwarded(request).await;
+                    match losing {
+                        Ok(_) => Err(PeerError::Lost("the connection broke".to_owned())),
+                        Err(_) => Ok(answer),
+                    }
+                }
                 None => Err(PeerError::NobodyListens(format!("node {leader}"))),
             }
         })
@@ -118,6 +133,7 @@ impl Forward for Way {
 
 struct Nodes {
     agreed: Arc<Agreed>,
+    way: Arc<Way>,
     controllers: Vec<Controller>,
     updates: Vec<mpsc::Receiver<ImageUpdate>>,
     tasks: Vec<Task>,
@@ -132,6 +148,7 @@ fn nodes(env: &Env, count: i32) -> Nodes {
     let (agreed, way) = (Arc::new(Agreed::default()), Arc::new(Way::default()));
     let mut nodes = Nodes {
         agreed: agreed.clone(),
+        way: way.clone(),
         controllers: Vec::new(),
         updates: Vec::new(),
         tasks: Vec::new(),
@@ -154,7 +171,7 @@ fn nodes(env: &Env, count: i32) -> Nodes {
             way.clone(),
             sender,
         );
-        way.0
+        way.controllers
             .lock()
             .unwrap()
             .insert(BrokerId(id), controller.clone());
@@ -271,6 +288,63 @@ fn a_request_finds_the_next_leader_and_gives_up_in_time() {
         let impatient = nodes.controllers[0].within(Duration::from_millis(100));
         let refusal = soon(&env, impatient.found(CLUSTER)).await.unwrap_err();
         assert_eq!(refusal.code, ErrorCode::NotController);
+    });
+}
+
+#[test]
+fn what_a_lost_answer_was_about_is_done_once_and_told_as_done() {
+    run(async |env| {
+        let mut nodes = nodes(&env, 2);
+        nodes.carry_out();
+        nodes.agreed.elect(Some(1));
+        soon(&env, nodes.register_all()).await;
+        let controller = nodes.controllers[1].clone();
+        let lose = |answers| nodes.way.losing.store(answers, Ordering::Release);
+        let ends = || nodes.agreed.state.lock().unwrap().batches.len();
+
+        lose(2);
+        let before = ends();
+        let made = soon(&env, controller.create_topics(one_topic("a"))).await;
+        let made = made.unwrap().remove(0).1.unwrap();
+        assert_eq!(ends(), before + 1, "made once");
+        let topic = controller.image().topic("a").unwrap().id;
+        assert_eq!((made.topic_id, made.partitions), (topic, 1));
+        let again = soon(&env, controller.create_topics(one_topic("a"))).await;
+        let refusal = again.unwrap().remove(0).1.unwrap_err();
+        assert_eq!(
+            refusal.code,
+            ErrorCode::TopicAlreadyExists,
+            "another request"
+        );
+
+        lose(1);
+        let topics = vec![MorePartitions {
+            name: "a".to_owned(),
+            count: 3,
+            assignments: None,
+        }];
+        let more = CreatePartitions {
+            topics,
+            validate_only: false,
+        };
+        let grown = soon(&env, controller.create_partitions(more.clone())).await;
+        assert_eq!(grown.unwrap().remove(0).1, Ok(()));
+        let again = soon(&env, controller.create_partitions(more)).await;
+        let refusal = again.unwrap().remove(0).1.unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::InvalidPartitions);
+
+        lose(1);
+        let by_name = || TopicSelector::Name("a".to_owned());
+        let doomed = || DeleteTopics {
+            topics: vec![by_name()],
+        };
+        let deleted = soon(&env, controller.delete_topics(doomed())).await;
+        let (selector, deleted) = deleted.unwrap().remove(0);
+        assert_eq!(selector, by_name());
+        assert_eq!(deleted.unwrap().topic_id, topic);
+        let again = soon(&env, controller.delete_topics(doomed())).await;
+        let refusal = again.unwrap().remove(0).1.unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::UnknownTopicOrPartition);
     });
 }
 

@@ -734,3 +734,22 @@ fn elections_prefer_in_sync_then_eligible_and_lose_records_only_where_allowed() 
         (Some(BrokerId(2)), Kind::LastKnown)
     );
 }
+
+#[test]
+fn a_topic_that_an_earlier_attempt_made_is_told_again_and_one_deleted_since_gets_another_id() {
+    let mut cluster = Cluster::of(3, "");
+    let with_ids = |ids: &[u8]| NewTopic {
+        ids: ids.iter().map(|id| Uuid([*id; 16])).collect(),
+        ..with_configs("a", &[("retention.ms", Some("1000"))])
+    };
+    let made = cluster.create(with_ids(&[1])).unwrap();
+    assert_eq!(made.topic_id, Uuid([1; 16]));
+    let end = cluster.end;
+    assert_eq!(cluster.create(with_ids(&[1, 2])).unwrap(), made);
+    assert_eq!(cluster.end, end, "nothing is recorded");
+    let other = cluster.create(with_ids(&[3])).unwrap_err();
+    assert_eq!(other.code, ErrorCode::TopicAlreadyExists);
+    assert!(delete(&mut cluster, vec![named("a")])[0].is_ok());
+    let anew = cluster.create(with_ids(&[1, 2])).unwrap();
+    assert_eq!(anew.topic_id, Uuid([2; 16]));
+}

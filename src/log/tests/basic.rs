@@ -300,6 +300,29 @@ fn a_log_closed_well_opens_without_being_read() {
 }
 
 #[test]
+fn a_log_that_was_never_used_is_closed_without_a_write_and_opens_well() {
+    let bench = Bench::new();
+    let log = bench.create();
+    let names = bench.disk.names();
+    let clean = run(log.close()).unwrap();
+    assert_eq!(bench.disk.names(), names, "nothing was put beside it");
+    let (log, recovery) = bench.open(Some(clean));
+    assert!(recovery.clean, "{recovery:?}");
+    assert_eq!((recovery.cut, recovery.rebuilt), (None, Vec::new()));
+    let again = run(log.close()).unwrap();
+    let (mut log, recovery) = bench.open(Some(again));
+    assert!(recovery.clean, "{recovery:?}");
+    assert_eq!(put(&mut log, &sequenced(9, 0, 0, &["first"])), Offset(0));
+    let used = run(log.close()).unwrap();
+    let (log, recovery) = bench.open(Some(used));
+    assert!(
+        recovery.clean && recovery.scanned_bytes == 0,
+        "{recovery:?}"
+    );
+    assert_eq!(contents(&log).len(), 1);
+}
+
+#[test]
 fn an_index_that_is_lost_or_damaged_is_made_again() {
     let bench = Bench::new();
     let mut log = bench.create();

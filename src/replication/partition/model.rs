@@ -2,7 +2,7 @@
 //! commits states, and a network that loses, repeats and reorders. Nodes lose what they had not
 //! synced and learn late of what the controller committed.
 //!
-//! Checked after every move: R1 to R6, R9, R10 and R18; and at the end, when all is well again,
+//! Checked after every move: R1 to R6, R9, R10, R18 and K6; and at the end, when all is well again,
 //! that everybody agrees, is in sync, and nobody waits.
 
 mod controller;
@@ -65,6 +65,10 @@ struct World {
     committed: Committed,
     /// Values that await an acknowledgement, with their offsets and whether all must have them.
     waiting: BTreeMap<u32, (Offset, WantedAcks)>,
+    /// Deletions that await an answer: at whom, in which process, and up to where.
+    deletions: Vec<(usize, u64, Offset)>,
+    /// The furthest deletion that was answered.
+    deleted: Offset,
     led: BTreeMap<LeaderEpoch, BrokerId>,
 }
 
@@ -88,6 +92,8 @@ impl World {
             next_process: 0,
             committed: Committed::default(),
             waiting: BTreeMap::new(),
+            deletions: Vec::new(),
+            deleted: Offset::ZERO,
             led: BTreeMap::new(),
         };
         for at in 0..count {
@@ -260,7 +266,8 @@ impl World {
                 self.with(at, Node::tick);
             }
             248..=250 => self.with(at, Node::fail_sync),
-            251..=252 => self.with(at, |node, _, _| node.delete_records(b)),
+            251..=252 => self.delete(at, b),
+            253 => self.nodes[at].move_start(),
             _ => self.nodes[at].checkpoint(),
         }
     }
@@ -277,6 +284,27 @@ impl World {
         self.next_value += 1;
         self.waiting.insert(value, (offset, acks));
         self.with(at, |node, _, effects| node.append(value, acks, effects));
+    }
+
+    fn delete(&mut self, at: usize, amount: u8) {
+        if let Some(to) = self.nodes[at].want_deleted(amount) {
+            self.deletions.push((at, self.nodes[at].process, to));
+        }
+    }
+
+    /// A deletion is answered once no replica that may be in sync begins before it.
+    fn answer_deletions(&mut self) {
+        let (nodes, deleted) = (&self.nodes, &mut self.deleted);
+        self.deletions.retain(|(at, process, to)| {
+            let node = &nodes[*at];
+            let leads = node.machine.as_ref().is_some_and(Partition::is_leader);
+            let is_done = node.replicated_start().is_some_and(|start| *to <= start);
+            let is_same = leads && node.process == *process;
+            if is_same && is_done {
+                *deleted = (*deleted).max(*to);
+            }
+            is_same && !is_done
+        });
     }
 
     fn fetch(&mut self, at: usize) {
@@ -409,8 +437,14 @@ impl World {
             self.exposed(at);
             self.nodes[at].check();
         }
+        self.answer_deletions();
         for id in self.controller.trusted() {
             let node = &self.nodes[at_of(id)];
+            let (start, deleted) = (node.log.start, self.deleted);
+            assert!(
+                start >= deleted,
+                "K6: {id} begins at {start}; records up to {deleted} were said to be gone"
+            );
             for (offset, record) in self.committed.from(node.log.start) {
                 let have = node.log.at_durable(offset);
                 assert_eq!(have, Some(record), "R4: {id} lacks {offset}");
@@ -428,6 +462,7 @@ impl World {
                 }
                 self.unfence(at);
                 self.with(at, |node, _, effects| node.sync(effects));
+                self.nodes[at].move_start();
                 self.fetch(at);
                 self.with(at, Node::tick);
             }
@@ -454,6 +489,10 @@ impl World {
         let all_in_sync = state.isr.len() == self.nodes.len();
         let up_to_date = |node: &Node| node.applied + 1 == self.controller.history.len();
         let first = &self.nodes[0].log;
+        let due = |node: &Node| {
+            let machine = node.machine.as_ref();
+            machine.is_some_and(|machine| machine.start_due(node.log.start).is_some())
+        };
         let alike = |node: &Node| {
             let of = |log: &ModelLog, offset| log.at(Offset(offset));
             node.log.end() == first.end()
@@ -466,7 +505,8 @@ impl World {
             && self
                 .nodes
                 .iter()
-                .all(|node| up_to_date(node) && alike(node))
+                .all(|node| up_to_date(node) && alike(node) && !due(node))
+            && self.deletions.is_empty()
     }
 }
 

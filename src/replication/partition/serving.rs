@@ -40,6 +40,10 @@ impl<W: Copy> Partition<W> {
         let Role::Leader(leader) = &mut self.role else {
             return Err(ErrorCode::NotLeaderOrFollower);
         };
+        if fetch.fetch_offset >= leader.wanted_start() {
+            // One that lacks what is to go copies it yet: it would take this for a gap.
+            served.log_start_offset = leader.wanted_start().max(log_start_offset);
+        }
         if !self.assignment.replicas.contains(&fetcher.id) || fetcher.id == self.assignment.me {
             // It may know more of the partition than this leader does yet.
             return Err(ErrorCode::UnknownLeaderEpoch);
@@ -58,7 +62,8 @@ impl<W: Copy> Partition<W> {
             follower: fetcher.id,
             broker_epoch: fetcher.broker_epoch,
             fetch_offset: fetch.fetch_offset,
-            has_deleted: fetch.log_start_offset >= log_start_offset,
+            starts_at: fetch.log_start_offset,
+            log_start_offset,
             log_end_offset,
             now: around.now,
         });

@@ -97,6 +97,47 @@ fn fetch(
     (served, effects)
 }
 
+/// A fetch of broker `id` from the end of a log that begins at `start`, as that of a leader does
+/// that begins at 0; where it is told that the log begins.
+fn fetch_with_start(partition: &mut Partition<u32>, id: i32, start: i64) -> Offset {
+    let eligible = eligible();
+    let fetcher = Fetcher {
+        id: BrokerId(id),
+        broker_epoch: BrokerEpoch(i64::from(id) + 10),
+    };
+    let end = partition.log_end_offset();
+    let fetch = FollowerFetch {
+        slot: 0,
+        leader_epoch: LeaderEpoch(1),
+        fetch_offset: end,
+        last_fetched_epoch: LeaderEpoch(1),
+        log_start_offset: Offset(start),
+    };
+    let around = around(&eligible, 1);
+    let epochs = |asked| (asked, end);
+    let served = partition.fetched(fetcher, &fetch, Offset(0), epochs, around, &mut Vec::new());
+    served.expect("it is served").log_start_offset
+}
+
+/// Every broker may join, and is proposed if it has caught up.
+fn eligible_again(partition: &mut Partition<u32>) {
+    let (eligible, mut effects) = (eligible(), Vec::new());
+    partition.check_isr(around(&eligible, 1), &mut effects);
+    assert!(matches!(effects[..], [Effect::Propose(_)]), "{effects:?}");
+}
+
+/// A leader of `isr` with ten committed records.
+fn leader_of_ten(isr: &[i32]) -> Partition<u32> {
+    let mut partition = leader(isr);
+    step(&mut partition, appended(10, 1));
+    step(&mut partition, durable(10));
+    for id in isr.iter().filter(|id| **id != ME.0) {
+        fetch_with_start(&mut partition, *id, 0);
+    }
+    assert_eq!(partition.high_watermark(), Offset(10));
+    partition
+}
+
 fn leader(isr: &[i32]) -> Partition<u32> {
     let assignment = assignment(1, 1, 5, isr);
     Partition::new(&assignment, opened(0), Instant(0), &mut Vec::new())
@@ -291,6 +332,91 @@ fn a_leader_that_was_here_before_waits_for_a_newer_epoch() {
     let again = assignment(1, 2, 6, &[1, 2]);
     partition.assign(&again, around(&eligible, 1), &mut effects);
     assert!(partition.is_leader());
+}
+
+#[test]
+fn a_leader_begins_later_once_every_replica_in_sync_does() {
+    let (mut partition, own) = (leader_of_ten(&[1, 2, 3]), Offset(0));
+    partition.want_start(Offset(6)).expect("it leads");
+    assert_eq!(partition.start_due(own), None);
+    assert_eq!(fetch_with_start(&mut partition, 2, 0), Offset(6));
+    assert_eq!(fetch_with_start(&mut partition, 2, 6), Offset(6));
+    assert_eq!(partition.start_due(own), None, "broker 3 has them all");
+    fetch_with_start(&mut partition, 3, 4);
+    assert_eq!(partition.start_due(own), Some(Offset(4)));
+    assert_eq!(partition.replicated_start(own), Some(own), "not here yet");
+    fetch_with_start(&mut partition, 3, 6);
+    assert_eq!(partition.start_due(own), Some(Offset(6)));
+    assert_eq!(partition.replicated_start(Offset(6)), Some(Offset(6)));
+    assert_eq!(partition.start_due(Offset(6)), None);
+}
+
+#[test]
+fn a_follower_that_has_not_reached_what_is_to_go_is_not_told_yet() {
+    let mut partition = leader_of_ten(&[1, 2]);
+    partition.want_start(Offset(6)).expect("it leads");
+    let mut told = |at| {
+        let (served, _) = fetch(&mut partition, (3, at, 1), 1);
+        served.expect("it is served").log_start_offset
+    };
+    assert_eq!(told(5), Offset(0), "it would begin anew at 6");
+    assert_eq!(told(6), Offset(6));
+}
+
+#[test]
+fn a_replica_that_left_the_in_sync_ones_holds_up_no_deletion() {
+    let mut partition = leader_of_ten(&[1, 2, 3]);
+    partition.want_start(Offset(6)).expect("it leads");
+    fetch_with_start(&mut partition, 2, 6);
+    let mut eligible = BTreeMap::clone(&eligible());
+    eligible.remove(&BrokerId(3));
+    let (eligible, mut effects) = (Arc::new(eligible), Vec::new());
+    let shrunk = assignment(1, 1, 6, &[1, 2]);
+    partition.assign(&shrunk, around(&eligible, 1), &mut effects);
+    assert_eq!(partition.start_due(Offset(0)), Some(Offset(6)));
+    eligible_again(&mut partition);
+    assert_eq!(
+        partition.start_due(Offset(0)),
+        None,
+        "it may be back in sync"
+    );
+    let shrunk = assignment(1, 1, 7, &[1, 2]);
+    partition.assign(&shrunk, around(&eligible, 1), &mut effects);
+    let alone = assignment(1, 1, 8, &[1]);
+    partition.assign(&alone, around(&eligible, 1), &mut effects);
+    assert_eq!(
+        partition.start_due(Offset(0)),
+        None,
+        "too few: one of those that left may lead next"
+    );
+}
+
+#[test]
+fn a_new_leader_answers_no_deletion_before_it_has_heard_of_its_followers() {
+    let restarted = assignment(1, 1, 5, &[1, 2]);
+    let partition = Partition::<u32>::new(&restarted, opened(10), Instant(0), &mut Vec::new());
+    assert!(partition.is_leader());
+    assert_eq!(partition.replicated_start(Offset(4)), None);
+    assert_eq!(alone(10).replicated_start(Offset(4)), Some(Offset(4)));
+}
+
+#[test]
+fn a_follower_lets_go_of_no_more_than_is_committed() {
+    let follows = assignment(2, 1, 5, &[1, 2]);
+    let mut partition = Partition::new(&follows, opened(10), Instant(0), &mut Vec::new());
+    assert_eq!(
+        partition.want_start(Offset(1)),
+        Err(ErrorCode::NotLeaderOrFollower)
+    );
+    let told = |high_watermark| Event::Told {
+        high_watermark: Offset(high_watermark),
+        log_start_offset: Offset(6),
+    };
+    step(&mut partition, told(5));
+    assert_eq!(partition.start_due(Offset(0)), Some(Offset(5)));
+    step(&mut partition, told(8));
+    assert_eq!(partition.start_due(Offset(5)), Some(Offset(6)));
+    assert_eq!(partition.start_due(Offset(6)), None);
 }
 
 proptest! {

@@ -248,13 +248,18 @@ impl Shard {
             }
         };
         match replica.position(leader_epoch) {
-            Ok(None) => replica.awaiting.push((waiter, leader_epoch)),
+            Ok(None) => {
+                replica.awaiting.push((waiter, leader_epoch));
+                if replica.start_due().is_some() {
+                    self.starts_due.insert(slot);
+                }
+            }
             Ok(Some(position)) => self.decide_position(waiter, Ok(position)),
             Err(code) => self.decide_position(waiter, Err(code)),
         }
     }
 
-    fn decide_position(
+    pub(super) fn decide_position(
         &mut self,
         (id, at): super::Waiter,
         outcome: Result<FollowerPosition, ErrorCode>,
@@ -273,6 +278,7 @@ impl Shard {
 
     /// Sets the alarm that a partition needs, and answers followers that waited.
     pub(super) fn after_step(&mut self, slot: Slot) {
+        self.look_at_start(slot);
         let Some(replica) = self.replicas.get_mut(&slot) else {
             return;
         };

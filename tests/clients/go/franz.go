@@ -65,7 +65,7 @@ func withAdmin(ctx context.Context, partitions int32,
 	}
 	defer client.Close()
 	admin, topic := kadm.NewClient(client), unique("franz")
-	if _, err := admin.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
+	if _, err := admin.CreateTopic(ctx, partitions, int16(replicationFactor()), nil, topic); err != nil {
 		return fmt.Errorf("creating %s: %w", topic, err)
 	}
 	led := func() bool {
@@ -413,7 +413,7 @@ func franzTopics(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		_, err = admin.CreateTopic(ctx, 1, 1, nil, topic)
+		_, err = admin.CreateTopic(ctx, 1, int16(replicationFactor()), nil, topic)
 		if !errors.Is(err, kerr.TopicAlreadyExists) {
 			return fmt.Errorf("creating the topic again: %v", err)
 		}

@@ -26,7 +26,17 @@ var bootstrap = os.Getenv("BOOTSTRAP")
 
 // nodes is how many the cluster has: NODES, or 1.
 func nodes() int {
-	count, err := strconv.Atoi(os.Getenv("NODES"))
+	return number("NODES")
+}
+
+// replicationFactor is that of the topics that are made: REPLICATION_FACTOR, or 1.
+func replicationFactor() int {
+	return number("REPLICATION_FACTOR")
+}
+
+// number is what the variable says, or 1.
+func number(variable string) int {
+	count, err := strconv.Atoi(os.Getenv(variable))
 	if err != nil {
 		return 1
 	}

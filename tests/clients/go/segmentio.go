@@ -37,7 +37,7 @@ func segmentioTopic(ctx context.Context, partitions int) (string, error) {
 	}
 	defer connection.Close()
 	err = connection.CreateTopics(kafka.TopicConfig{
-		Topic: topic, NumPartitions: partitions, ReplicationFactor: 1,
+		Topic: topic, NumPartitions: partitions, ReplicationFactor: replicationFactor(),
 	})
 	if err != nil {
 		return "", err

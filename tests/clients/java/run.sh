@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs a Java suite against BOOTSTRAP: run.sh clients|tools
-# REPLICATION_FACTOR (1) is what the tools' topic gets; several brokers bear more.
+# REPLICATION_FACTOR (1) is what topics get; several brokers bear more.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 : "${BOOTSTRAP:?}"

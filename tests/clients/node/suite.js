@@ -1,4 +1,4 @@
-// kafkajs against the broker at BOOTSTRAP, one of NODES (1). Prints "ok NAME" or "FAIL NAME: why"; exits 0 or 1.
+// kafkajs against the broker at BOOTSTRAP, one of NODES (1), with REPLICATION_FACTOR (1). Prints "ok NAME" or "FAIL NAME: why"; exits 0 or 1.
 // ONLY=text runs the checks whose names hold the text.
 'use strict'
 
@@ -10,6 +10,7 @@ const {
 
 CompressionCodecs[CompressionTypes.Snappy] = require('kafkajs-snappy')
 
+const replicationFactor = Number(process.env.REPLICATION_FACTOR ?? 1)
 const CHECK_LIMIT = 45_000
 const kafka = new Kafka({
   clientId: 'klamm-clients',
@@ -37,7 +38,7 @@ async function createTopic (numPartitions = 1, configEntries = []) {
   const topic = unique('kafkajs')
   await admin.createTopics({
     waitForLeaders: true,
-    topics: [{ topic, numPartitions, replicationFactor: 1, configEntries }],
+    topics: [{ topic, numPartitions, replicationFactor, configEntries }],
   })
   return topic
 }

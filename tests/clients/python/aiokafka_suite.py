@@ -9,8 +9,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, Records
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from checks import (
-    BOOTSTRAP, CODECS, Received, Record, Suite, compare, expect, sample_records,
-    two_members_and_one_leaves, unique, wait_until,
+    BOOTSTRAP, CODECS, REPLICATION_FACTOR, Received, Record, Suite, compare, expect,
+    sample_records, two_members_and_one_leaves, unique, wait_until,
 )
 
 suite = Suite("aiokafka")
@@ -53,7 +53,8 @@ async def eventually(condition, what, limit=20):
 async def create_topic(partitions=1, configs=None):
     topic = unique("aiokafka")
     async with Admin() as admin:
-        answer = await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=configs)])
+        new = NewTopic(topic, partitions, REPLICATION_FACTOR, topic_configs=configs)
+        answer = await admin.create_topics([new])
         expect([error[1] for error in answer.topic_errors], [0], f"creating: {answer}")
 
         async def led():

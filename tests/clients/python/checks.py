@@ -18,6 +18,11 @@ from collections import Counter, namedtuple
 BOOTSTRAP = os.environ["BOOTSTRAP"]
 # How many the cluster has.
 NODES = int(os.environ.get("NODES", "1"))
+# Of the topics that are made.
+REPLICATION_FACTOR = int(os.environ.get("REPLICATION_FACTOR", "1"))
+# How many times as long as on a single node something may take before it counts as stuck: every
+# node has a replica of everything, on the same machine.
+PATIENCE = 1 if NODES == 1 else 4
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 RUN = uuid.uuid4().hex[:8]
 
@@ -80,7 +85,8 @@ def compare(received, sent, what):
 
 class Suite:
     def __init__(self, name, limit=120, check_limit=45):
-        self.name, self.limit, self.check_limit = name, limit, check_limit
+        self.name = name
+        self.limit, self.check_limit = PATIENCE * limit, PATIENCE * check_limit
         self.checks = []
 
     def check(self, function):

@@ -13,8 +13,8 @@ from confluent_kafka.admin import (
 )
 
 from checks import (
-    BOOTSTRAP, CODECS, NODES, Member, Received, Record, Suite, compare, expect, sample_records,
-    shared_between, two_members_and_one_leaves, unique, wait_until,
+    BOOTSTRAP, CODECS, NODES, PATIENCE, REPLICATION_FACTOR, Member, Received, Record, Suite,
+    compare, expect, sample_records, shared_between, two_members_and_one_leaves, unique, wait_until,
 )
 
 suite = Suite("confluent")
@@ -37,9 +37,15 @@ def expect_error(code, futures, what):
 
 def create_topic(partitions=1, config=None):
     topic = unique("confluent")
-    result(admin.create_topics([NewTopic(topic, partitions, 1, config=config or {})]))
-    seen = lambda: admin.list_topics(timeout=5).topics.get(topic)
-    wait_until(lambda: seen() and len(seen().partitions) == partitions, "the new topic is seen")
+    new = NewTopic(topic, partitions, REPLICATION_FACTOR, config=config or {})
+    result(admin.create_topics([new]))
+
+    def seen():
+        # The next broker that is asked may have heard of it later than this one.
+        found = admin.list_topics(timeout=5).topics.get(topic)
+        return found is not None and len(found.partitions) == partitions
+
+    wait_until(seen, "the new topic is seen")
     return topic
 
 
@@ -73,7 +79,7 @@ def deliver(client, topic, records, partition=0):
             topic, value=record.value, key=record.key, headers=record.headers,
             timestamp=record.timestamp, partition=partition, on_delivery=delivered(number),
         )
-    expect(client.flush(20), 0, "records left after a flush")
+    expect(client.flush(20 * PATIENCE), 0, "records left after a flush")
     return [outcomes[number] for number in range(len(records))]
 
 
@@ -84,7 +90,7 @@ def produce_values(topic, values, partitions=1):
             topic, value, partition=number % partitions,
             on_delivery=lambda error, _: errors.append(error) if error else None,
         )
-    expect(client.flush(20), 0, "records left after a flush")
+    expect(client.flush(20 * PATIENCE), 0, "records left after a flush")
     expect(errors, [], "delivery errors")
 
 
@@ -151,7 +157,7 @@ def many_batches_from_an_idempotent_producer_keep_their_order():
         )
         if number % 500 == 0:
             client.poll(0)
-    expect(client.flush(30), 0, "records left after a flush")
+    expect(client.flush(30 * PATIENCE), 0, "records left after a flush")
     expect(failed, [], "delivery errors")
     values = [int(message.value()) for message in read_partition(topic, 20_000)]
     expect(values, list(range(20_000)), "values in order")
@@ -488,7 +494,7 @@ def a_topic_created_again_has_nothing_of_the_old_one():
 
     def created():
         try:
-            result(admin.create_topics([NewTopic(topic, 1, 1)]))
+            result(admin.create_topics([NewTopic(topic, 1, REPLICATION_FACTOR)]))
             return True
         except KafkaException as error:
             expect(error.args[0].code(), KafkaError.TOPIC_ALREADY_EXISTS, "error")

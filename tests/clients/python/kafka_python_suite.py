@@ -5,8 +5,8 @@ from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType, Membe
 from kafka.structs import OffsetAndMetadata
 
 from checks import (
-    BOOTSTRAP, CODECS, Received, Record, Suite, compare, expect, sample_records,
-    two_members_and_one_leaves, unique, wait_until,
+    BOOTSTRAP, CODECS, REPLICATION_FACTOR, Received, Record, Suite, compare, expect,
+    sample_records, two_members_and_one_leaves, unique, wait_until,
 )
 
 suite = Suite("kafka-python")
@@ -15,7 +15,11 @@ admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
 
 def create_topic(partitions=1, configs=None):
     topic = unique("kafka-python")
-    options = {"num_partitions": partitions, "replication_factor": 1, "configs": configs or {}}
+    options = {
+        "num_partitions": partitions,
+        "replication_factor": REPLICATION_FACTOR,
+        "configs": configs or {},
+    }
     admin.create_topics({topic: options}, wait_for_metadata=True)
     return topic
 

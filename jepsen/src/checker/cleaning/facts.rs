@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::clock::Clock;
+use super::leaders::{Leaders, Leads};
 use super::topics::Topics;
 use crate::checker::Options;
 use crate::history::{
@@ -30,6 +31,14 @@ pub(super) struct Told {
     pub op: Option<u64>,
 }
 
+/// A log as its node noted it, where there are several copies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Noted<'a> {
+    pub node: &'a str,
+    pub start: Told,
+    pub end: i64,
+}
+
 /// Whether the answer is the broker's, not what a client had in a buffer: that has no ends of the
 /// log, and is of some time before.
 pub(super) fn is_direct(fetched: &Fetched) -> bool {
@@ -45,8 +54,11 @@ pub(super) struct Log<'a> {
     pub reads: Vec<(&'a Operation, &'a Fetched)>,
     /// DeleteRecords that may have happened, by invocation.
     pub deletes: Vec<&'a Operation>,
-    /// Where the log began.
+    /// Where the log began, as clients were told; where there is one copy, as its node noted, too.
     pub starts: Vec<Told>,
+    /// Copies of the log, of which each may begin elsewhere.
+    pub copies: Vec<Noted<'a>>,
+    pub leads: Leads,
     /// Below the log's end, for certain.
     pub ends: Vec<Told>,
     /// What the final reads covered, and when they were done.
@@ -80,14 +92,16 @@ impl Seeing<'_> {
     }
 }
 
-pub(super) fn logs(history: &History) -> BTreeMap<&Partition, Log<'_>> {
+pub(super) fn logs(history: &History, options: Options) -> BTreeMap<&Partition, Log<'_>> {
     let mut logs: BTreeMap<&Partition, Log> = BTreeMap::new();
     for op in &history.operations {
         add(&mut logs, op);
     }
     let mut final_from = u64::MAX;
     let mut restarts = Vec::new();
-    for (time, _, note) in &history.notes {
+    let mut leaders = Leaders::default();
+    for (time, node, note) in &history.notes {
+        leaders.hear(*time, node, note);
         let told = |offset| Told {
             offset,
             from: *time,
@@ -103,13 +117,23 @@ pub(super) fn logs(history: &History) -> BTreeMap<&Partition, Log<'_>> {
             } => restarts.push(*time),
             Note::Log { of, state } => {
                 let log = logs.entry(of).or_default();
-                log.starts.push(told(state.start));
+                match options.replicated {
+                    true => log.copies.push(Noted {
+                        node,
+                        start: told(state.start),
+                        end: state.end,
+                    }),
+                    false => log.starts.push(told(state.start)),
+                }
             }
             Note::Ends { ends } => {
                 logs.entry(&ends.of).or_default().wanted = Some((*time, ends));
             }
             _ => {}
         }
+    }
+    for (of, leads) in leaders.end() {
+        logs.entry(of).or_default().leads = leads;
     }
     for log in logs.values_mut() {
         log.final_from = final_from;

@@ -7,11 +7,14 @@ mod clock;
 mod compaction;
 mod content;
 mod facts;
+mod leaders;
 mod log_start;
 mod out_of_range;
 mod retention;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_clusters;
 mod topics;
 
 pub(in crate::checker) use topics::Topics;
@@ -29,7 +32,7 @@ fn check(history: &History, violations: &mut Violations) {
 pub fn check_with(history: &History, options: Options, violations: &mut Violations) {
     let topics = Topics::of(history);
     let clock = clock::Clock::of(history);
-    for (of, log) in &facts::logs(history) {
+    for (of, log) in &facts::logs(history, options) {
         if topics.is_damaged(of) {
             continue;
         }

@@ -5,6 +5,11 @@
 //! that was told to somebody who asked later; the end was not below what had been acknowledged with
 //! acks=all or shown as high watermark before. Silent where nothing was told later in the era, on
 //! damaged partitions, and on topics that may lose what they showed.
+//!
+//! In a cluster one replica's position is not another's: what nodes note of their copies is not
+//! counted, nor are answers of a time in which a leader that was replaced may have given them (see
+//! [`super::leaders`]); and a leader may begin with a log that begins later than that of whoever
+//! leads after it, as K6 says.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +32,7 @@ pub(super) fn check(seen: &Seeing, violations: &mut Violations) {
         return;
     }
     let ends = Highest::of(seen, &seen.log.ends);
-    let starts = lowest_later(seen);
+    let (starts, leads) = (lowest_later(seen), &seen.log.leads);
     for (op, fetched) in refused {
         let Some(era) = seen.era(op) else {
             continue;
@@ -39,6 +44,8 @@ pub(super) fn check(seen: &Seeing, violations: &mut Violations) {
         let end = ends.before(era, op.invoked);
         if let (Some(start), Some(end)) = (later, end)
             && (start.offset..=end.offset).contains(&fetched.from)
+            && !leads.may_be_stale(op.invoked, op.returned)
+            && !leads.fell_back(fetched.from, op.returned, start.until)
         {
             let detail = format!(
                 "{} was out of range though the log began at {} at most and ended at {} at least",
@@ -53,7 +60,9 @@ pub(super) fn check(seen: &Seeing, violations: &mut Violations) {
 
 /// For each era, by the beginnings of the questions, the lowest start told from each on.
 fn lowest_later(seen: &Seeing) -> BTreeMap<usize, Vec<(u64, Told)>> {
-    let mut sorted: Vec<&Told> = seen.log.starts.iter().collect();
+    let leads = &seen.log.leads;
+    let sure = |told: &&Told| !leads.may_be_stale(told.from, told.until);
+    let mut sorted: Vec<&Told> = seen.log.starts.iter().filter(sure).collect();
     sorted.sort_by_key(|told| std::cmp::Reverse(told.from));
     let mut by_era: BTreeMap<usize, Vec<(u64, Told)>> = BTreeMap::new();
     for told in sorted {

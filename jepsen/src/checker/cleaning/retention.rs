@@ -36,7 +36,8 @@ pub(super) fn check(seen: &Seeing, violations: &mut Violations) {
         acked.sort_by_key(|acked| acked.offset);
     }
     let asked = asked_to_go(seen);
-    let mut starts: Vec<&Told> = seen.log.starts.iter().collect();
+    let copies = seen.log.copies.iter().map(|copy| &copy.start);
+    let mut starts: Vec<&Told> = seen.log.starts.iter().chain(copies).collect();
     starts.sort_by_key(|told| told.until);
     // Of each era, how many are known to be gone.
     let mut gone: BTreeMap<usize, usize> = BTreeMap::new();

@@ -8,8 +8,8 @@
 //! to be deleted is wrong unless the topic deletes by age or size. Where partitions have copies,
 //! only latest offsets are compared, and none with that of a later leader (KIP-207: a leader does
 //! not tell its latest offset before it has reached its own epoch): what fetches tell of bounds is
-//! what their leader knows so far, each copy is cleaned by itself, and who was replaced and does
-//! not know it yet tells old bounds. Silent where a deletion of
+//! what their leader knows so far, and who was replaced and does not know it yet tells old bounds.
+//! Where logs begin is K6's there. Silent where a deletion of
 //! the topic came between, about answers with an error, and for upper bounds of damaged
 //! partitions.
 

@@ -6,10 +6,6 @@ use super::Found;
 use crate::runner::Failed;
 use crate::runner::mutants::Mutant;
 
-/// Around the table in a file.
-const BEGIN: &str = "<!-- mutants: begin -->";
-const END: &str = "<!-- mutants: end -->";
-
 /// What the searches for one mutant gave.
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -99,16 +95,18 @@ pub(crate) fn table(rows: &[Row], max_seeds: u64, rounds: u64) -> String {
     text
 }
 
-/// The file with `table` in place of what was between the marks.
-pub(crate) fn between_marks(text: &str, table: &str) -> Result<String, Failed> {
-    let begin = text.find(BEGIN).map(|at| at + BEGIN.len());
-    let end = text.find(END);
+/// The file with `table` in place of what was between the marks for these mutants.
+pub(crate) fn between_marks(text: &str, mutants: &str, table: &str) -> Result<String, Failed> {
+    let mark = |what: &str| format!("<!-- mutants {mutants}: {what} -->");
+    let (first, last) = (mark("begin"), mark("end"));
+    let begin = text.find(&first).map(|at| at + first.len());
+    let end = text.find(&last);
     match (begin, end) {
         (Some(begin), Some(end)) if begin <= end => {
             let (before, after) = (&text[..begin], &text[end..]);
             Ok(format!("{before}\n\n{table}\n{after}"))
         }
-        _ => Err(Failed(format!("no `{BEGIN}` with `{END}` behind it"))),
+        _ => Err(Failed(format!("no `{first}` with `{last}` behind it"))),
     }
 }
 
@@ -158,14 +156,14 @@ mod tests {
 
     #[test]
     fn only_what_is_between_the_marks_is_replaced() {
-        let text = "a\n<!-- mutants: begin -->\nold\n<!-- mutants: end -->\nb\n";
-        let once = between_marks(text, "new\n").expect("it has marks");
-        let expected = "a\n<!-- mutants: begin -->\n\nnew\n\n<!-- mutants: end -->\nb\n";
+        let text = "a\n<!-- mutants all: begin -->\nold\n<!-- mutants all: end -->\nb\n";
+        let once = between_marks(text, "all", "new\n").expect("it has marks");
+        let expected = "a\n<!-- mutants all: begin -->\n\nnew\n\n<!-- mutants all: end -->\nb\n";
         assert_eq!(once, expected);
         assert_eq!(
-            between_marks(&once, "new\n").expect("it has marks"),
+            between_marks(&once, "all", "new\n").expect("it has marks"),
             expected
         );
-        assert!(between_marks("no marks", "new\n").is_err());
+        assert!(between_marks(&once, "clusters", "new\n").is_err());
     }
 }

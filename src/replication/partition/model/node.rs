@@ -193,14 +193,29 @@ impl Node {
         machine.step(Event::StorageRecovered { end, now }, effects);
     }
 
-    pub fn delete_records(&mut self, amount: u8) {
-        let Some(machine) = &self.machine else {
-            return;
-        };
-        if machine.is_leader() {
-            let to = self.log.start.0 + i64::from(amount % 8);
-            self.delete_before(Offset(to).min(machine.high_watermark()));
+    /// Asks for a few records to go; up to where, if it leads.
+    pub fn want_deleted(&mut self, amount: u8) -> Option<Offset> {
+        let machine = self.machine.as_mut()?;
+        let to = Offset(self.log.start.0 + i64::from(amount % 8));
+        let to = to.min(machine.high_watermark());
+        machine.want_start(to).ok().map(|()| to)
+    }
+
+    /// Makes the log begin where it is to, durably.
+    pub fn move_start(&mut self) {
+        let start = self.log.start;
+        let due = self
+            .machine
+            .as_ref()
+            .and_then(|machine| machine.start_due(start));
+        if let Some(due) = due {
+            self.delete_before(due);
         }
+    }
+
+    /// Up to where records are gone from every replica in sync, as this leader knows.
+    pub fn replicated_start(&self) -> Option<Offset> {
+        self.machine.as_ref()?.replicated_start(self.log.start)
     }
 
     fn delete_before(&mut self, start: Offset) {
@@ -258,6 +273,9 @@ impl Node {
     pub fn request(&self) -> Option<Request> {
         let (machine, broker_epoch) = (self.machine.as_ref()?, self.broker_epoch?);
         let leader_epoch = machine.assignment().leader_epoch;
+        if machine.start_due(self.log.start).is_some() {
+            return None;
+        }
         let position = machine.position(leader_epoch, self.log.start, self.log.latest());
         let position = position.ok().flatten()?;
         Some(Request {
@@ -377,9 +395,11 @@ impl Node {
             log.push(record);
             machine.step(Event::Copied { end: log.end() }, effects);
         }
-        machine.step(Event::Told { high_watermark }, effects);
-        let start = start.min(machine.high_watermark());
-        self.delete_before(start);
+        let told = Event::Told {
+            high_watermark,
+            log_start_offset: start,
+        };
+        machine.step(told, effects);
     }
 
     /// What holds at any time.

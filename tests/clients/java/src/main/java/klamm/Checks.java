@@ -17,7 +17,15 @@ final class Checks {
             Objects.requireNonNull(System.getenv("BOOTSTRAP"), "BOOTSTRAP is not set");
     /** How many the cluster has. */
     static final int NODES = Integer.parseInt(System.getenv().getOrDefault("NODES", "1"));
-    private static final int CHECK_LIMIT_SECONDS = 45;
+    /** Of the topics that are made. */
+    static final short REPLICATION_FACTOR =
+            Short.parseShort(System.getenv().getOrDefault("REPLICATION_FACTOR", "1"));
+    /**
+     * How many times as long as on a single node something may take before it counts as stuck:
+     * every node has a replica of everything, on the same machine.
+     */
+    static final int PATIENCE = NODES == 1 ? 1 : 4;
+    private static final int CHECK_LIMIT_SECONDS = 45 * PATIENCE;
 
     interface Check {
         void run() throws Exception;

@@ -2,6 +2,8 @@ package klamm;
 
 import static klamm.Checks.BOOTSTRAP;
 import static klamm.Checks.NODES;
+import static klamm.Checks.PATIENCE;
+import static klamm.Checks.REPLICATION_FACTOR;
 import static klamm.Checks.eventually;
 import static klamm.Checks.expect;
 import static klamm.Checks.expectError;
@@ -109,7 +111,7 @@ public final class ClientSuite {
     private static String createTopic(int partitions, Map<String, String> configs)
             throws Exception {
         String topic = unique("java");
-        NewTopic request = new NewTopic(topic, partitions, (short) 1).configs(configs);
+        NewTopic request = new NewTopic(topic, partitions, REPLICATION_FACTOR).configs(configs);
         admin.createTopics(List.of(request)).all().get();
         eventually("every partition of the new topic has a leader", () -> hasLeaders(topic, partitions));
         return topic;
@@ -131,7 +133,8 @@ public final class ClientSuite {
 
     private static KafkaProducer<byte[], byte[]> producer(Map<String, Object> settings) {
         Map<String, Object> all = new HashMap<>(Map.of("bootstrap.servers", BOOTSTRAP,
-                "linger.ms", 20, "delivery.timeout.ms", 20_000, "request.timeout.ms", 10_000));
+                "linger.ms", 20, "delivery.timeout.ms", 20_000 * PATIENCE,
+                "request.timeout.ms", 10_000));
         all.putAll(settings);
         return new KafkaProducer<>(all, new ByteArraySerializer(), new ByteArraySerializer());
     }
