@@ -88,15 +88,10 @@ pub(super) async fn start(
         }
     };
     let ends = take_markers(&env, &ground.log_dirs).await?;
-    if ends.is_some() {
-        tracing::trace!(target: "klamm::probe", name = "clean-start");
-    }
     let mut tasks = Vec::new();
     let (replication_events, proposals) = mpsc::unbounded_channel();
     let partitions = start_partitions(&env, &config, &replication_events, &mut tasks);
-    let failure = Arc::new(OnceLock::new());
-    let controlling = control(ground.task, drain.clone(), failure.clone());
-    tasks.push(env.spawn("controller", controlling));
+    let failure = start_controller(&env, ground.task, &drain, &mut tasks);
     let tail_bytes = usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX);
     let broker = Arc::new(Broker {
         quorum: ground.desk,
@@ -129,13 +124,12 @@ pub(super) async fn start(
         proposals,
         incoming,
     };
-    let opened = opening.open(&mut tasks).await;
-    opened.map_err(|error| because(error, &failure))?;
+    let why = |error| because(error, &failure);
+    opening.open(&mut tasks).await.map_err(why)?;
     let door = ground.door.as_deref();
     serve(&broker, ground.bound.clients, door, &mut tasks);
     *broker.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
-    let unfenced = unfenced(&broker).await;
-    unfenced.map_err(|error| because(error, &failure))?;
+    unfenced(&broker).await.map_err(why)?;
     broker.ready.store(true, Ordering::Release);
     announce(&broker, began);
     Ok(broker)
@@ -310,6 +304,19 @@ async fn unfenced(broker: &Broker) -> Result<(), StartError> {
     }
 }
 
+/// Starts the controller's task; what is given back says why it failed, once it has.
+fn start_controller(
+    env: &Env,
+    task: crate::controller::ControllerTask,
+    drain: &Arc<Drain>,
+    tasks: &mut Vec<Task>,
+) -> Arc<OnceLock<ControllerError>> {
+    let failure = Arc::new(OnceLock::new());
+    let controlling = control(task, drain.clone(), failure.clone());
+    tasks.push(env.spawn("controller", controlling));
+    failure
+}
+
 /// A start that ended with the controller says why that did.
 fn because(error: StartError, failure: &OnceLock<ControllerError>) -> StartError {
     match (error, failure.get()) {
@@ -345,6 +352,9 @@ async fn take_markers(env: &Env, dirs: &[LogDir]) -> Result<Option<Ends>, StartE
             }
             _ => None,
         };
+    }
+    if all.is_some() {
+        tracing::trace!(target: "klamm::probe", name = "clean-start");
     }
     Ok(all)
 }

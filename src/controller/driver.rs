@@ -220,9 +220,8 @@ impl ControllerTask {
 
     async fn next(&mut self) -> Event {
         // A node that does not lead decides nothing, and has an answer at once.
-        let is_idle = self.flight.is_none()
-            || !self.is_active
-            || crate::mutant!("decides-in-doubt");
+        let is_idle =
+            self.flight.is_none() || !self.is_active || crate::mutant!("decides-in-doubt");
         tokio::select! {
             biased;
             committed = self.quorum.next_committed() => Event::Committed(committed),
@@ -364,7 +363,9 @@ impl ControllerTask {
                 && let Some((_, answer)) = flight.asked
             {
                 let reason = "another term began before an answer came".to_owned();
-                answer.send(Err(ProposeError::Unavailable(reason).into())).ok();
+                answer
+                    .send(Err(ProposeError::Unavailable(reason).into()))
+                    .ok();
             }
             let term = i64::try_from(*term).unwrap_or(i64::MAX);
             tracing::trace!(target: "klamm::metadata", event = "active", term);

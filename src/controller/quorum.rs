@@ -41,9 +41,9 @@ pub enum ProposeError {
 
 /// Keeps batches of records, durable and agreed.
 pub trait Quorum: Send + 'static {
-    /// Asks for `records` to become the next batch, whole or not at all, if this node still leads in
-    /// the term in which `next_committed` last said so. Succeeds, with the batch's end, once it is
-    /// committed: it is then handed back by `next_committed`, on this node too. Has no end while
+    /// Asks for `records` to become the next batch, whole or not at all, if this node still leads
+    /// in the term in which `next_committed` last said so. Succeeds, with the batch's end, once it
+    /// is committed: it is then handed back by `next_committed`, on this node too. Has no end while
     /// nobody knows what becomes of the batch; dropping the future cancels nothing.
     fn propose(
         &self,

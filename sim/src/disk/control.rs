@@ -142,8 +142,8 @@ impl DiskControl {
         self.device.state().faults.lose_all = true;
     }
 
-    /// Switches every fault off and takes back those that were armed. Damaged bytes stay damaged,
-    /// and power that has gone stays away.
+    /// Switches every fault off and takes back those that were armed. Damaged bytes stay damaged, a
+    /// disk that is lost stays lost, and power that has gone stays away.
     pub fn heal(&self) {
         self.device.event(format_args!("disk healed"));
         let mut state = self.device.state();

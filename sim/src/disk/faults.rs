@@ -114,7 +114,6 @@ impl Faults {
         self.slow_max_ms = 0;
         self.stalled = false;
         self.spare_segments = false;
-        self.lose_all = false;
         self.roll_back = None;
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use klamm::env::{Env, Rng};
+use tokio::sync::Semaphore;
 
 use super::Stage;
 use super::nemesis::Nemesis;
@@ -24,6 +25,8 @@ pub(super) struct Operators {
     root: [u8; 32],
     begun: Arc<AtomicU64>,
     under_way: Arc<AtomicU64>,
+    /// One after another: a disk that is lost while another voter is out would be one of two.
+    turn: Arc<Semaphore>,
 }
 
 impl Operators {
@@ -34,6 +37,7 @@ impl Operators {
             root,
             begun: Arc::default(),
             under_way: Arc::default(),
+            turn: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -97,11 +101,14 @@ impl Nemesis {
         }
     }
 
-    /// Carries it out to its end, also when the faults end before.
+    /// Carries it out to its end, also when the faults end before, and once what was begun before
+    /// has ended.
     fn whole(&self, what: impl Future<Output = ()> + Send + 'static) {
         let under_way = Arc::clone(&self.operators.under_way);
         under_way.fetch_add(1, Ordering::Relaxed);
+        let turn = Arc::clone(&self.operators.turn);
         let doing = async move {
+            let _turn = turn.acquire().await;
             what.await;
             under_way.fetch_sub(1, Ordering::Relaxed);
         };

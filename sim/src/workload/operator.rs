@@ -153,7 +153,9 @@ impl Operator {
         let voter = voters.find(|voter| voter.replica_id == id);
         let request = RemoveRaftVoterRequest {
             voter_id: id,
-            voter_directory_id: voter.map(|one| one.replica_directory_id).unwrap_or_default(),
+            voter_directory_id: voter
+                .map(|one| one.replica_directory_id)
+                .unwrap_or_default(),
             ..Default::default()
         };
         let answer = self.line.call(request, 0).await?;

@@ -46,7 +46,6 @@ pub(super) fn decide(me: &View, voters: &[Voter], heard: &[Heard]) -> Decision {
     // Nodes that are behind may know a voter that was removed by now.
     let was_removed = knowing(heard).any(|view| view.members.iter().all(|one| one.id != me.node));
     let mut cluster_id = me.cluster_id;
-    let mut existing = None;
     for one in heard {
         let view = match &one.answer {
             Ok(view) => view,
@@ -73,13 +72,10 @@ pub(super) fn decide(me: &View, voters: &[Voter], heard: &[Heard]) -> Decision {
             _ => {}
         }
     }
-    for view in knowing(heard) {
-        // Whom another has replaced can be let in where that is known.
-        if existing.is_none() && replaced(me, view).is_none() {
-            existing = view.cluster_id.map(|id| (id, view.members.clone()));
-        }
-    }
-    if let Some((cluster_id, members)) = existing {
+    // A voter whose vote was taken can be let in where that is known.
+    let existing = knowing(heard).filter(|view| replaced(me, view).is_none());
+    let mut existing = existing.filter_map(|view| Some((view.cluster_id?, view.members.clone())));
+    if let Some((cluster_id, members)) = existing.next() {
         return Decision::Join {
             cluster_id,
             members,

@@ -208,7 +208,10 @@ impl Gate {
         if let Some(voter) = state.voters.iter().find(|voter| voter.id == peer.id) {
             if voter.directory_id != peer.directory_id {
                 let leader = raft.leader();
-                if leader.as_ref().is_none_or(|leader| leader.id != self.identity.node) {
+                if leader
+                    .as_ref()
+                    .is_none_or(|leader| leader.id != self.identity.node)
+                {
                     // What it knows of the voters may be old.
                     return Ok(NodeAnswer::NotLeader { leader });
                 }

@@ -93,9 +93,9 @@ async fn ask_all(
 ) -> BTreeMap<String, Result<NodeAnswer, String>> {
     let question = question::question(&NodeQuestion::Join(part.me.clone()));
     let ask = |(at, id): (String, Option<BrokerId>)| {
-        let asked =
-            part.calls
-                .ask_at(at.clone(), id, Uuid::ZERO, question.clone(), PATIENCE);
+        let asked = part
+            .calls
+            .ask_at(at.clone(), id, Uuid::ZERO, question.clone(), PATIENCE);
         async move {
             let answer = match asked.await {
                 Ok(bytes) => question::read(&bytes),
@@ -153,7 +153,10 @@ mod tests {
         let missing = |peer: &Peer| (peer.id != BrokerId(1)).then(|| "refused".to_owned());
         let text = no_controller(&voters, BrokerId(3), missing);
         assert!(text.contains("2 of 3"), "{text}");
-        assert!(text.ends_with("reached: node 2 at n2:9093 (refused)"), "{text}");
+        assert!(
+            text.ends_with("reached: node 2 at n2:9093 (refused)"),
+            "{text}"
+        );
         let text = no_controller(&voters, BrokerId(3), |_| None);
         assert!(text.contains("none of them leads"), "{text}");
     }

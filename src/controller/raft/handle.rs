@@ -218,6 +218,11 @@ impl RaftHandle {
     /// Gives `peer` a vote, after it has caught up.
     pub async fn add_voter(&self, peer: Peer) -> Result<(), RaftError> {
         let id = peer.id;
+        if self.metrics().current_leader != Some(self.options.me.id) {
+            return Err(RaftError::NotLeader {
+                leader: self.leader(),
+            });
+        }
         self.add_learner(peer.clone()).await?;
         if self.membership().voter_ids().any(|voter| voter == id) {
             return Ok(());
@@ -227,8 +232,8 @@ impl RaftHandle {
             .await
     }
 
-    /// Waits until `peer` has everything that is in the log by now. The library would take a node for
-    /// ready that is some thousand entries behind, which one that was never there is too.
+    /// Waits until `peer` has everything that is in the log by now. The library would take a node
+    /// for ready that is some thousand entries behind, which one that was never there is too.
     async fn caught_up(&self, peer: &Peer) -> Result<(), RaftError> {
         let me = self.options.me.id;
         let last = self.metrics().last_log_index;
@@ -237,7 +242,10 @@ impl RaftHandle {
                 || metrics.membership_config.get_node(&peer.id) != Some(peer)
         };
         let has_all = |metrics: &RaftMetrics<TypeConfig>| {
-            let matched = metrics.replication.as_ref().and_then(|all| all.get(&peer.id));
+            let matched = metrics
+                .replication
+                .as_ref()
+                .and_then(|all| all.get(&peer.id));
             let matched = matched.and_then(|matched| matched.as_ref().map(|id| id.index));
             peer.id == me || matched >= last
         };

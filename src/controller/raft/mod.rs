@@ -6,10 +6,11 @@
 //! peers ([`message`]). Committed batches come out in order, with who leads ([`outbox`]).
 //!
 //! **Promises.** A vote is durable before it is given, an entry before it is confirmed. A log that
-//! was torn by a power loss is cut where nothing was answered yet; any other damage is refused,
-//! and nothing that was ever written is taken for missing. After a failed write or sync, for lack of
-//! room too, the node's part stops for good, and the node with it: others can lead meanwhile, and it
-//! finds what is durable when it is started again. A leader that no majority answers says that nobody leads.
+//! was torn by a power loss is cut where nothing was answered yet; any other damage is refused, and
+//! nothing that was ever written is taken for missing. After a failed write or sync, for lack of
+//! room too, the node's part stops for good, and the node with it: others can lead meanwhile, and
+//! it finds what is durable when it is started again. A leader that no majority answers says that
+//! nobody leads.
 //!
 //! The offset after a batch is its index in the log and one; entries that the protocol needs for
 //! itself take offsets too, so that not every offset has a batch.

@@ -40,12 +40,12 @@ impl Script {
     }
 
     /// What is proposed next, once something is.
-    async fn next(&self) -> (Vec<MetadataRecord>, Answer) {
+    async fn next(&self, env: &Env) -> (Vec<MetadataRecord>, Answer) {
         for _ in 0..2000 {
             if let Some(next) = self.proposed.lock().unwrap().pop_front() {
                 return next;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            env.sleep(Duration::from_millis(5)).await;
         }
         panic!("nothing is proposed");
     }
@@ -167,17 +167,21 @@ fn nothing_is_decided_before_it_is_known_what_became_of_the_change_before() {
     run(async |env| {
         let (script, controller, _task) = leading(&env).await;
         let first = ask(&env, &controller);
-        let (records, answer) = script.next().await;
+        let (records, answer) = script.next(&env).await;
         assert_eq!(next_id(&records), ProducerId(1000));
         script.lead(None, 1);
         script.lead(Some(ME), 1);
         let second = ask(&env, &controller);
         env.sleep(Duration::from_millis(200)).await;
-        assert_eq!(script.count(), 0, "it was decided without the change before");
+        assert_eq!(
+            script.count(),
+            0,
+            "it was decided without the change before"
+        );
         answer.send(Ok(Offset(2))).unwrap();
         script.commit(2, records);
         assert!(first.await.unwrap().is_ok());
-        let (records, answer) = script.next().await;
+        let (records, answer) = script.next(&env).await;
         assert_eq!(next_id(&records), ProducerId(2000));
         answer.send(Ok(Offset(3))).unwrap();
         script.commit(3, records);
@@ -190,7 +194,7 @@ fn while_a_majority_is_away_requests_are_refused_at_once() {
     run(async |env| {
         let (script, controller, _task) = leading(&env).await;
         let _first = ask(&env, &controller);
-        let (_records, _answer) = script.next().await;
+        let (_records, _answer) = script.next(&env).await;
         script.lead(None, 1);
         let refused = controller
             .within(Duration::from_millis(100))
@@ -205,7 +209,7 @@ fn a_change_that_did_not_survive_its_term_holds_nothing_up_in_a_later_one() {
     run(async |env| {
         let (script, controller, _task) = leading(&env).await;
         let first = ask(&env, &controller);
-        let (_lost, answer) = script.next().await;
+        let (_lost, answer) = script.next(&env).await;
         let discarded = ProposeError::Unavailable("discarded".to_owned());
         answer.send(Err(discarded)).unwrap();
         let refused = first.await.unwrap();
@@ -215,7 +219,7 @@ fn a_change_that_did_not_survive_its_term_holds_nothing_up_in_a_later_one() {
         assert_eq!(script.count(), 0, "nobody knows yet that it is gone");
         script.lead(Some(BrokerId(2)), 2);
         script.lead(Some(ME), 3);
-        let (records, answer) = script.next().await;
+        let (records, answer) = script.next(&env).await;
         assert_eq!(next_id(&records), ProducerId(1000));
         answer.send(Ok(Offset(2))).unwrap();
         script.commit(2, records);

@@ -353,3 +353,47 @@ fn a_leader_whose_disk_is_full_says_so_and_ends_and_comes_back_once_there_is_roo
         cluster.agree(end).await;
     });
 }
+
+#[test]
+fn a_leader_of_two_may_remove_itself_and_the_other_leads() {
+    run(async {
+        for _ in 0..5 {
+            let mut cluster = Cluster::founded(2, u64::MAX).await;
+            cluster.commit(1).await;
+            let me = cluster.leader().await.me.id;
+            let leader = cluster.take(me);
+            leader.handle.remove_voter(me, None).await.unwrap();
+            until("the other leads", || cluster.nodes[0].is_leader()).await;
+            cluster.commit(2).await;
+            leader.kill(&cluster.hub).await;
+            cluster.commit(3).await;
+        }
+    });
+}
+
+/// What is proposed while answers are lost may be committed once they arrive again, in the same
+/// term or by another leader; its future ends then, and not before.
+#[test]
+fn the_outcome_of_a_proposal_is_told_once_it_is_known() {
+    run(async {
+        let cluster = Cluster::founded(2, u64::MAX).await;
+        cluster.commit(1).await;
+        let leader = cluster.leader().await;
+        let other = cluster.nodes.iter().find(|node| !node.is_leader()).unwrap();
+        cluster.hub.cut(other.me.id, leader.me.id);
+        let mut proposed = std::pin::pin!(leader.propose(vec![config(2)]));
+        let span = Duration::from_millis(1500);
+        let early = tokio::time::timeout(span, proposed.as_mut()).await;
+        assert!(early.is_err(), "{early:?}");
+        cluster.hub.heal();
+        let span = Duration::from_secs(10);
+        let outcome = tokio::time::timeout(span, proposed).await.unwrap();
+        let end = match outcome {
+            Ok(end) => end,
+            // The other had it not, and led.
+            Err(ProposeError::Unavailable(_)) => cluster.commit(3).await,
+            Err(other) => panic!("{other:?}"),
+        };
+        cluster.agree(end).await;
+    });
+}
