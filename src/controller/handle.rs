@@ -289,7 +289,12 @@ impl Controller {
     async fn ask_here(&self, request: Request) -> Answered {
         let (answer, answered) = oneshot::channel();
         let command = Command { request, answer };
-        self.commands.send(command).await.map_err(|_| stopped())?;
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| match &self.far {
+            // Nothing was asked of it; another will lead.
+            Some(_) => Refusal::new(ErrorCode::NotController, "the controller here has stopped"),
+            None => stopped(),
+        })?;
         answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 

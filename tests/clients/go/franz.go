@@ -417,12 +417,13 @@ func franzTopics(ctx context.Context) error {
 		if !errors.Is(err, kerr.TopicAlreadyExists) {
 			return fmt.Errorf("creating the topic again: %v", err)
 		}
-		brokers, err := admin.BrokerMetadata(ctx)
+		// A broker that is away for the moment is not told of.
+		err = eventually(ctx, "all nodes are there", func() bool {
+			brokers, err := admin.BrokerMetadata(ctx)
+			return err == nil && brokers.Cluster != "" && len(brokers.Brokers) == nodes()
+		})
 		if err != nil {
 			return err
-		}
-		if brokers.Cluster == "" || len(brokers.Brokers) != nodes() {
-			return fmt.Errorf("the cluster: %+v", brokers)
 		}
 		if _, err := admin.DeleteTopic(ctx, topic); err != nil {
 			return err

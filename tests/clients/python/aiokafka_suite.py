@@ -4,6 +4,7 @@ import asyncio
 
 from aiokafka import (
     AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition,
+    errors,
 )
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -50,15 +51,33 @@ async def eventually(condition, what, limit=20):
     raise AssertionError(f"not within {limit} s: {what}")
 
 
+async def create(admin, new, attempts=5):
+    """Makes a topic. When the broker that was asked dies, the administrator leaves it to its user
+    to ask again, and to find that the topic was made."""
+    for attempt in range(attempts):
+        try:
+            answer = await admin.create_topics([new])
+        except errors.KafkaConnectionError:
+            expect(attempt + 1 < attempts, True, "a broker can be reached")
+            await asyncio.sleep(0.2)
+            continue
+        codes = [error[1] for error in answer.topic_errors]
+        if attempt == 0 or codes != [errors.TopicAlreadyExistsError.errno]:
+            expect(codes, [0], f"creating: {answer}")
+        return
+
+
 async def create_topic(partitions=1, configs=None):
     topic = unique("aiokafka")
     async with Admin() as admin:
         new = NewTopic(topic, partitions, REPLICATION_FACTOR, topic_configs=configs)
-        answer = await admin.create_topics([new])
-        expect([error[1] for error in answer.topic_errors], [0], f"creating: {answer}")
+        await create(admin, new)
 
         async def led():
-            (found,) = await admin.describe_topics([topic])
+            try:
+                (found,) = await admin.describe_topics([topic])
+            except errors.KafkaConnectionError:
+                return False
             leaders = [partition["leader"] for partition in found["partitions"]]
             return len(leaders) == partitions and all(leader >= 0 for leader in leaders)
 

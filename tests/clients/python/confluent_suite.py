@@ -388,11 +388,15 @@ def commit_and_resume():
 
 @suite.check
 def the_cluster():
-    description = admin.describe_cluster().result(15)
+    def whole():
+        # A broker that is away for the moment is not told of.
+        found = admin.describe_cluster().result(15)
+        ports = {f"{node.host}:{node.port}" for node in found.nodes}
+        return found if len(ports) == NODES else None
+
+    description = wait_until(whole, "all nodes are there")
     expect(description.cluster_id, admin.cluster_id(10), "cluster id")
     expect(description.cluster_id is not None, True, "there is a cluster id")
-    ports = {f"{node.host}:{node.port}" for node in description.nodes}
-    expect(len(ports), NODES, "nodes")
     broker = description.nodes[0].id
     resource = ConfigResource(ResourceType.BROKER, str(broker))
     configs = result(admin.describe_configs([resource]))

@@ -10,7 +10,30 @@ from checks import (
 )
 
 suite = Suite("kafka-python")
-admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+
+
+class Admin:
+    """An administrator that outlives the broker it once took for the controller.
+
+    KafkaAdminClient keeps that broker's id, and once it is gone refuses every further request
+    before anything is sent. Whoever uses it has to make another one.
+    """
+
+    def __init__(self):
+        self.client = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+
+    def __getattr__(self, name):
+        def call(*arguments, **settings):
+            try:
+                return getattr(self.client, name)(*arguments, **settings)
+            except (errors.UnknownBrokerIdError, errors.NodeNotReadyError):
+                self.client = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+                return getattr(self.client, name)(*arguments, **settings)
+
+        return call
+
+
+admin = Admin()
 
 
 def create_topic(partitions=1, configs=None):
