@@ -7,6 +7,7 @@
 mod cleaning;
 mod group;
 mod index;
+mod leaders;
 mod log;
 mod metrics;
 mod options;

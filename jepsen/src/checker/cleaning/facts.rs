@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::clock::Clock;
-use super::leaders::{Leaders, Leads};
 use super::topics::Topics;
 use crate::checker::Options;
+use crate::checker::leaders::{Leaders, Leads};
 use crate::history::{
     Answer, Call, Fetched, History, ListedAt, NodeEvent, Note, Operation, Partition, Phase, Wanted,
     Written,

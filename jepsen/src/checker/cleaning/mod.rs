@@ -7,7 +7,6 @@ mod clock;
 mod compaction;
 mod content;
 mod facts;
-mod leaders;
 mod log_start;
 mod out_of_range;
 mod retention;

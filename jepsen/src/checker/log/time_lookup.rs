@@ -3,13 +3,16 @@
 //! The timestamp told is not below the time asked for, and is that of the record at the offset, if
 //! that is known. No record that was known when the look-up began, above the log start, is as
 //! late and below the offset told (or anywhere, if the answer is that there is none). Records that
-//! became known only later are not held against it.
+//! became known only later are not held against it. A leader that was replaced and does not know it
+//! ([`crate::checker::leaders`]) knows nothing of what was appended since: what it may have
+//! answered is not held against records.
 //!
 //! Only the first rule holds on topics whose timestamps the broker sets, and for compacted topics
 //! and damaged partitions. Silent where the look-up overlaps a deletion of the topic.
 
 use std::collections::BTreeMap;
 
+use crate::checker::leaders::{Leaders, Leads};
 use crate::checker::{Index, Log, Timestamps, Violation, Violations};
 use crate::history::{Answer, Call, ListedAt, Operation};
 
@@ -38,13 +41,24 @@ pub fn check(index: &Index<'_>, found: &mut Violations) {
             });
         }
     }
+    let mut leaders = Leaders::default();
+    for (time, node, note) in &index.history.notes {
+        leaders.hear(*time, node, note);
+    }
+    let leads: BTreeMap<_, Leads> = leaders.end().collect();
     for (log, look_ups) in by_log {
-        judge(index, &index.logs[log], &look_ups, found);
+        let log = &index.logs[log];
+        judge(index, log, (&look_ups, leads.get(log.of)), found);
     }
 }
 
-/// `look_ups` are in the order of their invocations.
-fn judge(index: &Index<'_>, log: &Log<'_>, look_ups: &[LookUp<'_>], found: &mut Violations) {
+/// The look-ups are in the order of their invocations; beside them, who led.
+fn judge(
+    index: &Index<'_>,
+    log: &Log<'_>,
+    (look_ups, leads): (&[LookUp<'_>], Option<&Leads>),
+    found: &mut Violations,
+) {
     let is_sent_time = index.topic(&log.of.topic).timestamps == Timestamps::Create;
     let is_exact = is_sent_time && !log.compacted && !log.damaged;
     let mut by_known: Vec<usize> = (0..log.facts.len()).collect();
@@ -79,9 +93,11 @@ fn judge(index: &Index<'_>, log: &Log<'_>, look_ups: &[LookUp<'_>], found: &mut 
             place(look_up.offset)
         };
         let start = place(log.floor(look_up.operation.returned));
+        let (from, until) = (look_up.operation.invoked, look_up.operation.returned);
+        let may_be_stale = leads.is_some_and(|leads| leads.may_be_stale(from, until));
         if let Some(at) = known
             .first_at_least(start, look_up.time)
-            .filter(|at| *at < end)
+            .filter(|at| *at < end && !may_be_stale)
         {
             let fact = &log.facts[at];
             let detail = format!(

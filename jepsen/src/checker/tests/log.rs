@@ -476,6 +476,28 @@ fn bounds_that_go_down_break_p14() {
 }
 
 #[test]
+fn a_leader_that_was_replaced_unawares_may_not_know_what_is_late() {
+    let look_up = |epochs: &[i32]| {
+        let mut tell = Tell::new();
+        tell.send("a", &[5], 0);
+        for (node, leader_epoch) in epochs.iter().enumerate() {
+            tell.note_by(
+                &format!("n{node}"),
+                Note::Leading {
+                    of: t0(),
+                    leader_epoch: *leader_epoch,
+                    start: 0,
+                },
+            );
+        }
+        tell.list("c", ListedAt::Timestamp(timestamp(5)), -1, -1);
+        tell
+    };
+    look_up(&[1, 2]).is_legal();
+    look_up(&[1]).breaks(&["P14"]);
+}
+
+#[test]
 fn a_look_up_by_time_finds_the_first_record_or_breaks_p14() {
     let mut tell = Tell::new();
     tell.send("a", &[5, 3], 0);

@@ -184,7 +184,11 @@ impl Tell {
     }
 
     pub fn note(&mut self, note: Note) {
-        self.push("nemesis", What::Note { note });
+        self.note_by("nemesis", note);
+    }
+
+    pub fn note_by(&mut self, node: &str, note: Note) {
+        self.push(node, What::Note { note });
     }
 
     pub fn call(&mut self, process: &str, call: Call, answer: Answer) {
