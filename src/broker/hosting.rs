@@ -345,9 +345,28 @@ impl Hosting {
             self.unusable.remove(&(id, *partition));
             self.set_aside_partition(name, *partition).await;
         }
-        let names = vec![crate::wire::Str::from(name)];
-        if let Err(code) = self.broker.groups.topics_deleted(names).await {
-            tracing::warn!(topic = %name, %code, "offsets committed for it may be left");
+        self.forget_offsets(name).await;
+    }
+
+    /// Takes away the offsets that groups committed for a topic that is gone. A node by itself has
+    /// then done all that a deletion asks for. Among others it must not wait: a coordinator that was
+    /// replaced, and is yet to be told so by whoever waits here, gets no copies of what it writes.
+    async fn forget_offsets(&self, name: &str) {
+        let (groups, topic) = (self.broker.groups.clone(), name.to_owned());
+        let forget = async move {
+            let names = vec![crate::wire::Str::from(topic.as_str())];
+            if let Err(code) = groups.topics_deleted(names).await {
+                tracing::warn!(%topic, %code, "offsets committed for it may be left");
+            }
+        };
+        let waits_for_copies =
+            self.broker.cluster.is_some() && !crate::mutant!("hosting-waits-for-copies");
+        match waits_for_copies {
+            true => {
+                let env = &self.broker.env;
+                env.spawn("forget-offsets", forget).detach();
+            }
+            false => forget.await,
         }
     }
 

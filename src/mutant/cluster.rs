@@ -238,6 +238,11 @@ pub(super) const MUTANTS: &[Described] = &[
     ),
     // Copying between brokers, and who serves.
     (
+        "hosting-waits-for-copies",
+        "A node that deletes a topic waits until the offsets committed for it are gone on all copies, which a leader that was replaced waits for in vain, and takes no other change meanwhile. Isolation, deletion.",
+        &["V1", "V2", "V3", "V4"],
+    ),
+    (
         "session-keeps-first-epoch",
         "B05: a fetch session keeps the leader epoch it began with. Elections under a session.",
         &["R6", "V3"],

@@ -49,6 +49,7 @@ pub(super) struct Replica {
     shown: Leadership,
     /// The state told last, while anybody listens.
     told: Option<LogState>,
+    told_assignment: Option<(LeaderEpoch, i32)>,
 }
 
 /// Offsets of a log that bound each other: `start <= high_watermark <= end` and
@@ -108,6 +109,7 @@ impl Replica {
             appended_since_sync: 0,
             shown,
             told: None,
+            told_assignment: None,
         }
     }
 
@@ -121,6 +123,22 @@ impl Replica {
         self.view.set_log_end(self.machine.log_end_offset());
         let wanted_start = self.machine.wanted_start(self.log.log_start_offset());
         self.view.set_wanted_start(wanted_start);
+    }
+
+    /// Tells listeners of `klamm::replica` by what this replica goes from now on, if that changed.
+    /// To be called before [`tell_state`](Self::tell_state).
+    pub(super) fn tell_assignment(&mut self) {
+        let assignment = self.machine.assignment();
+        let told = (assignment.leader_epoch, assignment.partition_epoch);
+        if self.told_assignment.replace(told) == Some(told) {
+            return;
+        }
+        let of = self.topic_partition();
+        tracing::trace!(
+            target: "klamm::replica", event = "assigned", topic = &*of.topic,
+            partition = of.partition, leader_epoch = told.0.0, partition_epoch = told.1,
+            isr = ?assignment.isr, replicas = ?assignment.replicas,
+        );
     }
 
     /// Tells listeners of `klamm::log_state` where the log stands, if that changed. To be called

@@ -353,6 +353,7 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&slot) else {
             return;
         };
+        replica.tell_assignment();
         replica.tell_state();
         for effect in replica.take_effects() {
             match effect {

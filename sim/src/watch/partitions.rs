@@ -31,6 +31,8 @@ pub(super) struct Known {
     logs: BTreeMap<String, LogState>,
     /// What each node's image holds.
     views: BTreeMap<String, View>,
+    /// What each node's replica goes by: it may have much to do before it hears of the image.
+    assigned: BTreeMap<String, View>,
 }
 
 /// The partition as one node's image has it.
@@ -43,6 +45,14 @@ pub(super) struct View {
 }
 
 impl View {
+    fn of(fields: &Fields) -> Self {
+        Self {
+            since: now(),
+            isr: fields.ids("isr").unwrap_or_default(),
+            replicas: fields.ids("replicas").unwrap_or_default(),
+        }
+    }
+
     /// Whether fewer replicas are in sync than the high watermark needs to move: `least`, or all
     /// where there are fewer.
     pub fn is_short(&self, least: usize) -> bool {
@@ -58,6 +68,7 @@ impl Known {
     pub fn forget(&mut self, node: &str) {
         self.logs.remove(node);
         self.views.remove(node);
+        self.assigned.remove(node);
     }
 
     pub fn leader(&self) -> Option<String> {
@@ -86,6 +97,10 @@ impl Known {
 
     pub fn on_replica(&mut self, node: &str, fields: &Fields, names: &Names) -> Vec<Broken> {
         match fields.name() {
+            "assigned" => {
+                self.assigned.insert(node.to_owned(), View::of(fields));
+                Vec::new()
+            }
             "leading" => self.on_leading(node, fields),
             "truncated" => self.on_truncated(node, fields, names),
             // What it had before its new start is nowhere any more: the leader deleted it.
@@ -222,15 +237,14 @@ impl Known {
         names: &Names,
     ) -> Vec<Broken> {
         let mut broken = Vec::new();
-        let view = self.views.get(node).cloned().unwrap_or_default();
-        let is_settled = view.since + CARRIED_OUT_WITHIN < now();
-        let isr = &view.isr;
-        if is_settled && view.is_short(least) {
+        if let Some(View { isr, .. }) = self.assigned.get(node).filter(|it| it.is_short(least)) {
             let detail = format!(
                 "the high watermark rises to {offset} with {isr:?} in sync; {least} are needed"
             );
             broken.push(("R7", detail));
         }
+        let isr = self.views.get(node).map(|view| view.isr.clone());
+        let isr = isr.unwrap_or_default();
         for member in isr.iter().filter_map(|id| names.get(id)) {
             if let Some(log) = self.logs.get(member).filter(|_| member != node)
                 && log.recovery_point < offset
@@ -249,12 +263,7 @@ impl Known {
 
     /// A node's image holds this state.
     pub fn on_view(&mut self, node: &str, fields: &Fields) {
-        let view = View {
-            since: now(),
-            isr: fields.ids("isr").unwrap_or_default(),
-            replicas: fields.ids("replicas").unwrap_or_default(),
-        };
-        self.views.insert(node.to_owned(), view);
+        self.views.insert(node.to_owned(), View::of(fields));
     }
 
     /// The controller's state of the partition changed.

@@ -159,6 +159,24 @@ fn the_only_replica_finds_its_high_watermark_in_its_log_and_one_of_two_does_not(
 }
 
 #[test]
+fn a_high_watermark_that_moves_with_too_few_in_sync_breaks_r7_once_the_leader_goes_by_that() {
+    let goes_by = |assigned| {
+        let events = [
+            ("n1", STATE),
+            ("n1", Replica(assigned)),
+            ("n1", LEADS_1),
+            ("n2", Log(1, 0, 10)),
+            ("n1", RISES),
+        ];
+        broken(&watch(), &events)
+    };
+    let assigned = "event=assigned topic=t partition=0 isr=1 replicas=1,2,3";
+    assert_eq!(goes_by(assigned), ["R7"]);
+    let assigned = "event=assigned topic=t partition=0 isr=1,2 replicas=1,2,3";
+    assert_eq!(goes_by(assigned), NONE);
+}
+
+#[test]
 fn too_few_are_in_sync_below_the_least_unless_there_are_no_more_replicas() {
     let view = |isr: &[i32], replicas: &[i32]| View {
         isr: isr.iter().copied().collect(),
