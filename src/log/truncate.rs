@@ -134,8 +134,10 @@ impl Log {
         };
         let found = scan.run(&mut |header| replay.visit(header)).await;
         let found = found.map_err(LogError::io(&path))?;
+        // What begins where the log is to end goes in any case, damaged or not.
         if let Some(damage) = &found.damage
             && !found.at_limit
+            && found.end_offset < end
         {
             return Err(corrupt(&path, &found, damage).into());
         }

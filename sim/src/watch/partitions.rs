@@ -27,6 +27,7 @@ pub(super) struct Known {
     isr: Ids,
     elr: Ids,
     leader: Option<i32>,
+    epoch: i32,
     /// Of running nodes.
     logs: BTreeMap<String, LogState>,
     /// What each node's image holds.
@@ -123,7 +124,9 @@ impl Known {
             let detail = format!("{first} and {node} both lead in epoch {epoch}");
             broken.push(("R1", detail));
         }
-        if let Some(start) = fields.number("start").filter(|_| is_new)
+        // One who hears late that it was elected, and not yet that another was since, leads nobody.
+        let is_past = self.leaders.keys().any(|known| *known > epoch);
+        if let Some(start) = fields.number("start").filter(|_| is_new && !is_past)
             && start < self.high_watermark
         {
             let detail = format!(
@@ -243,8 +246,16 @@ impl Known {
             );
             broken.push(("R7", detail));
         }
-        let isr = self.views.get(node).map(|view| view.isr.clone());
-        let isr = isr.unwrap_or_default();
+        let epoch = self.logs.get(node).map_or(-1, |log| log.leader_epoch);
+        // A leader may hear that its ISR shrank before its image tells.
+        let isr = match epoch == self.epoch {
+            true => self.isr.clone(),
+            false => self
+                .views
+                .get(node)
+                .map(|view| view.isr.clone())
+                .unwrap_or_default(),
+        };
         for member in isr.iter().filter_map(|id| names.get(id)) {
             if let Some(log) = self.logs.get(member).filter(|_| member != node)
                 && log.recovery_point < offset
@@ -324,6 +335,7 @@ impl Known {
         if let (Some(epoch), Some(leader)) = (fields.small("leader_epoch"), leader) {
             self.elected.insert(epoch, leader);
         }
+        self.epoch = fields.small("leader_epoch").unwrap_or(self.epoch);
         (self.isr, self.elr, self.leader) = (isr, elr, leader);
         broken
     }

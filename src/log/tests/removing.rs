@@ -204,6 +204,35 @@ fn a_log_begins_anew_beyond_its_end_whenever_the_power_fails() {
 }
 
 #[test]
+fn damage_goes_with_all_else_when_a_log_begins_anew() {
+    let mut bench = Bench::new();
+    bench.config.segment_bytes = 420;
+    let mut log = bench.create();
+    fill(&mut log, 7);
+    let first = bench
+        .disk
+        .names()
+        .into_iter()
+        .find(|name| name.ends_with(".log"));
+    let first = bench.path(&first.unwrap());
+    bench.disk.damage(&first, |bytes| bytes[4096 + 70] ^= 1);
+    assert!(
+        run(log.truncate_to(Offset(2))).is_err(),
+        "it would keep what is damaged"
+    );
+    drop(log);
+    bench.disk.damage(&first, |bytes| bytes[4096 + 70] ^= 1);
+    let (mut log, _) = bench.open(None);
+    bench.disk.damage(&first, |bytes| bytes[4096 + 70] ^= 1);
+    run(log.restart_at(Offset(30))).unwrap();
+    assert_eq!(put(&mut log, &batch(&["a"], 1)), Offset(30));
+    drop(log);
+    let (log, _) = bench.open(None);
+    assert_eq!(log.log_start_offset(), Offset(30));
+    assert_eq!(contents(&log).len(), 1);
+}
+
+#[test]
 fn a_failed_sync_takes_only_what_was_not_durable() {
     let bench = Bench::new();
     let mut log = bench.create();
