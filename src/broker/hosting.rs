@@ -349,8 +349,9 @@ impl Hosting {
     }
 
     /// Takes away the offsets that groups committed for a topic that is gone. A node by itself has
-    /// then done all that a deletion asks for. Among others it must not wait: a coordinator that was
-    /// replaced, and is yet to be told so by whoever waits here, gets no copies of what it writes.
+    /// then done all that a deletion asks for. Among others it must not wait: a coordinator that
+    /// was replaced, and is yet to be told so by whoever waits here, gets no copies of what it
+    /// writes.
     async fn forget_offsets(&self, name: &str) {
         let (groups, topic) = (self.broker.groups.clone(), name.to_owned());
         let forget = async move {

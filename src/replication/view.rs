@@ -134,8 +134,8 @@ impl PartitionView {
         register(&self.waiting, signal);
     }
 
-    /// Like [`Self::register`], for a follower: also raised when the log end moves, or older records
-    /// are to go.
+    /// Like [`Self::register`], for a follower: also raised when the log end moves, or older
+    /// records are to go.
     pub fn register_follower(&self, signal: &Arc<FetchSignal>) {
         register(&self.followers, signal);
     }

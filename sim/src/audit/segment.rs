@@ -122,8 +122,8 @@ fn slot(id: &[u8], bytes: &[u8]) -> Option<Slot> {
     })
 }
 
-/// Walks the batches of `content`, whose page was read. `gaps`: offsets may be missing though it was
-/// never compacted here.
+/// Walks the batches of `content`, whose page was read. `gaps`: offsets may be missing though it
+/// was never compacted here.
 pub(super) fn walk(content: &Bytes, page: &Page, gaps: bool) -> Walk {
     let mut found = Walk {
         batches: Vec::new(),

@@ -479,7 +479,6 @@ fn healing_takes_back_what_was_armed() {
         disk.slow(100_000);
         disk.stall(true);
         disk.power_loss_at(3);
-        disk.lose_all();
         disk.heal();
         let began = env.now();
         write(&env, FILE, 0, vec![1; 20], true).await;
@@ -490,6 +489,18 @@ fn healing_takes_back_what_was_armed() {
         let env = node.start();
         assert_eq!(read(&env, FILE).await, Some(vec![1; 20].into()));
         assert!(disk.damaged().is_empty());
+    });
+}
+
+#[test]
+fn a_disk_that_is_lost_stays_lost_when_all_is_healed() {
+    simulate(1, |world| async move {
+        let (node, env) = node_with(world, FILE, vec![0; 10]).await;
+        node.disk().lose_all();
+        node.disk().heal();
+        assert!(read(&env, FILE).await.is_some(), "until the next start");
+        node.kill();
+        assert_eq!(read(&node.start(), FILE).await, None);
     });
 }
 

@@ -8,8 +8,8 @@
 //!
 //! In a cluster one replica's position is not another's: what nodes note of their copies is not
 //! counted, nor are answers of a time in which a leader that was replaced may have given them (see
-//! [`crate::checker::leaders`]); and a leader may begin with a log that begins later than that of whoever
-//! leads after it, as K6 says.
+//! [`crate::checker::leaders`]); and a leader may begin with a log that begins later than that of
+//! whoever leads after it, as K6 says.
 
 use std::collections::BTreeMap;
 
