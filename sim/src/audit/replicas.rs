@@ -3,7 +3,8 @@
 //! R2, R13: where two nodes hold the same offset they hold the same: the same batch, byte for byte
 //! with its leader epoch, where neither log was compacted (each compacts by itself, and may copy
 //! what another compacted), and the same record otherwise. Both up to the end of the shorter: what
-//! only one has may be gone by the next election. R8: a leader epoch begins at the same offset in both, where both have that offset.
+//! only one has may be gone by the next election. R8: a leader epoch begins at the same offset in
+//! both, where both have that offset.
 //!
 //! A log that is damaged says nothing, and one of another topic of that name is another log.
 

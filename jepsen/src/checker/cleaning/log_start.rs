@@ -12,10 +12,10 @@
 //!
 //! In a cluster a leader that was replaced and does not know it yet tells the start of its log;
 //! answers of a time in which there may have been one ([`crate::checker::leaders`]) are not
-//! compared. And a leader may begin with a log that begins later than those of the others, who had not let go of
-//! as much when the leader before ended: it tells so, and if it ends before any other has
-//! followed, the next one tells less. So a start that was first told after a leader had begun with
-//! just that one is no claim on later ones, unless DeleteRecords was answered with it.
+//! compared. And a leader may begin with a log that begins later than those of the others, who had
+//! not let go of as much when the leader before ended: it tells so, and if it ends before any other
+//! has followed, the next one tells less. So a start that was first told after a leader had begun
+//! with just that one is no claim on later ones, unless DeleteRecords was answered with it.
 //!
 //! Silent on partitions that were damaged, on answers that span the end of an era, and on records
 //! out of a client's buffer (answers without any end of the log).
