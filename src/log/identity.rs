@@ -41,6 +41,18 @@ impl LogIdentity {
         write.await.map_err(LogError::io(&path))
     }
 
+    /// Makes the file that is there durable with its name: a process killed while it made the log
+    /// may have left either in the cache alone.
+    pub(super) async fn confirm(&self, disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+        let path = dir.join(FILE_NAME);
+        let confirm = async {
+            let file = disk.open(&path, OpenMode::Existing).await?;
+            file.sync().await?;
+            disk.sync_dir(dir).await
+        };
+        confirm.await.map_err(LogError::io(&path))
+    }
+
     /// Refuses a directory that holds another topic's log. `false`: there is no (whole) identity.
     pub(super) async fn check(&self, disk: &dyn Disk, dir: &Path) -> Result<bool, LogError> {
         let path = dir.join(FILE_NAME);

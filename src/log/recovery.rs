@@ -117,6 +117,9 @@ impl Log {
                 .push("an unfinished creation was finished".to_owned());
             return Ok((log, report));
         }
+        if options.clean.is_none() {
+            options.identity.confirm(disk, dir).await?;
+        }
         let mut opening = Opening {
             env,
             dir,

@@ -168,6 +168,12 @@ impl MemDisk {
     }
 
     /// Lets `calls` more calls through and fails the one after them, and no other.
+    /// The process that met its end by [`stop_after`](Self::stop_after) was killed: all that it
+    /// wrote is in the cache.
+    pub fn go_on(&self) {
+        self.state().calls_left = None;
+    }
+
     pub fn full_once_after(&self, calls: u64) {
         self.state().full_in = Some(calls);
     }

@@ -350,3 +350,31 @@ fn a_segment_whose_creation_did_not_finish_is_remade_although_all_before_it_is_d
         assert_eq!(put(&mut log, &batch(&["on"], 9000)), end);
     }
 }
+
+#[test]
+fn a_log_whose_maker_was_killed_is_safe_before_anything_is_appended() {
+    for calls in 0.. {
+        let bench = Bench::new();
+        bench.disk.stop_after(calls);
+        let made = run(Log::create(
+            &bench.disk.env(),
+            &bench.dir,
+            bench.options(None),
+        ));
+        let is_whole = made.is_ok();
+        drop(made);
+        bench.disk.go_on();
+        let opened = bench.try_open(None).map(|(log, _)| log);
+        let mut log = opened.unwrap_or_else(|_| bench.create());
+        put(&mut log, &batch(&["kept"], 1));
+        run(log.stamp()).unwrap();
+        let before = contents(&log);
+        drop(log);
+        bench.disk.lose_power(disk::Survive::None);
+        let (log, _) = bench.open(None);
+        assert_eq!(contents(&log), before, "killed after {calls} calls");
+        if is_whole {
+            break;
+        }
+    }
+}
