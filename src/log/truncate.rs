@@ -68,8 +68,9 @@ impl Log {
             });
         }
         self.shared.view().epochs.truncate_from_end(Offset::ZERO);
-        self.producers.restart_at(start);
         if start > log_end {
+            // Up to the log's end, producers are what its batches made them.
+            self.producers.restart_at(start);
             self.roll(start).await?;
             self.delete_records_before(start).await?;
         }
