@@ -31,6 +31,14 @@ const READ_AHEAD_BYTES: usize = 64 << 10;
 /// Most memory reserved on the word of a length prefix alone; more is taken as bytes arrive.
 const RESERVE_ON_TRUST_BYTES: usize = 256 << 10;
 
+/// Bytes of an API key, with which every frame begins.
+const KEY_BYTES: usize = 2;
+
+/// Most bytes of a frame in which another node asks, whatever `socket.request.max.bytes` says of
+/// clients: a node that turned down the metadata of its quorum could never catch up. An entry of
+/// the metadata log is bounded, and a question holds one or little.
+const NODES_FRAME_MAX: usize = crate::controller::QUESTION_BYTES_MAX + (64 << 10);
+
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
@@ -187,6 +195,11 @@ impl Connection {
         Some(i32::from_be_bytes(prefix.try_into().expect("four bytes")))
     }
 
+    fn announced_key(&self) -> Option<i16> {
+        let key = self.received.get(LENGTH_BYTES..LENGTH_BYTES + KEY_BYTES)?;
+        Some(i16::from_be_bytes(key.try_into().expect("two bytes")))
+    }
+
     fn take_frame(&mut self) -> Result<Option<Bytes>, Ended> {
         let Some(announced) = self.announced() else {
             return Ok(None);
@@ -194,8 +207,14 @@ impl Connection {
         let most = self.serving.network.request_max_bytes;
         let length = usize::try_from(announced)
             .ok()
-            .filter(|length| *length <= most)
+            .filter(|length| *length <= most.max(NODES_FRAME_MAX))
             .ok_or(Ended::FrameTooLarge(i64::from(announced), most))?;
+        if length > most
+            && let Some(key) = self.announced_key()
+            && key != ApiKey::AskPeer as i16
+        {
+            return Err(Ended::FrameTooLarge(i64::from(announced), most));
+        }
         if self.received.len() < LENGTH_BYTES + length {
             return Ok(None);
         }

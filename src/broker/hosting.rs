@@ -127,12 +127,17 @@ impl Hosting {
                 TopicDelta::Changed(changes) => {
                     if let Some(topic) = image.topic_by_id(*id).cloned() {
                         let mut fresh = changes.created.clone();
-                        let given = self.reassign(&topic, &changes.changed, &mut moves).await;
+                        let given = self
+                            .reassign((image, &topic), &changes.changed, &mut moves)
+                            .await;
                         fresh.extend(given);
                         moves.extend(self.host(image, &topic, &fresh).await);
                     }
                 }
             }
+        }
+        if !delta.brokers.is_empty() {
+            self.resign_all_offline(image);
         }
         self.fetchers.apply(image, moves);
         self.apply_configs(image, delta).await;
@@ -206,7 +211,7 @@ impl Hosting {
         drop(opening);
         self.publish(topic, config, opened.clone(), &offline).await;
         for partition in offline {
-            self.resign_offline(topic, partition);
+            self.resign_offline(image, topic, partition);
         }
         opened.sort_by_key(|hosted| hosted.topic_partition.partition);
         let mut moves = Vec::with_capacity(opened.len());

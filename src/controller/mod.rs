@@ -51,8 +51,8 @@ pub use local::{LocalQuorum, LocalQuorumError};
 pub use peers::{Peer, PeerError, PeerService, Peers};
 pub use quorum::{Committed, ProposeError, Quorum};
 pub use raft::{
-    QuorumDescription, RAFT_QUESTION, RaftError, RaftHandle, RaftOpenError, RaftOptions,
-    RaftQuorum, RaftState, ReplicaDescription,
+    QUESTION_BYTES_MAX, QuorumDescription, RAFT_QUESTION, RaftError, RaftHandle, RaftOpenError,
+    RaftOptions, RaftQuorum, RaftState, ReplicaDescription,
 };
 pub use record::{
     BrokerEndpoint, BrokerRecord, Cause, ConfigResource, MetadataRecord, PartitionEvent,

@@ -1,7 +1,10 @@
-//! The owner of a share of the partitions: one task, one mailbox, no locks.
+//! The owner of a share of the partitions: one task, its mailboxes, no locks.
 //!
-//! Everything that changes a partition goes through its shard's mailbox and is carried out in the
-//! order it arrived. One request that touches many partitions costs one message per shard. An idle
+//! Everything that changes a partition goes through a mailbox of its shard. What clients append has
+//! one of its own, and waits for everything else: what is due by the clock, what followers ask, what
+//! the metadata says. A leader with more to append than its disk takes would else put its
+//! followers off for as long as the backlog lasts. Within a mailbox the order is that of arrival.
+//! One request that touches many partitions costs one message per shard. An idle
 //! partition costs no task, no timer and no wake-up.
 
 mod deleting;
@@ -27,7 +30,7 @@ use crate::log::compaction::Compacted;
 use crate::log::{Appended, CleanEnd, Ticket};
 use crate::types::{ErrorCode, Instant, Timestamp};
 
-/// Commands a shard's mailbox holds before senders wait.
+/// Commands each of a shard's mailboxes holds before senders wait.
 const MAILBOX_MAX: usize = 1024;
 
 /// Pause before another attempt to recover a log whose storage failed.
@@ -44,6 +47,7 @@ pub(super) type Waiter = (u64, usize);
 #[derive(Clone)]
 pub struct ShardHandle {
     mailbox: mpsc::Sender<Command>,
+    appends: mpsc::Sender<Command>,
     unbounded: mpsc::UnboundedSender<Command>,
 }
 
@@ -52,6 +56,7 @@ impl ShardHandle {
     /// it may only be given partitions that this broker holds alone.
     pub fn start(env: &Env, settings: Option<ReplicationSettings>) -> (Self, Task) {
         let (mailbox, commands) = mpsc::channel(MAILBOX_MAX);
+        let (appends, to_append) = mpsc::channel(MAILBOX_MAX);
         let (unbounded, submitted) = mpsc::unbounded_channel();
         let shard = Shard {
             env: env.clone(),
@@ -67,13 +72,24 @@ impl ShardHandle {
             closing: BTreeMap::new(),
             closings: FuturesUnordered::new(),
         };
-        let task = env.spawn("partition-shard", shard.run(commands, submitted));
-        (Self { mailbox, unbounded }, task)
+        let work = shard.run(commands, submitted, to_append);
+        let task = env.spawn("partition-shard", work);
+        let handle = Self {
+            mailbox,
+            appends,
+            unbounded,
+        };
+        (handle, task)
     }
 
-    /// Waits for room in the mailbox. `false` when the shard has ended.
+    /// Waits for room in the mailbox. `false` when the shard has ended. Appends are ordered with
+    /// each other only.
     pub async fn send(&self, command: Command) -> bool {
-        self.mailbox.send(command).await.is_ok()
+        let mailbox = match command {
+            Command::Append { .. } => &self.appends,
+            _ => &self.mailbox,
+        };
+        mailbox.send(command).await.is_ok()
     }
 
     /// Gives a command without waiting, for callers that bound how many they have under way (the
@@ -134,6 +150,7 @@ impl Shard {
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut submitted: mpsc::UnboundedReceiver<Command>,
+        mut to_append: mpsc::Receiver<Command>,
     ) {
         let mut timer = self.env.clock.timer();
         let mut set_for = None;
@@ -152,17 +169,18 @@ impl Shard {
                     self.on_write_end(end).await;
                 }
                 Some(()) = self.closings.next(), if !self.closings.is_empty() => {}
-                Some(command) = submitted.recv() => self.on_command(command).await,
-                command = commands.recv() => match command {
-                    Some(command) => self.on_command(command).await,
-                    None => return,
-                },
                 () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => {
                     // Cleared, or it would stay fired.
                     timer.clear();
                     set_for = None;
                     self.on_timer().await;
                 }
+                Some(command) = commands.recv() => self.on_command(command).await,
+                Some(command) = submitted.recv() => self.on_command(command).await,
+                command = to_append.recv() => match command {
+                    Some(command) => self.on_command(command).await,
+                    None => return,
+                },
             }
             self.move_starts().await;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use klamm_jepsen::history::{Partition, Phase};
+use klamm_jepsen::history::{Note, Partition, Phase};
 
 use super::server::End;
 use super::{Stage, phase, white_box};
@@ -41,7 +41,14 @@ impl Stage {
             let missing = self.cluster.servers().iter();
             let missing = missing.filter(|server| server.is_parked()).count();
             let mut finals = self.finals(left);
-            for (of, what) in finals.wait_until_whole(missing).await {
+            let lacking = finals
+                .wait_until_whole(missing, |of| self.is_spoilt(of))
+                .await;
+            for (of, what) in lacking {
+                if self.is_spoilt(&of) {
+                    self.leave_out(of);
+                    continue;
+                }
                 let property = if what.is_led { "V3" } else { "V1" };
                 let detail = format!("{}-{} {}", of.topic, of.partition, what.detail);
                 self.cluster.first().broken(property, &detail);
@@ -76,6 +83,26 @@ impl Stage {
                 server.park(End::Kill).await;
             }
         }
+    }
+
+    /// Whether all that the controller may elect for a partition was damaged on purpose: others that
+    /// might have it whole lost power, and nobody knows. What it held may stay out of reach.
+    fn is_spoilt(&self, of: &Partition) -> bool {
+        let counted_on = self.cluster.watch().counted_on(of);
+        let is_damaged = |name: &String| {
+            let mut servers = self.cluster.servers().iter();
+            let server = servers.find(|server| server.name() == name);
+            server.is_some_and(|server| server.has_damaged(of))
+        };
+        !counted_on.is_empty() && counted_on.iter().all(is_damaged)
+    }
+
+    /// Nothing more is asked of a partition, and nothing of it is judged.
+    fn leave_out(&self, of: Partition) {
+        let note = Note::Damaged { of: of.clone() };
+        self.recorder.note("run", note);
+        let mut spoilt = self.spoilt.lock().unwrap_or_else(PoisonError::into_inner);
+        spoilt.insert(of);
     }
 
     /// Reads everything, then looks at what is left when nobody asks for anything.

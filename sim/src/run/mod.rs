@@ -21,12 +21,12 @@ mod white_box;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use klamm::env::{Env, Rng, Task};
 use klamm_jepsen::checker::Violation;
-use klamm_jepsen::history::{Event, Note, Phase};
+use klamm_jepsen::history::{Event, Note, Partition, Phase};
 
 use crate::audit::Finding;
 use crate::plan::{DiskOptions, LinkOptions, NodePlan, Plan, Role};
@@ -122,6 +122,8 @@ struct Stage {
     done: Arc<Mutex<BTreeMap<String, u64>>>,
     /// Counts what the run itself asked for.
     asked: AtomicU64,
+    /// Partitions that faults took away for good, which the run does not ask for any more.
+    spoilt: Mutex<BTreeSet<Partition>>,
     /// Clients' hosts; a dropped node would end them.
     hosts: Vec<SimNode>,
 }
@@ -164,6 +166,7 @@ async fn scenario(world: SimWorld, plan: Plan) -> Witnessed {
         root,
         done: Arc::default(),
         asked: AtomicU64::new(0),
+        spoilt: Mutex::default(),
         hosts: vec![observer_host],
         plan,
     };
@@ -304,7 +307,9 @@ impl Stage {
     fn finals(&self, within: Duration) -> Finals {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         let rng = Rng::derived(self.root, "finals", asked);
+        let spoilt = self.spoilt.lock().unwrap_or_else(PoisonError::into_inner);
         Finals::new(&self.observer, &self.recorder, &self.broker, rng, within)
+            .leaving_out(spoilt.clone())
     }
 
     /// Every group of a client whose role is one of these.

@@ -387,6 +387,13 @@ impl Server {
         }
     }
 
+    /// Whether damage lies on a file of this partition.
+    pub(super) fn has_damaged(&self, of: &Partition) -> bool {
+        let damaged = self.shared.node.disk().damaged();
+        let mut of_partitions = damaged.iter().filter_map(|path| partition_of(path));
+        of_partitions.any(|damaged| damaged == *of)
+    }
+
     pub(super) fn add_findings(&self, findings: Vec<Finding>) {
         self.state().findings.extend(findings);
     }

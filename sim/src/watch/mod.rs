@@ -203,6 +203,15 @@ impl Watch {
         state.partitions.get(of)?.leader()
     }
 
+    /// The nodes that the controller counts on for a partition: in sync, or eligible.
+    #[must_use]
+    pub fn counted_on(&self, of: &Partition) -> Vec<String> {
+        let state = self.state();
+        let known = state.partitions.get(of);
+        let ids = known.into_iter().flat_map(partitions::Known::counted_on);
+        ids.filter_map(|id| state.names.get(&id).cloned()).collect()
+    }
+
     /// The active controller, as far as anybody told.
     #[must_use]
     pub fn controller(&self) -> Option<String> {

@@ -76,6 +76,11 @@ impl Known {
         self.leaders.values().next_back().cloned()
     }
 
+    /// In sync or eligible, as the controller has it.
+    pub fn counted_on(&self) -> impl Iterator<Item = i32> {
+        self.isr.union(&self.elr).copied()
+    }
+
     /// Where a node's log begins, as it told last.
     pub fn start_of(&self, node: &str) -> Option<i64> {
         self.logs.get(node).map(|log| log.start)

@@ -4,7 +4,7 @@
 //! All of it is recorded under the process `final`, and tried again until it worked or its time is
 //! over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use klamm::env::{Env, Rng};
@@ -29,6 +29,8 @@ pub struct Finals {
     line: Line,
     recorder: Recorder,
     deadline: Instant,
+    /// Nothing is written to these, nor read.
+    left_out: BTreeSet<Partition>,
 }
 
 /// Why a partition is not whole.
@@ -58,7 +60,21 @@ impl Finals {
             line,
             recorder: recorder.clone(),
             deadline: env.now().plus(within),
+            left_out: BTreeSet::new(),
         }
+    }
+
+    /// Neither writes to these partitions nor reads them.
+    #[must_use]
+    pub fn leaving_out(mut self, partitions: BTreeSet<Partition>) -> Self {
+        self.left_out = partitions;
+        self
+    }
+
+    fn wanted(&self, topics: &Topics) -> Vec<Partition> {
+        let mut wanted = partitions(topics);
+        wanted.retain(|of| !self.left_out.contains(of));
+        wanted
     }
 
     /// From now on there is `within` for what is asked.
@@ -114,12 +130,17 @@ impl Finals {
     }
 
     /// Waits until every partition has a leader, and all of its replicas but those of `missing`
-    /// nodes are in sync. The others, and what they lack.
-    pub async fn wait_until_whole(&mut self, missing: usize) -> Vec<(Partition, Lack)> {
+    /// nodes are in sync; for those that `is_spoilt` names it does not wait. The others, and what
+    /// they lack.
+    pub async fn wait_until_whole(
+        &mut self,
+        missing: usize,
+        is_spoilt: impl Fn(&Partition) -> bool,
+    ) -> Vec<(Partition, Lack)> {
         loop {
             let lacking = self.lacking(missing).await;
             match lacking {
-                Ok(lacking) if lacking.is_empty() => return lacking,
+                Ok(lacking) if lacking.iter().all(|(of, _)| is_spoilt(of)) => return lacking,
                 Ok(lacking) if self.is_late() => return lacking,
                 Err(error) if self.is_late() => {
                     let detail = format!("nobody tells of it: {error}");
@@ -167,7 +188,7 @@ impl Finals {
     /// Sends one record to each partition with acks=all until that worked.
     pub async fn send_everywhere(&mut self, topics: &Topics) -> Undone<Partition> {
         let mut undone = Vec::new();
-        for of in partitions(topics) {
+        for of in self.wanted(topics) {
             let sent = loop {
                 let timestamp = self.line.env.wall();
                 let parcel = self.parcel(&of, timestamp);
@@ -197,7 +218,7 @@ impl Finals {
     /// two ends once it has read all between.
     pub async fn read_to_end(&mut self, topics: &Topics) -> Undone<Partition> {
         let mut undone = Vec::new();
-        for of in partitions(topics) {
+        for of in self.wanted(topics) {
             let read = loop {
                 match self.read_partition(&of).await {
                     Err(_) if !self.is_late() => self.line.wait_a_little().await,

@@ -43,8 +43,9 @@ use crate::record::Recorder;
 use line::Line;
 pub use stop::Stop;
 
-/// How long a driver may take to end what was under way when it was stopped.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long a driver may take to end what was under way when it was stopped: a commit waits for
+/// its copies for 5 s (`offsets.commit.timeout.ms`), and may be the second that was begun.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// Count of partitions by topic.
 pub type Topics = BTreeMap<String, i32>;

@@ -53,7 +53,7 @@ impl Hosting {
     /// now.
     pub(super) async fn reassign(
         &mut self,
-        topic: &TopicImage,
+        (image, topic): (&ClusterImage, &TopicImage),
         changed: &BTreeSet<i32>,
         moves: &mut Vec<Move>,
     ) -> BTreeSet<i32> {
@@ -73,7 +73,7 @@ impl Hosting {
             match (is_mine, is_hosted) {
                 (true, true) => kept.insert(*partition),
                 (true, false) if is_offline && !self.may_be_repaired(topic, *partition) => {
-                    self.resign_offline(topic, *partition);
+                    self.resign_offline(image, topic, *partition);
                     false
                 }
                 (true, false) => given.insert(*partition),
@@ -199,14 +199,26 @@ impl Hosting {
         away.collect()
     }
 
+    /// Asks again for all partitions whose log cannot be used: who may lead them has changed.
+    pub(super) fn resign_all_offline(&self, image: &ClusterImage) {
+        for (topic_id, partition) in self.unusable.keys() {
+            if let Some(topic) = image.topic_by_id(*topic_id) {
+                self.resign_offline(image, topic, *partition);
+            }
+        }
+    }
+
     /// Asks that another broker lead a partition whose log cannot be used here.
-    pub(super) fn resign_offline(&self, topic: &TopicImage, partition: i32) {
+    pub(super) fn resign_offline(&self, image: &ClusterImage, topic: &TopicImage, partition: i32) {
         let Some(state) = topic.partition(partition) else {
             return;
         };
         let me = self.broker.config.node_id;
-        // Alone in sync it would be elected again and again.
-        if state.leader != Some(me) || state.isr.iter().all(|id| *id == me) {
+        // Without another that lives it would be elected again and again.
+        let is_able =
+            |id: &BrokerId| *id != me && image.broker(*id).is_some_and(|one| one.is_alive());
+        let has_another = state.isr.iter().chain(&state.elr).any(is_able);
+        if state.leader != Some(me) || !has_another {
             return;
         }
         let event = ReplicationEvent::StorageFailed {

@@ -111,7 +111,8 @@ fn check_leader(
 }
 
 /// Has another in-sync replica lead in place of `leader`, which leaves the ISR and may come back
-/// into it; where there is no other, `leader` itself in a newer epoch.
+/// into it; else an eligible one, which has everything committed as well; where there is neither,
+/// `leader` itself in a newer epoch.
 fn resign(
     draft: &mut Draft<'_>,
     topic: &TopicImage,
@@ -120,11 +121,14 @@ fn resign(
     leader: BrokerId,
 ) -> PartitionState {
     let others = |id: &&BrokerId| **id != leader && draft.may_lead(**id);
-    let others: Vec<BrokerId> = state.isr.iter().filter(others).copied().collect();
+    let mut able: Vec<BrokerId> = state.isr.iter().filter(others).copied().collect();
+    if able.is_empty() {
+        able.extend(state.elr.iter().find(others));
+    }
     let mut wanted = Wanted::new(state.clone(), Cause::LeaderResigned, Some(leader));
-    match others.is_empty() {
+    match able.is_empty() {
         true => wanted.leadership = Leadership::Anew,
-        false => wanted.state.isr = others,
+        false => wanted.state.isr = able,
     }
     if draft.settings(topic).durability != Durability::Fsync {
         // What it had in memory only may count, and be gone.

@@ -77,6 +77,8 @@ pub const RAFT_QUESTION: u8 = 1;
 
 /// Most bytes of a batch: it must fit a question to a peer.
 const BATCH_BYTES_MAX: usize = 32 << 20;
+/// Most bytes of a question: one batch, or a portion of entries or of a snapshot.
+pub const QUESTION_BYTES_MAX: usize = BATCH_BYTES_MAX + (1 << 20);
 /// Entries kept in the log besides a snapshot, for followers that are a little behind.
 const KEPT_ENTRIES: u64 = 500;
 

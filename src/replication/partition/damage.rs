@@ -1,7 +1,8 @@
 //! A replica in whose log a read found damage.
 //!
 //! What is damaged is served to nobody, so that whoever reads there is stuck while this replica
-//! leads: it leaves the lead to another one in sync, if there is one. It is repaired by beginning
+//! leads: it leaves the lead to another one in sync, or to an eligible one that lives, if there is
+//! one. It is repaired by beginning
 //! anew with what the leader has, where nobody counts on what it holds: it is neither in sync nor
 //! eligible, and `min.insync.replicas` others are in sync. Nothing of the log goes before an answer
 //! of the leader is there to begin with.
@@ -11,8 +12,8 @@
 
 use std::time::Duration;
 
-use super::{Doubt, Effect, Following, Partition, Role};
-use crate::types::{Instant, LeaderEpoch, Offset};
+use super::{Doubt, Effect, Following, Partition, Role, Surroundings};
+use crate::types::{BrokerId, Instant, LeaderEpoch, Offset};
 
 /// It leaves the lead once in this time: were all replicas damaged, it would go round with every
 /// read.
@@ -30,9 +31,10 @@ impl<W: Copy> Partition<W> {
     pub fn damaged(
         &mut self,
         leader_epoch: LeaderEpoch,
-        now: Instant,
+        around: Surroundings<'_>,
         effects: &mut Vec<Effect<W>>,
     ) {
+        let now = around.now;
         let me = self.assignment.me;
         let Role::Leader(leader) = &mut self.role else {
             return;
@@ -41,7 +43,10 @@ impl<W: Copy> Partition<W> {
             return;
         }
         self.damage.is_known = true;
-        let has_another = self.assignment.isr.iter().any(|id| *id != me);
+        let mut in_sync = self.assignment.isr.iter();
+        let mut eligible = self.assignment.elr.iter();
+        let lives = |id: &BrokerId| around.eligible.contains_key(id);
+        let has_another = in_sync.any(|id| *id != me) || eligible.any(|id| *id != me && lives(id));
         let resigned_at = self.damage.resigned_at;
         let is_soon = resigned_at.is_some_and(|at| now < at.plus(RESIGN_PAUSE));
         if !has_another || is_soon || crate::mutant!("leads-on-with-a-damaged-log") {

@@ -127,8 +127,9 @@ impl Shard {
             }
             Command::Damaged { slot, leader_epoch } => {
                 if let Some(replica) = self.replicas.get_mut(&slot) {
+                    let around = around(&self.eligible, self.settings.as_ref(), now);
                     let effects = &mut replica.effects;
-                    replica.machine.damaged(leader_epoch, now, effects);
+                    replica.machine.damaged(leader_epoch, around, effects);
                     self.carry_out(slot);
                 }
             }
