@@ -212,6 +212,11 @@ pub(super) const MUTANTS: &[Described] = &[
         &["M1", "M3", "P2"],
     ),
     (
+        "append-cuts-what-follows",
+        "B51: entries that come late take those after them out of the metadata log. Answers lost, requests late.",
+        &["M3", "M5", "M6", "M7", "V1"],
+    ),
+    (
         "leads-before-own-entry",
         "B60: a node elected acts as the controller before an entry of its own term, and with it all before, is applied. Elections.",
         &["M6", "M3", "P2"],

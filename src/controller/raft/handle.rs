@@ -97,7 +97,7 @@ impl RaftHandle {
         store: LogStore,
         options: Arc<RaftOptions>,
     ) -> Self {
-        let service = Service::new(env.clone(), raft.clone());
+        let service = Service::new(env.clone(), raft.clone(), store.clone());
         Self {
             env,
             raft,

@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use openraft::raft::{AppendEntriesResponse, SnapshotResponse};
+use openraft::storage::RaftLogStorage as _;
 
 use super::ambient::within;
 use super::message::{self, Part, Question};
 use super::snapshot::KeptSnapshot;
-use super::types::{Raft, TypeConfig, Vote};
+use super::store::LogStore;
+use super::types::{LogId, Raft, TypeConfig, Vote};
 use crate::controller::peers::PeerService;
 use crate::env::{BoxFuture, Env};
 use crate::types::{BrokerId, Instant};
@@ -68,16 +70,18 @@ pub(super) fn take_part(
 pub(super) struct Service {
     env: Arc<Env>,
     raft: Raft,
+    store: LogStore,
     arriving: Arc<Mutex<Option<Arriving>>>,
     heard: Arc<Mutex<Instant>>,
 }
 
 impl Service {
-    pub fn new(env: Arc<Env>, raft: Raft) -> Self {
+    pub fn new(env: Arc<Env>, raft: Raft, store: LogStore) -> Self {
         let heard = Arc::new(Mutex::new(env.now()));
         Self {
             env,
             raft,
+            store,
             arriving: Arc::default(),
             heard,
         }
@@ -92,12 +96,27 @@ impl Service {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = self.env.now();
     }
 
+    /// What a broken library does: whatever lies after the entries of a request goes, though a
+    /// later request brought it.
+    async fn cut_after(&self, last: Option<LogId>) {
+        let is_late = last.is_some() && self.store.kept().last() > last;
+        if is_late {
+            let _ = self.store.clone().truncate_after(last).await;
+        }
+    }
+
     async fn carry_out(self, from: BrokerId, question: Question) -> Result<Bytes, String> {
         let failed = |error: &dyn std::error::Error| error.to_string();
         match question {
             Question::Append(request) => {
+                let last = request.entries.last().map(|entry| entry.log_id);
                 let answer = self.raft.append_entries(request).await;
                 let answer = answer.map_err(|error| failed(&error))?;
+                if crate::mutant!("append-cuts-what-follows")
+                    && matches!(answer, AppendEntriesResponse::Success)
+                {
+                    self.cut_after(last).await;
+                }
                 if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
                     self.hear();
                 }
