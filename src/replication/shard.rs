@@ -1,8 +1,8 @@
 //! The owner of a share of the partitions: one task, its mailboxes, no locks.
 //!
 //! Everything that changes a partition goes through a mailbox of its shard. What clients append has
-//! one of its own, and waits for everything else: what is due by the clock, what followers ask, what
-//! the metadata says. A leader with more to append than its disk takes would else put its
+//! one of its own, and waits for everything else: what is due by the clock, what followers ask,
+//! what the metadata says. A leader with more to append than its disk takes would else put its
 //! followers off for as long as the backlog lasts. Within a mailbox the order is that of arrival.
 //! One request that touches many partitions costs one message per shard. An idle
 //! partition costs no task, no timer and no wake-up.

@@ -85,8 +85,8 @@ impl Stage {
         }
     }
 
-    /// Whether all that the controller may elect for a partition was damaged on purpose: others that
-    /// might have it whole lost power, and nobody knows. What it held may stay out of reach.
+    /// Whether all that the controller may elect for a partition was damaged on purpose: others
+    /// that might have it whole lost power, and nobody knows. What it held may stay out of reach.
     fn is_spoilt(&self, of: &Partition) -> bool {
         let counted_on = self.cluster.watch().counted_on(of);
         let is_damaged = |name: &String| {

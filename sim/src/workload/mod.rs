@@ -45,7 +45,7 @@ pub use stop::Stop;
 
 /// How long a driver may take to end what was under way when it was stopped: a commit waits for
 /// its copies for 5 s (`offsets.commit.timeout.ms`), and may be the second that was begun.
-const GRACE: Duration = Duration::from_secs(15);
+pub const GRACE: Duration = Duration::from_secs(15);
 
 /// Count of partitions by topic.
 pub type Topics = BTreeMap<String, i32>;

@@ -197,7 +197,7 @@ fn a_leader_that_cannot_go_on_hands_over_or_begins_anew() {
         let resigned = proposal(&cluster, &[]);
         let state = propose(&mut cluster, resigned.clone()).unwrap();
         assert_eq!((state.leader, state.isr), (Some(BrokerId(2)), ids(&[2])));
-        assert_eq!((state.elr, state.cause), (elr, Cause::LeaderResigned));
+        assert_eq!((&state.elr, state.cause), (&elr, Cause::LeaderResigned));
         let late = propose(&mut cluster, resigned).unwrap_err();
         assert_eq!(late.code, ErrorCode::FencedLeaderEpoch);
         let alone = proposal(&cluster, &[]);

@@ -421,10 +421,22 @@ fn a_follower_lets_go_of_no_more_than_is_committed() {
 
 /// Leads in epoch 1 with a log up to 10; then a read finds damage.
 fn damaged(isr: &[i32]) -> (Partition<u32>, Vec<Effect<u32>>) {
-    let assigned = assignment(1, 1, 5, isr);
+    damaged_with(isr, &[], &eligible())
+}
+
+/// The same, where these are eligible and `alive`.
+fn damaged_with(
+    isr: &[i32],
+    elr: &[i32],
+    alive: &EligibleBrokers,
+) -> (Partition<u32>, Vec<Effect<u32>>) {
+    let assigned = Arc::new(Assignment {
+        elr: elr.iter().map(|id| BrokerId(*id)).collect(),
+        ..(*assignment(1, 1, 5, isr)).clone()
+    });
     let mut partition = Partition::new(&assigned, opened(10), Instant(0), &mut Vec::new());
     let mut effects = Vec::new();
-    partition.damaged(LeaderEpoch(1), Instant(0), &mut effects);
+    partition.damaged(LeaderEpoch(1), around(alive, 0), &mut effects);
     (partition, effects)
 }
 
@@ -452,15 +464,30 @@ fn a_damaged_leader_leaves_the_lead_to_another_in_sync_and_keeps_it_alone() {
 }
 
 #[test]
+fn a_damaged_leader_leaves_the_lead_to_an_eligible_one_that_lives() {
+    let (partition, effects) = damaged_with(&[1], &[2], &eligible());
+    assert_eq!(effects, vec![Effect::GiveUp(LeaderEpoch(1))]);
+    assert!(!partition.is_leader());
+    let without_2 = [
+        (BrokerId(1), BrokerEpoch(11)),
+        (BrokerId(3), BrokerEpoch(13)),
+    ];
+    let (partition, effects) = damaged_with(&[1], &[2], &Arc::new(without_2.into()));
+    assert_eq!(effects, vec![]);
+    assert!(partition.is_leader());
+}
+
+#[test]
 fn damage_found_in_another_epoch_or_again_at_once_changes_nothing() {
     let (mut partition, _) = damaged(&[1, 2]);
     assigned(&mut partition, &assignment(1, 2, 6, &[1, 2]));
     assert!(partition.is_leader());
     let mut effects = Vec::new();
-    partition.damaged(LeaderEpoch(1), Instant(20_000_000_000), &mut effects);
-    partition.damaged(LeaderEpoch(2), Instant(1_000_000_000), &mut effects);
+    let eligible = eligible();
+    partition.damaged(LeaderEpoch(1), around(&eligible, 20_000), &mut effects);
+    partition.damaged(LeaderEpoch(2), around(&eligible, 1000), &mut effects);
     assert_eq!(effects, vec![]);
-    partition.damaged(LeaderEpoch(2), Instant(20_000_000_000), &mut effects);
+    partition.damaged(LeaderEpoch(2), around(&eligible, 20_000), &mut effects);
     assert_eq!(effects, vec![Effect::GiveUp(LeaderEpoch(2))]);
 }
 

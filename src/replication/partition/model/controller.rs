@@ -150,8 +150,11 @@ impl Controller {
             return;
         }
         let eligible = self.eligible();
-        let others = |other: &&BrokerId| **other != id && eligible.contains_key(other);
-        let others: Vec<BrokerId> = state.isr.iter().filter(others).copied().collect();
+        let is_other = |other: &&BrokerId| **other != id && eligible.contains_key(other);
+        let mut others: Vec<BrokerId> = state.isr.iter().filter(is_other).copied().collect();
+        if others.is_empty() {
+            others.extend(state.elr.iter().find(is_other));
+        }
         state.leader = Some(others.first().copied().unwrap_or(id));
         state.leader_epoch.0 += 1;
         let isr = match others.is_empty() {

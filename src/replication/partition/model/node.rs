@@ -197,7 +197,8 @@ impl Node {
     pub fn find_damage(&mut self, now: Instant, effects: &mut Vec<Effect<u32>>) {
         if let Some(machine) = &mut self.machine {
             let epoch = machine.assignment().leader_epoch;
-            machine.damaged(epoch, now, effects);
+            let around = Self::around(&self.eligible, now);
+            machine.damaged(epoch, around, effects);
         }
     }
 
