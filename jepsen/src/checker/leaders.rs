@@ -2,7 +2,8 @@
 //!
 //! A leader that was replaced may not know it for a while, and tells whoever still asks it how its
 //! log is. It knows once it notes its log with a later leader epoch; a node that ended leads
-//! nothing any more.
+//! nothing any more. A topic that was deleted and made again has another leader in an epoch that
+//! was had before: whoever led until then is replaced, and knows once its log is empty again.
 
 use std::collections::BTreeMap;
 
@@ -57,10 +58,21 @@ pub(super) struct Leaders<'a>(BTreeMap<&'a Partition, Known<'a>>);
 #[derive(Debug, Default)]
 struct Known<'a> {
     leads: Leads,
-    /// Who believes to lead, and in which epoch.
-    believing: BTreeMap<&'a str, i32>,
-    latest_epoch: i32,
+    /// Who believes to lead.
+    believing: BTreeMap<&'a str, Belief>,
+    /// How often epochs began anew.
+    era: u32,
+    /// Who led last, and in which epoch.
+    latest: Option<(&'a str, i32)>,
     stale_since: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Belief {
+    era: u32,
+    epoch: i32,
+    /// Where its log ended when it told last.
+    end: i64,
 }
 
 impl<'a> Leaders<'a> {
@@ -73,8 +85,7 @@ impl<'a> Leaders<'a> {
                 start,
             } => {
                 let known = self.0.entry(of).or_default();
-                known.believing.insert(node, *leader_epoch);
-                known.latest_epoch = known.latest_epoch.max(*leader_epoch);
+                known.begin(node, *leader_epoch);
                 let start = *start;
                 known.leads.begun.push(Lead { time, start });
                 known.look(time);
@@ -83,8 +94,12 @@ impl<'a> Leaders<'a> {
                 let Some(known) = self.0.get_mut(of) else {
                     return;
                 };
-                let believed = known.believing.get(node);
-                if believed.is_some_and(|epoch| *epoch < state.leader_epoch) {
+                let Some(believed) = known.believing.get_mut(node) else {
+                    return;
+                };
+                let is_another = state.end == 0 && believed.end > 0;
+                believed.end = state.end;
+                if is_another || believed.epoch < state.leader_epoch {
                     known.believing.remove(node);
                     known.look(time);
                 }
@@ -117,10 +132,26 @@ impl<'a> Leaders<'a> {
     }
 }
 
-impl Known<'_> {
+impl<'a> Known<'a> {
+    fn begin(&mut self, node: &'a str, epoch: i32) {
+        let is_had =
+            |(leader, latest): (&str, i32)| epoch < latest || (epoch == latest && leader != node);
+        if self.latest.is_some_and(is_had) {
+            self.era += 1;
+        }
+        self.latest = Some((node, epoch));
+        let belief = Belief {
+            era: self.era,
+            epoch,
+            end: 0,
+        };
+        self.believing.insert(node, belief);
+    }
+
     fn look(&mut self, time: u64) {
-        let latest = self.latest_epoch;
-        let is_stale = self.believing.values().any(|epoch| *epoch < latest);
+        let latest = (self.era, self.latest.map_or(0, |(_, epoch)| epoch));
+        let mut beliefs = self.believing.values();
+        let is_stale = beliefs.any(|belief| (belief.era, belief.epoch) < latest);
         match (is_stale, self.stale_since) {
             (true, None) => self.stale_since = Some(time),
             (false, Some(since)) => {

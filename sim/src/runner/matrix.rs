@@ -28,6 +28,16 @@ struct Found {
     unexpected: BTreeMap<String, u64>,
 }
 
+impl Found {
+    /// One line for people, as soon as it is known: all searches together take hours.
+    fn told(&self, mutant: &str) -> String {
+        match self.after {
+            Some(runs) => format!("{mutant}: {} after {runs} runs", self.by.join(", ")),
+            None => format!("{mutant}: not found"),
+        }
+    }
+}
+
 /// The rows for those whom the option names.
 fn chosen(asked: &[String]) -> Result<Vec<Mutant>, Failed> {
     if let [kind] = asked
@@ -61,7 +71,10 @@ pub(crate) fn matrix(options: &MatrixOptions) -> Result<ExitCode, Failed> {
     let mut error = None;
     pool::run(searches, options.bounds.jobs, work, |(at, found)| {
         match found {
-            Ok(found) => rows[at].add(found),
+            Ok(found) => {
+                progress.say(&found.told(mutants[at].name));
+                rows[at].add(found);
+            }
             Err(failed) => {
                 error = Some(failed);
                 return ControlFlow::Break(());

@@ -6,6 +6,7 @@ use super::log::{Fact, Log, NEVER, rising};
 use super::topic::{Topic, is_of_any_era, topics};
 use super::{Index, Poll, Sent};
 use crate::checker::Options;
+use crate::checker::leaders::{Leaders, Leads};
 use crate::history::outcome::{self, Class};
 use crate::history::{
     Answer, Attempt, Call, Ending, History, Library, ListedAt, Note, Operation, Partition, Phase,
@@ -39,8 +40,9 @@ pub(super) fn index(history: &History, options: Options) -> Index<'_> {
         untold: Topic::default(),
     };
     make_logs(&mut index);
+    let leads = leads(history);
     for operation in &history.operations {
-        add_operation(&mut index, operation);
+        add_operation(&mut index, operation, &leads);
     }
     index.by_id.sort_unstable();
     index.by_id.dedup_by_key(|one| one.0);
@@ -88,12 +90,32 @@ fn make_log<'a>(index: &mut Index<'a>, of: &'a Partition, operation: &Operation)
     }
 }
 
-fn add_operation<'a>(index: &mut Index<'a>, operation: &'a Operation) {
+fn leads(history: &History) -> BTreeMap<&Partition, Leads> {
+    let mut leaders = Leaders::default();
+    for (time, node, note) in &history.notes {
+        leaders.hear(*time, node, note);
+    }
+    leaders.end().collect()
+}
+
+fn add_operation<'a>(
+    index: &mut Index<'a>,
+    operation: &'a Operation,
+    leads: &BTreeMap<&Partition, Leads>,
+) {
     match (&operation.call, operation.answer()) {
         (Call::Send { .. }, _) => add_send(index, operation),
         (Call::Read { .. }, Some(Answer::Read { partitions })) => {
             for fetched in partitions {
-                let log = index.log_of(&fetched.of, operation);
+                // Who was not told of a deletion goes on to serve the topic that it knows.
+                let is_stale = |leads: &Leads| {
+                    let (from, until) = (operation.invoked, operation.effect_until());
+                    leads.may_be_stale(from, until) && index.topic(&fetched.of.topic).was_deleted()
+                };
+                let log = match leads.get(&fetched.of).is_some_and(is_stale) {
+                    true => None,
+                    false => index.log_of(&fetched.of, operation),
+                };
                 if let Some(log) = log {
                     index.logs[log].polls.push(index.polls.len());
                 }

@@ -66,7 +66,8 @@ impl Sent<'_> {
 pub struct Poll<'a> {
     pub operation: &'a Operation,
     pub fetched: &'a Fetched,
-    /// Absent if the read overlaps a deletion of the topic.
+    /// Absent if the read overlaps a deletion of the topic, or may be answered by a leader who was
+    /// not told of one.
     pub log: Option<usize>,
 }
 

@@ -1,7 +1,7 @@
 //! Topics that are deleted and made again.
 
 use super::tell::{Tell, batch, fetched, retried};
-use crate::history::{Answer, Call};
+use crate::history::{Answer, Call, Note};
 
 fn remade(first: u64) -> Tell {
     let mut tell = Tell::new();
@@ -27,6 +27,29 @@ fn a_value_of_an_ended_era_read_in_a_later_one_breaks_p5() {
     let mut tell = remade(1);
     tell.read("d", 0, &[(0, 1)]);
     tell.breaks(&["P5"]);
+}
+
+#[test]
+fn a_leader_who_was_not_told_of_a_deletion_may_show_what_was_before() {
+    let leads = |tell: &mut Tell, node: &str| {
+        let (of, leader_epoch, start) = (super::tell::t0(), 0, 0);
+        let note = Note::Leading {
+            of,
+            leader_epoch,
+            start,
+        };
+        tell.note_by(node, note);
+    };
+    let mut tell = Tell::new();
+    tell.create(&[]);
+    leads(&mut tell, "n1");
+    tell.send("a", &[1], 0);
+    tell.read("c", 0, &[(0, 1)]);
+    tell.delete_topic();
+    tell.create(&[]);
+    leads(&mut tell, "n2");
+    tell.read("d", 0, &[(0, 1)]);
+    tell.is_legal();
 }
 
 #[test]
