@@ -107,10 +107,13 @@ fn add_operation<'a>(
         (Call::Send { .. }, _) => add_send(index, operation),
         (Call::Read { .. }, Some(Answer::Read { partitions })) => {
             for fetched in partitions {
-                // Who was not told of a deletion goes on to serve the topic that it knows.
+                // Who was not told of a deletion goes on to serve the topic that it knows. All are
+                // told before the final phase.
                 let is_stale = |leads: &Leads| {
                     let (from, until) = (operation.invoked, operation.effect_until());
-                    leads.may_be_stale(from, until) && index.topic(&fetched.of.topic).was_deleted()
+                    index.final_from.is_none_or(|last| from < last)
+                        && leads.may_be_stale(from, until)
+                        && index.topic(&fetched.of.topic).was_deleted()
                 };
                 let log = match leads.get(&fetched.of).is_some_and(is_stale) {
                     true => None,

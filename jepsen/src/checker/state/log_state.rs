@@ -16,7 +16,8 @@
 //! not in sync may have less than it showed after a start: of R5 then only the first rule is
 //! judged, for the high watermark, within a leader epoch, and of a log that is not empty: one that
 //! is damaged and counts for nothing is emptied to be copied anew. What must survive is known to no
-//! single node.
+//! single node. One that hears late of deletions makes the log of an earlier era after those who
+//! asked have gone on to the next: an empty log of a topic that was deleted may be another one.
 //!
 //! That the start never falls is K6. All within one era of the topic. Silent on damaged partitions;
 //! on topics that may lose what they showed, what crosses a start is not judged.
@@ -65,6 +66,10 @@ pub(super) fn check(history: &History, options: Options, violations: &mut Violat
                 let known = known.entry((node, of, era)).or_default();
                 let (start, started_at) = starts.get(node.as_str()).copied().unwrap_or_default();
                 known.enter(start);
+                let is_empty = (state.start, state.end, state.high_watermark) == (0, 0, 0);
+                if options.replicated && is_empty && !topics.is_never_deleted(&of.topic) {
+                    known.latest = None;
+                }
                 let mut found = known.judge(state, options.replicated);
                 let is_first = known.latest.is_none() && !options.replicated;
                 if is_first && !topics.is_loose(&of.topic) {
