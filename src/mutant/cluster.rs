@@ -219,12 +219,12 @@ pub(super) const MUTANTS: &[Described] = &[
     (
         "leads-before-own-entry",
         "B60: a node elected acts as the controller before an entry of its own term, and with it all before, is applied. Elections.",
-        &["M6", "M3", "P2"],
+        &["M6", "M3", "K8", "P2"],
     ),
     (
         "vote-not-synced",
         "B61: a vote is given before it is durable. Power loss between answer and sync.",
-        &["M1", "M9"],
+        &["M1", "M9", "K8"],
     ),
     (
         "raft-log-not-synced",
