@@ -32,8 +32,8 @@ impl Found {
     /// One line for people, as soon as it is known: all searches together take hours.
     fn told(&self, mutant: &str) -> String {
         match self.after {
-            Some(runs) => format!("{mutant}: {} after {runs} runs", self.by.join(", ")),
-            None => format!("{mutant}: not found"),
+            Some(runs) => format!("{mutant}: {} after {runs} runs\n", self.by.join(", ")),
+            None => format!("{mutant}: not found\n"),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Each property by a history that breaks it and one that nearly does.
 
 use super::{check, check_with};
-use crate::checker::story::{Story, partition, send, sent, written};
+use crate::checker::story::{Story, create, partition, send, sent, written};
 use crate::checker::{Options, Violations};
-use crate::history::{History, LogState, NodeEvent, Note, Phase};
+use crate::history::{Answer, Call, History, LogState, NodeEvent, Note, Phase};
 
 const NONE: &[&str] = &[];
 
@@ -164,6 +164,43 @@ fn a_leader_epoch_that_falls_breaks_r8() {
     let of = partition(0);
     story.note("server", Note::Log { of, state });
     assert_eq!(story.broken(check), ["R8"]);
+}
+
+#[test]
+fn an_empty_log_of_a_deleted_topic_may_be_that_of_another_era() {
+    fn of_copies(history: &History, violations: &mut Violations) {
+        let options = Options {
+            replicated: true,
+            ..Options::default()
+        };
+        check_with(history, options, violations);
+    }
+    let falls = |is_deleted: bool, end: i64| {
+        let mut story = Story::new();
+        if is_deleted {
+            let topic = partition(0).topic;
+            story.done(create(&topic, 1, &[]), Answer::CreateTopic);
+            let deletion = Call::DeleteTopic {
+                topic: topic.clone(),
+            };
+            story.done(deletion, Answer::DeleteTopic);
+            story.done(create(&topic, 1, &[]), Answer::CreateTopic);
+        }
+        log(&mut story, 0, end, end);
+        let state = LogState {
+            start: 0,
+            high_watermark: end,
+            end,
+            recovery_point: 0,
+            leader_epoch: 2,
+        };
+        let of = partition(0);
+        story.note("server", Note::Log { of, state });
+        story.broken(of_copies)
+    };
+    assert_eq!(falls(true, 0), NONE);
+    assert_eq!(falls(true, 1), ["R8"]);
+    assert_eq!(falls(false, 0), ["R8"]);
 }
 
 #[test]
