@@ -23,7 +23,7 @@ pub(super) const MUTANTS: &[Described] = &[
     (
         "follower-counts-unsynced",
         "A follower fetches from beyond what it has synced, which counts as having it. Power loss.",
-        &["P2", "P3", "R4"],
+        &["P2", "P3", "R4", "R6"],
     ),
     (
         "proposed-isr-not-waited-for",
@@ -68,7 +68,7 @@ pub(super) const MUTANTS: &[Described] = &[
     (
         "joins-before-epoch-start",
         "B06: a follower joins the ISR at the high watermark, though that lies before the epoch's start. Two elections.",
-        &["R3", "P2"],
+        &["R3", "R4", "P2"],
     ),
     (
         "broker-epoch-ignored",
@@ -88,7 +88,7 @@ pub(super) const MUTANTS: &[Described] = &[
     (
         "epoch-start-at-first-append",
         "B12: a leader enters its epoch into the log with the first append. Two elections without writes.",
-        &["R8", "R2"],
+        &["R8", "R2", "V3"],
     ),
     (
         "epoch-led-again-after-restart",

@@ -337,8 +337,12 @@ impl Known {
             let log = names.get(&leader).and_then(|name| self.logs.get(name));
             self.take_back(log.map_or(0, |log| log.end));
         }
-        if let (Some(epoch), Some(leader)) = (fields.small("leader_epoch"), leader) {
-            self.elected.insert(epoch, leader);
+        if let (Some(epoch), Some(leader)) = (fields.small("leader_epoch"), leader)
+            && let Some(first) = self.elected.insert(epoch, leader)
+            && first != leader
+        {
+            let detail = format!("{first} and {leader} are both elected for epoch {epoch}");
+            broken.push(("R1", detail));
         }
         self.epoch = fields.small("leader_epoch").unwrap_or(self.epoch);
         (self.isr, self.elr, self.leader) = (isr, elr, leader);

@@ -93,6 +93,25 @@ fn two_leaders_in_one_epoch_break_r1_and_one_that_leads_again_does_not() {
 }
 
 #[test]
+fn two_elected_for_one_epoch_break_r1() {
+    let elected = |leader_epoch| match leader_epoch {
+        1 => Meta(
+            "end=9 topic=t topic_id=T partition=0 leader=2 leader_epoch=1 partition_epoch=2 \
+             isr=2 replicas=1,2,3",
+        ),
+        _ => Meta(
+            "end=9 topic=t topic_id=T partition=0 leader=2 leader_epoch=2 partition_epoch=2 \
+             isr=2 replicas=1,2,3",
+        ),
+    };
+    assert_eq!(broken(&watch(), &[("n1", STATE), ("n1", elected(2))]), NONE);
+    assert_eq!(
+        broken(&watch(), &[("n1", STATE), ("n1", elected(1))]),
+        ["R1"]
+    );
+}
+
+#[test]
 fn a_leader_that_begins_below_the_high_watermark_breaks_r3() {
     let whole = Replica("event=leading topic=t partition=0 leader_epoch=2 start=10");
     let short = Replica("event=leading topic=t partition=0 leader_epoch=2 start=9");
