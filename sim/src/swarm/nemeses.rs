@@ -180,11 +180,11 @@ fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
             pause_ms: draw.one_of(&[0, 500, 2000]),
         }],
         Class::LoseDisk => vec![lose_disk(draw.one_of(&names), plan, down_ms)],
-        Class::RotOne => {
-            let (node, bits) = (draw.one_of(&names), draw.one_of(&[1, 8]));
-            let kind = draw.one_of(&[FileKind::Segment, FileKind::Segment, FileKind::Metadata]);
-            vec![Fault::Rot { node, kind, bits }]
-        }
+        Class::RotOne => vec![Fault::Rot {
+            node: draw.one_of(&names),
+            kind: FileKind::Segment,
+            bits: draw.one_of(&[1, 8]),
+        }],
         Class::Revote | Class::Wipe => vec![Fault::Revote {
             node: draw.one_of(&names),
             wipe: class == Class::Wipe,
