@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{NodeEvent, Note, Partition};
+use crate::history::{History, NodeEvent, Note, Partition};
 
 /// Where a leader's log began as it began to lead.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +73,15 @@ struct Belief {
     epoch: i32,
     /// Where its log ended when it told last.
     end: i64,
+}
+
+/// Of every partition that a node of this history led.
+pub(super) fn leads(history: &History) -> BTreeMap<&Partition, Leads> {
+    let mut leaders = Leaders::default();
+    for (time, node, note) in &history.notes {
+        leaders.hear(*time, node, note);
+    }
+    leaders.end().collect()
 }
 
 impl<'a> Leaders<'a> {

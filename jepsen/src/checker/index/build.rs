@@ -6,7 +6,7 @@ use super::log::{Fact, Log, NEVER, rising};
 use super::topic::{Topic, is_of_any_era, topics};
 use super::{Index, Poll, Sent};
 use crate::checker::Options;
-use crate::checker::leaders::{Leaders, Leads};
+use crate::checker::leaders::{Leads, leads};
 use crate::history::outcome::{self, Class};
 use crate::history::{
     Answer, Attempt, Call, Ending, History, Library, ListedAt, Note, Operation, Partition, Phase,
@@ -88,14 +88,6 @@ fn make_log<'a>(index: &mut Index<'a>, of: &'a Partition, operation: &Operation)
     if let Some(era) = topic.era(operation.invoked, operation.effect_until()) {
         index.by_place.insert((of, era), 0);
     }
-}
-
-fn leads(history: &History) -> BTreeMap<&Partition, Leads> {
-    let mut leaders = Leaders::default();
-    for (time, node, note) in &history.notes {
-        leaders.hear(*time, node, note);
-    }
-    leaders.end().collect()
 }
 
 fn add_operation<'a>(

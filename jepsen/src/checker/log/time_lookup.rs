@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checker::leaders::{Leaders, Leads};
+use crate::checker::leaders::{Leads, leads};
 use crate::checker::{Index, Log, Timestamps, Violation, Violations};
 use crate::history::{Answer, Call, ListedAt, Operation};
 
@@ -41,11 +41,7 @@ pub fn check(index: &Index<'_>, found: &mut Violations) {
             });
         }
     }
-    let mut leaders = Leaders::default();
-    for (time, node, note) in &index.history.notes {
-        leaders.hear(*time, node, note);
-    }
-    let leads: BTreeMap<_, Leads> = leaders.end().collect();
+    let leads = leads(index.history);
     for (log, look_ups) in by_log {
         let log = &index.logs[log];
         judge(index, log, (&look_ups, leads.get(log.of)), found);

@@ -7,6 +7,14 @@ use crate::history::{Answer, Call, History, LogState, NodeEvent, Note, Phase};
 
 const NONE: &[&str] = &[];
 
+fn of_copies(history: &History, violations: &mut Violations) {
+    let options = Options {
+        replicated: true,
+        ..Options::default()
+    };
+    check_with(history, options, violations);
+}
+
 fn log(story: &mut Story, start: i64, high_watermark: i64, end: i64) {
     let state = LogState {
         start,
@@ -79,13 +87,6 @@ fn a_high_watermark_may_fall_with_a_start_only() {
 
 #[test]
 fn a_copy_may_be_emptied_and_not_only_cut_below_what_it_showed() {
-    fn of_copies(history: &History, violations: &mut Violations) {
-        let options = Options {
-            replicated: true,
-            ..Options::default()
-        };
-        check_with(history, options, violations);
-    }
     let falls_to = |high_watermark, end| {
         let mut story = Story::new();
         log(&mut story, 1, 3, 5);
@@ -168,13 +169,6 @@ fn a_leader_epoch_that_falls_breaks_r8() {
 
 #[test]
 fn an_empty_log_of_a_deleted_topic_may_be_that_of_another_era() {
-    fn of_copies(history: &History, violations: &mut Violations) {
-        let options = Options {
-            replicated: true,
-            ..Options::default()
-        };
-        check_with(history, options, violations);
-    }
     let falls = |is_deleted: bool, end: i64| {
         let mut story = Story::new();
         if is_deleted {
