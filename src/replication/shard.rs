@@ -462,6 +462,10 @@ impl Shard {
         replica.view.close();
         let failed = replica.is_storage_failed();
         let partition = replica.topic_partition().clone();
+        tracing::trace!(
+            target: "klamm::replica", event = "closed", topic = &*partition.topic,
+            partition = partition.partition,
+        );
         // Beside the mailbox: closing waits for the disk, and many may be closed at once.
         self.closings.push(Box::pin(async move {
             let end = match replica.log.close().await {

@@ -167,7 +167,7 @@ impl Watch {
 
     /// A node told something else.
     pub fn hear(&self, node: &str, source: Source, fields: &Fields) {
-        let (broken, leading) = {
+        let (broken, noted) = {
             let mut state = self.state();
             if state.names.is_empty() {
                 return;
@@ -175,13 +175,13 @@ impl Watch {
             match source {
                 Source::Replica => {
                     let broken = state.on_replica(node, fields);
-                    (broken, state.leading(node, fields))
+                    (broken, state.noted(node, fields))
                 }
                 Source::Metadata => (state.on_metadata(node, fields), None),
             }
         };
         self.note(node, broken);
-        if let Some(note) = leading {
+        if let Some(note) = noted {
             self.recorder.note(node, note);
         }
     }
@@ -297,9 +297,14 @@ impl State {
         placed(of, broken)
     }
 
-    /// What the history is to know of a node that begins to lead.
-    fn leading(&self, node: &str, fields: &Fields) -> Option<Note> {
-        let of = fields.partition().filter(|_| fields.name() == "leading")?;
+    /// What the history is to know of a node that begins to lead, or lets go of its copy.
+    fn noted(&self, node: &str, fields: &Fields) -> Option<Note> {
+        let of = fields.partition()?;
+        match fields.name() {
+            "leading" => {}
+            "closed" => return Some(Note::Closed { of }),
+            _ => return None,
+        }
         let known = self.partitions.get(&of);
         let start = known.and_then(|known| known.start_of(node));
         Some(Note::Leading {
