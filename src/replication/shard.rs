@@ -564,3 +564,6 @@ fn decide(requests: &mut BTreeMap<u64, Request>, waiter: Waiter, refused: Option
         let _ = request.reply.send(request.outcomes);
     }
 }
+
+#[cfg(test)]
+mod tests;
