@@ -8,6 +8,7 @@ mod cleaning;
 mod group;
 mod index;
 mod leaders;
+pub mod linear;
 mod log;
 mod metrics;
 mod options;
