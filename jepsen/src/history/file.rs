@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Write};
 
-use super::Event;
+use super::{Event, History, Joining};
 
 /// Writes `events`, one a line.
 pub fn write<'a>(
@@ -19,20 +19,49 @@ pub fn write<'a>(
 /// Reads what [`write`] wrote. An error names the line.
 pub fn read(from: impl BufRead) -> io::Result<Vec<Event>> {
     let mut events = Vec::new();
-    for (at, line) in from.lines().enumerate() {
-        let line = line?;
-        if line.trim().is_empty() {
+    each(from, |_, event| {
+        events.push(event);
+        Ok(())
+    })?;
+    Ok(events)
+}
+
+/// As [`read`], joined to operations while it is read. An error names the line.
+pub fn read_history(from: impl BufRead) -> io::Result<History> {
+    let mut joining = Joining::default();
+    each(from, |line, event| {
+        joining
+            .push(event)
+            .map_err(|error| malformed(format!("line {line}: {error}")))
+    })?;
+    Ok(joining.finish())
+}
+
+/// Hands each event to `take`, with the number of its line.
+fn each(
+    mut from: impl BufRead,
+    mut take: impl FnMut(usize, Event) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut line = Vec::new();
+    let mut number = 0;
+    loop {
+        line.clear();
+        number += 1;
+        if from.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        let event = serde_json::from_str(&line).map_err(|error| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("line {} is no event of a history: {error}", at + 1),
-            )
+        let event = serde_json::from_slice(&line).map_err(|error| {
+            malformed(format!("line {number} is no event of a history: {error}"))
         })?;
-        events.push(event);
+        take(number, event)?;
     }
-    Ok(events)
+}
+
+fn malformed(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 #[cfg(test)]

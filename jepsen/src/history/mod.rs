@@ -26,7 +26,7 @@ pub use call::{
     Stamp, Wanted, Written,
 };
 pub use note::{LogState, NodeEvent, Note, Phase};
-pub use operation::{Ending, History, Operation};
+pub use operation::{Ending, History, Joining, MalformedHistory, Operation};
 pub use summary::{Counts, Summary, summary};
 
 /// A partition by the name of its topic. A topic that was deleted and made again has the same

@@ -1,6 +1,6 @@
 //! Events joined to operations: the form that checkers read.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::{Answer, Attempt, Call, Event, Note, What};
 
@@ -68,6 +68,8 @@ pub enum MalformedHistory {
     EndsUnknown(u64),
     #[error("operation {0} begins twice")]
     BeginsTwice(u64),
+    #[error("operation {0} begins after one with a higher number")]
+    NumberGoesBack(u64),
     #[error("operation {0} ends twice")]
     EndsTwice(u64),
     #[error("time goes back to {time} at operation {op}")]
@@ -77,50 +79,107 @@ pub enum MalformedHistory {
 impl History {
     /// Joins `events`, which are in the order of their times.
     pub fn from_events(events: impl IntoIterator<Item = Event>) -> Result<Self, MalformedHistory> {
-        let mut history = Self::default();
-        let mut places = BTreeMap::new();
-        let mut latest = 0;
-        for Event {
+        let mut joining = Joining::default();
+        for event in events {
+            joining.push(event)?;
+        }
+        Ok(joining.finish())
+    }
+
+    /// Names of the nodes that notes are of.
+    #[must_use]
+    pub fn nodes(&self) -> BTreeSet<&str> {
+        let of_node = |note: &Note| {
+            matches!(
+                note,
+                Note::Node { .. } | Note::Leading { .. } | Note::Log { .. }
+            )
+        };
+        let notes = self.notes.iter().filter(|(_, _, note)| of_node(note));
+        notes.map(|(_, process, _)| process.as_str()).collect()
+    }
+}
+
+/// A history while its events arrive, in the order of their times.
+#[derive(Debug, Default)]
+pub struct Joining {
+    history: History,
+    latest: u64,
+}
+
+impl Joining {
+    pub fn push(&mut self, event: Event) -> Result<(), MalformedHistory> {
+        let Event {
             time,
             process,
             what,
-        } in events
-        {
-            let (op, ending) = match what {
-                What::Note { note } => {
-                    history.notes.push((time, process, note));
-                    continue;
-                }
-                What::Invoke { op, call } => {
-                    if places.insert(op, history.operations.len()).is_some() {
-                        return Err(MalformedHistory::BeginsTwice(op));
-                    }
-                    if time < latest {
-                        return Err(MalformedHistory::TimeGoesBack { op, time });
-                    }
-                    latest = time;
-                    history.operations.push(Operation {
-                        op,
-                        process,
-                        invoked: time,
-                        returned: u64::MAX,
-                        call,
-                        ending: Ending::Unknown(Vec::new()),
-                    });
-                    continue;
-                }
-                What::Ok { op, answer } => (op, Ending::Ok(answer)),
-                What::Fail { op, attempts } => (op, Ending::Fail(attempts)),
-                What::Info { op, attempts } => (op, Ending::Unknown(attempts)),
-            };
-            let place = places.get(&op).ok_or(MalformedHistory::EndsUnknown(op))?;
-            let operation = &mut history.operations[*place];
-            if operation.returned != u64::MAX {
-                return Err(MalformedHistory::EndsTwice(op));
+        } = event;
+        match what {
+            What::Note { note } => {
+                self.history.notes.push((time, process, note));
+                Ok(())
             }
-            operation.returned = time;
-            operation.ending = ending;
+            What::Invoke { op, call } => self.invoke(op, time, process, call),
+            What::Ok { op, answer } => self.end(op, time, Ending::Ok(answer)),
+            What::Fail { op, attempts } => self.end(op, time, Ending::Fail(attempts)),
+            What::Info { op, attempts } => self.end(op, time, Ending::Unknown(attempts)),
         }
-        Ok(history)
+    }
+
+    #[must_use]
+    pub fn finish(self) -> History {
+        self.history
+    }
+
+    fn place(&self, op: u64) -> Option<usize> {
+        let known = &self.history.operations;
+        known.binary_search_by_key(&op, |one| one.op).ok()
+    }
+
+    fn invoke(
+        &mut self,
+        op: u64,
+        time: u64,
+        process: String,
+        call: Call,
+    ) -> Result<(), MalformedHistory> {
+        if self
+            .history
+            .operations
+            .last()
+            .is_some_and(|last| op <= last.op)
+        {
+            return Err(match self.place(op) {
+                Some(_) => MalformedHistory::BeginsTwice(op),
+                None => MalformedHistory::NumberGoesBack(op),
+            });
+        }
+        if time < self.latest {
+            return Err(MalformedHistory::TimeGoesBack { op, time });
+        }
+        self.latest = time;
+        self.history.operations.push(Operation {
+            op,
+            process,
+            invoked: time,
+            returned: u64::MAX,
+            call,
+            ending: Ending::Unknown(Vec::new()),
+        });
+        Ok(())
+    }
+
+    fn end(&mut self, op: u64, time: u64, ending: Ending) -> Result<(), MalformedHistory> {
+        let place = self.place(op).ok_or(MalformedHistory::EndsUnknown(op))?;
+        let operation = &mut self.history.operations[place];
+        if operation.returned != u64::MAX {
+            return Err(MalformedHistory::EndsTwice(op));
+        }
+        if time < operation.invoked {
+            return Err(MalformedHistory::TimeGoesBack { op, time });
+        }
+        operation.returned = time;
+        operation.ending = ending;
+        Ok(())
     }
 }

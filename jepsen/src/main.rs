@@ -1,0 +1,7 @@
+//! The `klamm-jepsen` binary: see [`klamm_jepsen::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    klamm_jepsen::cli::main()
+}
