@@ -226,6 +226,7 @@ fn kind(call: &Call) -> &'static str {
         Call::CreateTopic { .. } => "create-topic",
         Call::DeleteTopic { .. } => "delete-topic",
         Call::CreatePartitions { .. } => "create-partitions",
+        Call::DescribeTopic { .. } => "describe-topic",
         Call::DeleteRecords { .. } => "delete-records",
         Call::AlterConfig { .. } => "alter-config",
         Call::DescribeConfig { .. } => "describe-config",

@@ -87,7 +87,8 @@ enum Process {
     #[default]
     None,
     Starting,
-    Serving(Arc<Broker>),
+    /// With what has it stop, as a signal would.
+    Serving(Arc<Notify>),
     Stopping,
 }
 
@@ -199,17 +200,22 @@ impl Server {
                 return;
             }
         };
+        let signal = Arc::new(Notify::new());
         {
             let mut state = self.state();
             if state.life == life && matches!(state.process, Process::Starting) {
-                state.process = Process::Serving(Arc::clone(&broker));
+                state.process = Process::Serving(Arc::clone(&signal));
                 self.shared.node.disk().spare_segments(false);
                 state.refusal = None;
             }
         }
         self.note(NodeEvent::Ready);
         self.shared.changed.notify_waiters();
-        broker.draining().await;
+        tokio::select! {
+            biased;
+            () = signal.notified() => {}
+            () = broker.draining() => {}
+        }
         broker.stop().await;
         self.note(NodeEvent::Stop);
         self.ended(life, None);
@@ -255,12 +261,12 @@ impl Server {
     }
 
     async fn stop(&self) {
-        let broker = {
+        let signal = {
             let mut state = self.state();
             match std::mem::take(&mut state.process) {
-                Process::Serving(broker) => {
+                Process::Serving(signal) => {
                     state.process = Process::Stopping;
-                    broker
+                    signal
                 }
                 other => {
                     state.process = other;
@@ -271,7 +277,7 @@ impl Server {
         let life = self.state().life;
         // `serve` hears of it and does the rest.
         let stopping = async {
-            broker.begin_stop();
+            signal.notify_one();
             while self.state().life == life && !matches!(self.state().process, Process::None) {
                 self.shared.observer.sleep(Duration::from_millis(20)).await;
             }

@@ -30,7 +30,10 @@ fn nobody_listens_once_the_broker_is_stopping() {
         let mut before = env.net.connect(&address).await.expect("it listens");
         // Answered, or it might not have been accepted yet.
         env.sleep(Duration::from_millis(50)).await;
-        broker.begin_stop();
+        let stopping = {
+            let broker = broker.clone();
+            env.spawn("stopping", async move { broker.stop().await })
+        };
         let mut rest = Vec::new();
         let ended = before.read_to_end(&mut rest);
         let ended = env.timeout(Duration::from_secs(10), ended).await;
@@ -38,6 +41,6 @@ fn nobody_listens_once_the_broker_is_stopping() {
         let refused = env.net.connect(&address).await.map(drop);
         let kind = refused.map_err(|error| error.kind());
         assert_eq!(kind, Err(ErrorKind::ConnectionRefused));
-        broker.stop().await;
+        stopping.join().await;
     });
 }
