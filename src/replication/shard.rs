@@ -372,6 +372,7 @@ impl Shard {
             return;
         };
         replica.tell_assignment();
+        replica.tell_epochs();
         replica.tell_state();
         for effect in replica.take_effects() {
             match effect {

@@ -195,6 +195,7 @@ impl Server {
         let broker = match started {
             Ok(broker) => broker,
             Err(error) => {
+                self.look_at_the_refusal(&error.to_string());
                 self.note(NodeEvent::Failed(error.to_string()));
                 self.ended(life, Some(error.to_string()));
                 return;
@@ -219,6 +220,18 @@ impl Server {
         broker.stop().await;
         self.note(NodeEvent::Stop);
         self.ended(life, None);
+    }
+
+    /// Whoever refuses to start on metadata that was damaged says so.
+    fn look_at_the_refusal(&self, error: &str) {
+        let damaged = self.shared.node.disk().damaged();
+        let mut parts = damaged.iter().flat_map(|path| path.iter());
+        let of_metadata =
+            parts.any(|part| part.to_string_lossy().starts_with("__cluster_metadata"));
+        if self.shared.is_cluster && of_metadata && !error.contains("damaged") {
+            let detail = format!("its metadata was damaged, and it refuses to start with: {error}");
+            self.broken("M7", &detail);
+        }
     }
 
     fn ended(&self, life: u64, refusal: Option<String>) {
