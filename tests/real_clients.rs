@@ -27,6 +27,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -214,12 +215,13 @@ impl Suite {
         thread::scope(|scope| {
             let restarting = scope.spawn(|| how.carry_out(node, &ending, &restarts));
             // A suite that fails panics: the loop must end all the same.
-            let ran = std::panic::catch_unwind(|| {
+            let again = || restarts.load(Ordering::Acquire) < RESTARTS_MIN;
+            let ran = std::panic::catch_unwind(AssertUnwindSafe(|| {
                 run("with restarts");
-                while restarts.load(Ordering::Acquire) < RESTARTS_MIN && !restarting.is_finished() {
+                while again() && !restarting.is_finished() {
                     run("with restarts");
                 }
-            });
+            }));
             ending.store(true, Ordering::Release);
             restarting.join().expect("a node that was stopped starts");
             let restarts = restarts.load(Ordering::Acquire);
