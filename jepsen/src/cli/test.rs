@@ -150,7 +150,10 @@ impl TestOptions {
 }
 
 /// Where `tests/clients/setup.sh` puts what it fetches.
-#[allow(clippy::disallowed_methods, reason = "the variable that the script reads")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the variable that the script reads"
+)]
 fn clients_folder(root: &Path) -> PathBuf {
     match std::env::var("KLAMM_CLIENTS_DIR") {
         Ok(folder) => PathBuf::from(folder),

@@ -16,7 +16,11 @@ pub fn find(given: Option<&Path>, features: &[&str]) -> Result<PathBuf, String> 
     if !sources.join("Cargo.toml").is_file() {
         return Err("the sources are gone: say --binary".to_owned());
     }
-    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let profile = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
     let target = sources.join("target").join("torment");
     let features = features.join(",");
     eprintln!("building klamm ({profile}; features: {features})");

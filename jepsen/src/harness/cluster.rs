@@ -191,7 +191,9 @@ impl Cluster {
                 }
             }
             let lacking: Vec<usize> = self.ids();
-            let lacking = lacking.into_iter().filter(|id| !self.nodes[id - 1].is_ready());
+            let lacking = lacking
+                .into_iter()
+                .filter(|id| !self.nodes[id - 1].is_ready());
             let lacking: Vec<usize> = lacking.collect();
             if lacking.is_empty() {
                 return Ok(());

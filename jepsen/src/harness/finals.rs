@@ -57,7 +57,10 @@ impl<'a> Finals<'a> {
             wanted.configs = config;
             let began = Instant::now();
             loop {
-                let made = self.admin.create_topics(std::slice::from_ref(&wanted), false).await;
+                let made = self
+                    .admin
+                    .create_topics(std::slice::from_ref(&wanted), false)
+                    .await;
                 let error = match made.map(|mut each| each.remove(topic)) {
                     Ok(Some(Ok(_))) => break,
                     Ok(Some(Err(error))) if error.code.name() == "TOPIC_ALREADY_EXISTS" => break,
@@ -102,7 +105,8 @@ impl<'a> Finals<'a> {
         let mut lacking = Vec::new();
         for (topic, count) in &self.shared.topics {
             let known = found.get(topic.as_str());
-            if known.is_none_or(|known| known.partitions.len() < usize::try_from(*count).unwrap_or(0))
+            if known
+                .is_none_or(|known| known.partitions.len() < usize::try_from(*count).unwrap_or(0))
             {
                 lacking.push(("V1", format!("{topic} is not known as it was made")));
             }
@@ -192,7 +196,9 @@ impl<'a> Finals<'a> {
             }
             tokio::time::sleep(AGAIN).await;
         };
-        let config = self.shared.config(PROCESS, &[("auto.offset.reset", "none")]);
+        let config = self
+            .shared
+            .config(PROCESS, &[("auto.offset.reset", "none")]);
         let consumer = Consumer::new(&self.shared.env, config);
         let mut consumer = consumer.expect("settings that the harness itself wrote");
         assign(self.shared, PROCESS, &mut consumer, starts.clone());

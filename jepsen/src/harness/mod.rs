@@ -104,8 +104,7 @@ pub fn run(options: &Options) -> Result<Outcome, String> {
     let ran = torment(options, &plan, &mut cluster, &recorder);
     let events = recorder.finish();
     let path = options.folder.join("history.jsonl");
-    recorder::write_file(&path, &events)
-        .map_err(|error| format!("{}: {error}", path.display()))?;
+    recorder::write_file(&path, &events).map_err(|error| format!("{}: {error}", path.display()))?;
     let hits = ran?;
     let lost = lost_by_power(&cluster);
     let kind = cluster.network_kind.clone();
@@ -259,7 +258,11 @@ fn torment(
     progress.end();
     let forced = cluster.stop(recorder);
     if ready.is_ok() && !forced.is_empty() {
-        recorder.broken("run", "V6", format!("nodes {forced:?} did not stop in order"));
+        recorder.broken(
+            "run",
+            "V6",
+            format!("nodes {forced:?} did not stop in order"),
+        );
     }
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(hits)
@@ -300,7 +303,11 @@ impl Options {
                 vanish: 0,
                 freeze: 0,
             };
-            crew.reader(clients::run_member(shared.clone(), "subscriber".to_owned(), how));
+            crew.reader(clients::run_member(
+                shared.clone(),
+                "subscriber".to_owned(),
+                how,
+            ));
         }
         if self.workloads.contains(&Workload::Groups) {
             for number in 1..=4 {

@@ -108,7 +108,9 @@ impl Recorder {
         let mut state = self.lock();
         state.last_op += 1;
         let op = state.last_op;
-        state.events.push(event(time, process, What::Invoke { op, call }));
+        state
+            .events
+            .push(event(time, process, What::Invoke { op, call }));
         op
     }
 

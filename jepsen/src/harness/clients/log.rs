@@ -63,7 +63,9 @@ pub async fn produce(shared: Shared, name: String, how: Producing) {
         let crashes = !shared.is_ending() && rng.below(2) == 0;
         for sending in under_way {
             match crashes {
-                true => shared.recorder.not_ok(&process, sending.op, true, &[TIMEOUT]),
+                true => shared
+                    .recorder
+                    .not_ok(&process, sending.op, true, &[TIMEOUT]),
                 false => settle(&shared, &process, sending).await,
             }
         }
@@ -72,7 +74,11 @@ pub async fn produce(shared: Shared, name: String, how: Producing) {
 
 fn producer(shared: &Shared, name: &str, how: Producing) -> Producer {
     let is_idempotent = how.library == Library::Idempotent;
-    let retries = if how.library == Library::Once { "0" } else { "1000" };
+    let retries = if how.library == Library::Once {
+        "0"
+    } else {
+        "1000"
+    };
     let config = shared.config(
         name,
         &[
@@ -186,7 +192,9 @@ pub async fn list(
     };
     let op = shared.recorder.invoke(name, Call::ListOffsets { of, at });
     let wanted = [(key.clone(), spec)].into_iter().collect();
-    let found = admin.list_offsets(&wanted, Isolation::ReadUncommitted).await;
+    let found = admin
+        .list_offsets(&wanted, Isolation::ReadUncommitted)
+        .await;
     let errors = match found.map(|mut found| found.remove(&key)) {
         Ok(Some(Ok(found))) => {
             let offset = found.offset.map_or(-1, |offset| offset.0);

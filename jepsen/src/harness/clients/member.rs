@@ -69,7 +69,10 @@ impl Life<'_> {
             &self.process,
             &[
                 ("group.id", &self.how.group),
-                ("group.instance.id", self.how.instance.as_deref().unwrap_or_default()),
+                (
+                    "group.instance.id",
+                    self.how.instance.as_deref().unwrap_or_default(),
+                ),
                 ("session.timeout.ms", &SESSION_MS.to_string()),
                 ("heartbeat.interval.ms", "1000"),
                 ("max.poll.interval.ms", &REBALANCE_MS.to_string()),
@@ -88,7 +91,11 @@ impl Life<'_> {
     }
 
     fn topics(&self) -> Vec<String> {
-        self.shared.topics.iter().map(|(topic, _)| topic.clone()).collect()
+        self.shared
+            .topics
+            .iter()
+            .map(|(topic, _)| topic.clone())
+            .collect()
     }
 
     async fn live(&mut self, rng: &mut Rng) {

@@ -94,9 +94,7 @@ impl Shared {
     /// Every partition of the topics of the log workload.
     pub fn partitions(&self) -> impl Iterator<Item = Partition> + '_ {
         let each = self.topics.iter();
-        each.flat_map(|(topic, count)| {
-            (0..*count).map(|number| content::partition(topic, number))
-        })
+        each.flat_map(|(topic, count)| (0..*count).map(|number| content::partition(topic, number)))
     }
 }
 

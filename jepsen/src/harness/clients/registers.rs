@@ -69,7 +69,9 @@ async fn describe(shared: &Shared, name: &str, admin: &Admin, topic: &str, key: 
     };
     let op = recorder.invoke(name, call);
     let resource = ConfigResource::topic(topic);
-    let found = admin.describe_configs(std::slice::from_ref(&resource)).await;
+    let found = admin
+        .describe_configs(std::slice::from_ref(&resource))
+        .await;
     match found.map(|mut each| each.remove(&resource)) {
         Ok(Some(Ok(entries))) => {
             let entry = entries.into_iter().find(|entry| entry.name == key);
@@ -134,9 +136,7 @@ async fn delete(shared: &Shared, name: &str, admin: &Admin, topic: &str) {
 }
 
 /// The answer about one thing that was asked for.
-fn refusal(
-    answer: Option<Result<(), klamm::client::ApiError>>,
-) -> Result<(), ClientError> {
+fn refusal(answer: Option<Result<(), klamm::client::ApiError>>) -> Result<(), ClientError> {
     let unknown = || Err(ErrorCode::UnknownServerError.into());
     let error = match answer.unwrap_or_else(unknown) {
         Ok(()) => return Ok(()),

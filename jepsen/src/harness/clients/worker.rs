@@ -174,7 +174,11 @@ fn take_in(recorder: &Recorder, output: impl std::io::Read, worker: &str) {
         let event: Event = match serde_json::from_str(&line) {
             Ok(event) => event,
             Err(error) => {
-                recorder.broken(worker, "H5", format!("wrote what is no event: {error}: {line}"));
+                recorder.broken(
+                    worker,
+                    "H5",
+                    format!("wrote what is no event: {error}: {line}"),
+                );
                 continue;
             }
         };

@@ -167,7 +167,11 @@ impl<'a> Nemesis<'a> {
             self.cluster.network.cut(node, other)?;
             self.cluster.network.cut(other, node)?;
         }
-        let from = if with_clients { "all" } else { "the other nodes" };
+        let from = if with_clients {
+            "all"
+        } else {
+            "the other nodes"
+        };
         Ok(format!("[{node}] from {from}"))
     }
 
@@ -180,7 +184,11 @@ impl<'a> Nemesis<'a> {
         }
         let outward = drawn / 2 % 2 == 0;
         for other in &others {
-            let (from, to) = if outward { (node, *other) } else { (*other, node) };
+            let (from, to) = if outward {
+                (node, *other)
+            } else {
+                (*other, node)
+            };
             self.cluster.network.cut(from, to)?;
         }
         let way = if outward { "to" } else { "hears nothing of" };
@@ -245,7 +253,10 @@ impl<'a> Nemesis<'a> {
     }
 
     fn admin(&self) -> Option<Admin> {
-        let pairs = [("default.api.timeout.ms", "1500"), ("request.timeout.ms", "1000")];
+        let pairs = [
+            ("default.api.timeout.ms", "1500"),
+            ("request.timeout.ms", "1000"),
+        ];
         let config = self.shared.config("nemesis", &pairs);
         Admin::new(&self.shared.env, config).ok()
     }
@@ -260,7 +271,9 @@ impl<'a> Nemesis<'a> {
         let leaders = views.flat_map(|view| view.partitions.into_values());
         let leaders = leaders.filter_map(|partition| partition.leader);
         let leaders: Vec<_> = leaders.collect();
-        let count = u64::try_from(leaders.len()).ok().filter(|count| *count > 0)?;
+        let count = u64::try_from(leaders.len())
+            .ok()
+            .filter(|count| *count > 0)?;
         let leader = leaders[usize::try_from(drawn % count).ok()?];
         self.known(leader.0)
     }

@@ -41,7 +41,16 @@ pub const KINDS: &[Kind] = &[
 /// Names that stand for several kinds.
 const FAMILIES: &[(&str, &[Kind])] = &[
     ("partition", &[Kind::Isolate, Kind::OneWay, Kind::Ring]),
-    ("network", &[Kind::Isolate, Kind::OneWay, Kind::Ring, Kind::Slow, Kind::Reset]),
+    (
+        "network",
+        &[
+            Kind::Isolate,
+            Kind::OneWay,
+            Kind::Ring,
+            Kind::Slow,
+            Kind::Reset,
+        ],
+    ),
     ("all", KINDS),
     ("none", &[]),
 ];
@@ -72,7 +81,11 @@ impl Kind {
     /// The kinds that a list of names, separated by commas, stands for.
     pub fn parse(list: &str) -> Result<Vec<Self>, String> {
         let mut kinds = Vec::new();
-        for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        for name in list
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
             let family = FAMILIES.iter().find(|(family, _)| *family == name);
             let own = KINDS.iter().find(|kind| kind.name() == name);
             match (family, own) {

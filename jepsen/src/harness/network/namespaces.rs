@@ -69,12 +69,20 @@ impl Namespaces {
     }
 
     fn host(&self, place: usize) -> String {
-        let last = if place == CLIENTS { CLIENTS_HOST } else { place };
+        let last = if place == CLIENTS {
+            CLIENTS_HOST
+        } else {
+            place
+        };
         format!("{}.{last}", self.subnet)
     }
 
     fn hardware(&self, place: usize) -> String {
-        let last = if place == CLIENTS { CLIENTS_HOST } else { place };
+        let last = if place == CLIENTS {
+            CLIENTS_HOST
+        } else {
+            place
+        };
         format!("02:4b:00:00:00:{last:02x}")
     }
 
@@ -91,7 +99,9 @@ impl Namespaces {
     #[must_use]
     pub fn command(&self, node: usize, program: &Path) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.space(node)]).arg(program);
+        command
+            .args(["netns", "exec", &self.space(node)])
+            .arg(program);
         command
     }
 
@@ -127,7 +137,11 @@ impl Namespaces {
     }
 
     pub fn reset(&self, one: usize, other: usize) -> Result<usize, String> {
-        let (space, other) = if one == CLIENTS { (other, one) } else { (one, other) };
+        let (space, other) = if one == CLIENTS {
+            (other, one)
+        } else {
+            (one, other)
+        };
         let command = format!(
             "netns exec {} ss -H -t -n -K dst {}",
             self.space(space),

@@ -93,9 +93,10 @@ impl Proxy {
 
     pub fn reset(&self, one: usize, other: usize) -> usize {
         let state = lock(&self.state);
-        let between = state.connections.values().filter(|(a, b, _)| {
-            (*a, *b) == (one, other) || (*b, *a) == (one, other)
-        });
+        let between = state
+            .connections
+            .values()
+            .filter(|(a, b, _)| (*a, *b) == (one, other) || (*b, *a) == (one, other));
         between.map(|(_, _, end)| end.notify_waiters()).count()
     }
 
@@ -160,7 +161,11 @@ async fn carry(
             () = there => false,
             () = back => false,
         };
-        (reset, near_read.reunite(near_write), far_read.reunite(far_write))
+        (
+            reset,
+            near_read.reunite(near_write),
+            far_read.reunite(far_write),
+        )
     };
     lock(&state).connections.remove(&number);
     if let (true, Ok(near), Ok(far)) = ended {
