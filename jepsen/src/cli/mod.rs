@@ -4,6 +4,7 @@
 //! function `run` that does it and gives a [`Verdict`], or says why nothing could be done.
 
 mod check;
+mod matrix;
 mod test;
 
 use std::io::Write as _;
@@ -43,6 +44,8 @@ enum Command {
     Check(check::CheckOptions),
     /// Torments a cluster of real processes and judges what its clients saw
     Test(Box<test::TestOptions>),
+    /// Torments processes with planted bugs, and says which runs find them
+    Matrix(matrix::MatrixOptions),
 }
 
 /// Why nothing could be done.
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
     let done = match Options::parse().command {
         Command::Check(options) => check::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Matrix(options) => matrix::run(&options),
     };
     match done {
         Ok(verdict) => ExitCode::from(verdict.code()),

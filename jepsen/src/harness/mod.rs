@@ -90,6 +90,22 @@ pub struct Outcome {
     pub told: String,
 }
 
+impl Outcome {
+    /// The broken properties, with how often each was, or the verdict.
+    #[must_use]
+    pub fn properties(&self) -> String {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for violation in &self.judgement.violations {
+            *counts.entry(violation.property).or_default() += 1;
+        }
+        if counts.is_empty() {
+            return self.verdict.name().to_owned();
+        }
+        let each = counts.iter().map(|(property, count)| format!("{property} x{count}"));
+        each.collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// Does a run from its beginning to its verdict. `Err` says why there was none.
 pub fn run(options: &Options) -> Result<Outcome, String> {
     std::fs::create_dir_all(&options.folder)

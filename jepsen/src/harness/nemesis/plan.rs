@@ -189,7 +189,8 @@ fn fault(rng: &mut Rng, nodes: usize, kinds: &[Kind]) -> Fault {
     };
     let aim = match (kind, rng.below(10)) {
         (Kind::Ring, _) => one(),
-        (Kind::Kill | Kind::Power | Kind::Pause | Kind::Slow | Kind::DiskFull, 0..2) => Aim::All,
+        (Kind::Power, 0..5) => Aim::All,
+        (Kind::Kill | Kind::Pause | Kind::Slow | Kind::DiskFull, 0..2) => Aim::All,
         (_, 0..5) => Aim::Leader(rng.u64()),
         (_, 5..7) => Aim::Controller,
         _ => drawn_node(rng),
