@@ -15,6 +15,9 @@ use crate::history::{NodeEvent, Note};
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
+/// Starts that may fail until a cluster serves.
+const EXITS_MAX: usize = 10;
+
 /// What a cluster is made of.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -88,6 +91,7 @@ impl Cluster {
         node.set("process.roles", "broker,controller");
         node.set("listeners", listeners(&addresses.bound));
         node.set("advertised.listeners", listeners(&addresses.told));
+        node.set("klamm.admin.listener", addresses.admin.clone());
         node.set("controller.listener.names", "CONTROLLER");
         node.set("controller.quorum.voters", voters);
         node.set("log.dirs", home.join("data").display().to_string());
@@ -183,8 +187,16 @@ impl Cluster {
     /// Starts what is down, and waits until all serve.
     pub fn await_ready(&mut self, recorder: &Recorder) -> Result<(), String> {
         let began = Instant::now();
+        let mut exits = 0;
         loop {
-            self.look(recorder);
+            for (id, how) in self.look(recorder) {
+                exits += 1;
+                if exits >= EXITS_MAX {
+                    let output = self.nodes[id - 1].output();
+                    let last = output.lines().last().unwrap_or_default();
+                    return Err(format!("node {id} does not start: {how}: {last}"));
+                }
+            }
             for id in self.ids() {
                 if !self.nodes[id - 1].is_up() {
                     self.start(id, None, recorder)?;

@@ -20,6 +20,8 @@ pub const CLIENTS: usize = 0;
 pub const CLIENT_PORT: u16 = 9092;
 /// The port of a node for controllers, in a namespace.
 pub const CONTROLLER_PORT: u16 = 9093;
+/// The port of a node's health, in a namespace.
+pub const ADMIN_PORT: u16 = 9644;
 
 /// Addresses of a node, as it is told to use them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Addresses {
     pub bound: [String; 2],
     /// What others are told, in the same order.
     pub told: [String; 2],
+    /// Where it tells of its health.
+    pub admin: String,
 }
 
 /// Which network it is.

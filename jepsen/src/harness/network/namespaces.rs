@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{Addresses, CLIENT_PORT, CLIENTS, CONTROLLER_PORT};
+use super::{ADMIN_PORT, Addresses, CLIENT_PORT, CLIENTS, CONTROLLER_PORT};
 
 /// A hardware address that nobody has.
 const NOBODY: &str = "02:4b:00:00:de:ad";
@@ -93,6 +93,7 @@ impl Namespaces {
         Addresses {
             bound: both.clone(),
             told: both,
+            admin: format!("{host}:{ADMIN_PORT}"),
         }
     }
 

@@ -49,7 +49,7 @@ impl Proxy {
     pub fn new(nodes: usize) -> Result<Self, String> {
         let made = || -> io::Result<Self> {
             let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
+                .worker_threads(2)
                 .thread_name("proxy")
                 .enable_all()
                 .build()?;
@@ -62,6 +62,7 @@ impl Proxy {
                 addresses.push(Addresses {
                     bound: [one, two],
                     told: [one_told, two_told],
+                    admin: runtime.block_on(free())?.to_string(),
                 });
             }
             Ok(Self {
@@ -111,9 +112,14 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// An address that nobody listens on now.
+async fn free() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0").await?.local_addr()
+}
+
 /// An address for a node to listen on, and that of the proxy before it.
 async fn listen(node: usize, state: &Arc<Mutex<State>>) -> io::Result<(String, String)> {
-    let free = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let free = free().await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let told = listener.local_addr()?;
     let state = Arc::clone(state);
@@ -134,7 +140,8 @@ async fn carry(
     state: Arc<Mutex<State>>,
 ) {
     let processes = lock(&state).processes.clone();
-    let dialer = dialer(from.port(), proxy.port(), &processes);
+    let asked = move || dialer(from.port(), proxy.port(), &processes);
+    let dialer = tokio::task::spawn_blocking(asked).await.unwrap_or(CLIENTS);
     let Ok(far) = TcpStream::connect(to).await else {
         // The node is down: who dialled is told at once, as a kernel would.
         let _ = near.set_zero_linger();
@@ -216,16 +223,10 @@ fn dialer(local: u16, remote: u16, processes: &BTreeMap<usize, u32>) -> usize {
     found.map_or(CLIENTS, |(node, _)| *node)
 }
 
-/// The inode of a connected IPv4 socket (proc(5), net/tcp).
+/// The inode of a connected IPv4 socket of the loopback (proc(5), net/tcp).
 fn socket(local: u16, remote: u16) -> Option<String> {
     let all = std::fs::read_to_string("/proc/net/tcp").ok()?;
-    all.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let port = |at: usize| {
-            let (_, port) = fields.get(at)?.split_once(':')?;
-            u16::from_str_radix(port, 16).ok()
-        };
-        let is_it = port(1) == Some(local) && port(2) == Some(remote);
-        is_it.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
-    })
+    let ends = format!(" 0100007F:{local:04X} 0100007F:{remote:04X} ");
+    let line = &all[all.find(&ends)?..];
+    line.split_whitespace().nth(8).map(str::to_owned)
 }
