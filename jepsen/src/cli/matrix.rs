@@ -22,7 +22,11 @@ const PROFILES: &[Profile] = &[
     ("acks-all-as-acks-one", "kill,isolate,pause", LOG),
     ("ack-before-sync", "power", LOG),
     ("raft-log-not-synced", "power", LOG),
-    ("duplicate-answered-with-offset-zero", "reset,one-way,isolate", LOG),
+    (
+        "duplicate-answered-with-offset-zero",
+        "reset,one-way,isolate",
+        LOG,
+    ),
     ("remember-only-last-batch", "reset,one-way,isolate", LOG),
     ("forget-producer-state", "kill,reset", LOG),
     ("leader-epoch-reused", "kill,isolate", LOG),
@@ -33,7 +37,11 @@ const PROFILES: &[Profile] = &[
     ("list-offsets-before-epoch-start", "kill,isolate", LOG),
     ("deposed-leader-serves-consumers", "isolate,pause", LOG),
     ("high-watermark-below-min-isr", "isolate,kill", LOG),
-    ("high-watermark-forgotten-on-isr-change", "kill,isolate", LOG),
+    (
+        "high-watermark-forgotten-on-isr-change",
+        "kill,isolate",
+        LOG,
+    ),
     ("follower-counts-unsynced", "power", LOG),
     ("leader-counts-unsynced", "power", LOG),
     ("serve-beyond-durable-end", "power", LOG),
@@ -105,7 +113,11 @@ pub(super) fn run(options: &MatrixOptions) -> Result<Verdict, Failed> {
     }
     print(&table(&rows));
     let all_found = rows.iter().all(|row| row.found.is_some());
-    Ok(if all_found { Verdict::Good } else { Verdict::Vacuous })
+    Ok(if all_found {
+        Verdict::Good
+    } else {
+        Verdict::Vacuous
+    })
 }
 
 impl MatrixOptions {

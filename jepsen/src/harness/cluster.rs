@@ -12,7 +12,7 @@ use super::recorder::Recorder;
 use crate::history::{NodeEvent, Note};
 
 /// How long all nodes may take until they serve.
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Starts that may fail until a cluster serves.

@@ -19,7 +19,7 @@ use crate::history::{
 pub const PROCESS: &str = "final";
 
 const CREATE_LIMIT: Duration = Duration::from_secs(60);
-const WHOLE_LIMIT: Duration = Duration::from_secs(60);
+const WHOLE_LIMIT: Duration = Duration::from_secs(90);
 const SEND_LIMIT: Duration = Duration::from_secs(30);
 const READ_LIMIT: Duration = Duration::from_secs(120);
 const AGAIN: Duration = Duration::from_millis(200);
@@ -134,8 +134,8 @@ impl<'a> Finals<'a> {
         let config = self.shared.config(PROCESS, &pairs);
         let producer = Producer::new(&self.shared.env, config);
         let producer = producer.expect("settings that the harness itself wrote");
+        let began = Instant::now();
         for to in self.shared.partitions() {
-            let began = Instant::now();
             while !self.send(&producer, &to).await && began.elapsed() < SEND_LIMIT {
                 tokio::time::sleep(AGAIN).await;
             }

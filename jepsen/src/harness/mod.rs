@@ -101,13 +101,18 @@ impl Outcome {
         if counts.is_empty() {
             return self.verdict.name().to_owned();
         }
-        let each = counts.iter().map(|(property, count)| format!("{property} x{count}"));
+        let each = counts
+            .iter()
+            .map(|(property, count)| format!("{property} x{count}"));
         each.collect::<Vec<_>>().join(", ")
     }
 }
 
 /// Does a run from its beginning to its verdict. `Err` says why there was none.
 pub fn run(options: &Options) -> Result<Outcome, String> {
+    for language in &options.languages {
+        language.prepare(&options.clients.0, &options.clients.1)?;
+    }
     std::fs::create_dir_all(&options.folder)
         .map_err(|error| format!("{}: {error}", options.folder.display()))?;
     let plan = Plan::draw(options.seed, options.nodes, options.time, &options.kinds);
@@ -164,7 +169,7 @@ impl Options {
         };
         let mut judgement = judge(history, promises);
         if judgement.vacuous.is_none() {
-            judgement.vacuous = self.vacuous(&judgement, &hits);
+            judgement.vacuous = self.vacuous(history, &judgement, &hits);
         }
         Outcome {
             verdict: judgement.verdict(),
@@ -175,10 +180,22 @@ impl Options {
     }
 
     /// Why a run in which clients got answers proves nothing all the same.
-    fn vacuous(&self, told: &Judgement, hits: &BTreeMap<&'static str, u64>) -> Option<String> {
+    fn vacuous(
+        &self,
+        history: &History,
+        told: &Judgement,
+        hits: &BTreeMap<&'static str, u64>,
+    ) -> Option<String> {
         let summary = &told.summary;
         if !self.kinds.is_empty() && hits.is_empty() {
             return Some("no fault befell a node".to_owned());
+        }
+        for language in &self.languages {
+            let name = language.name();
+            let mut operations = history.operations.iter();
+            if !operations.any(|op| op.process.starts_with(name) && op.answer().is_some()) {
+                return Some(format!("no operation of the {name} clients worked"));
+            }
         }
         if summary.records_acknowledged < ENOUGH || summary.records_read < ENOUGH {
             return Some(format!(

@@ -53,6 +53,11 @@ impl Language {
         }
     }
 
+    /// Makes what its worker needs, before a run for whose time that would be too slow.
+    pub fn prepare(self, clients: &Path, sources: &Path) -> Result<(), String> {
+        self.command(clients, sources).map(drop)
+    }
+
     /// The command that runs its worker, if what it needs is there. `clients` is where
     /// `tests/clients/setup.sh` put it.
     fn command(self, clients: &Path, sources: &Path) -> Result<Command, String> {
@@ -70,14 +75,40 @@ impl Language {
                 Ok(command)
             }
             Self::Java => {
-                let lib = exists(clients.join("java/lib"))?;
+                let libraries = exists(clients.join("java/lib"))?.join("*");
+                let source = exists(sources.join("JavaWorker.java"))?;
+                let classes = clients.join("java/jepsen");
+                compile(&libraries, &source, &classes)?;
+                let mut path = libraries.into_os_string();
+                path.push(":");
+                path.push(&classes);
                 let mut command = Command::new("java");
-                command.args(["-Xmx256m", "-XX:+UseSerialGC", "-cp"]);
-                command.arg(lib.join("*"));
-                command.arg(exists(sources.join("JavaWorker.java"))?);
+                command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+                command.arg("-cp").arg(path).arg("JavaWorker");
                 Ok(command)
             }
         }
+    }
+}
+
+/// Compiles a source of Java unless that was done since it was changed.
+fn compile(libraries: &Path, source: &Path, classes: &Path) -> Result<(), String> {
+    let changed = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
+    let class = classes.join("JavaWorker.class");
+    if changed(&class).is_some_and(|made| changed(source).is_some_and(|at| at < made)) {
+        return Ok(());
+    }
+    let mut javac = Command::new("javac");
+    javac
+        .arg("-cp")
+        .arg(libraries)
+        .arg("-d")
+        .arg(classes)
+        .arg(source);
+    let done = javac.output().map_err(|error| format!("javac: {error}"))?;
+    match done.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
     }
 }
 

@@ -17,6 +17,8 @@ use crate::history::NodeEvent;
 pub use plan::{Aim, Fault, KINDS, Kind, Plan, Round, ring};
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often a round of resets ends the connections.
+const RESET_EVERY: Duration = Duration::from_millis(400);
 const LOOKUP_LIMIT: Duration = Duration::from_millis(1500);
 
 /// Does harm.
@@ -58,7 +60,19 @@ impl<'a> Nemesis<'a> {
             for fault in &round.faults {
                 self.strike(fault)?;
             }
-            self.wait_until(Instant::now() + round.lasts);
+            let ends = Instant::now() + round.lasts;
+            let resets = round
+                .faults
+                .iter()
+                .filter(|fault| fault.kind == Kind::Reset);
+            let resets: Vec<&Fault> = resets.collect();
+            while !resets.is_empty() && Instant::now() + RESET_EVERY < ends {
+                self.wait_until(Instant::now() + RESET_EVERY);
+                for fault in &resets {
+                    self.reset_again(fault)?;
+                }
+            }
+            self.wait_until(ends);
             self.heal()?;
         }
         self.wait_until(began + time);
@@ -221,6 +235,12 @@ impl<'a> Nemesis<'a> {
             }
         }
         Ok(format!("[{node}]: {count} connections"))
+    }
+
+    /// The connections that were made since.
+    fn reset_again(&mut self, fault: &Fault) -> Result<(), String> {
+        let node = self.aimed_at(&fault.aim)[0];
+        self.reset(node).map(drop)
     }
 
     fn step_clock(&mut self, nodes: &[usize], drawn: u64) -> Result<String, String> {
