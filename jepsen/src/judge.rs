@@ -55,6 +55,8 @@ pub struct Judgement {
     pub summary: Summary,
     /// In the order of their times; of one property the first few.
     pub violations: Vec<Violation>,
+    /// How many more there are of these.
+    pub dropped: usize,
     /// What could not be decided, for people.
     pub undecided: Vec<String>,
     /// Why the run proves nothing.
@@ -79,7 +81,9 @@ impl Judgement {
 /// Judges `history` by every checker, for a broker whose promises are `options`.
 #[must_use]
 pub fn judge(history: &History, options: Options) -> Judgement {
-    let mut violations = checker::check_with(history, options);
+    let mut found = checker::found(history, options);
+    let (undecided, dropped) = (found.take_undecided(), found.dropped());
+    let mut violations = found.into_sorted();
     let is_damage = |note: &Note| matches!(note, Note::Damaged { .. });
     let is_damaged = history.notes.iter().any(|(_, _, note)| is_damage(note));
     if is_damaged {
@@ -90,7 +94,8 @@ pub fn judge(history: &History, options: Options) -> Judgement {
         vacuous: vacuous(&summary, is_damaged),
         summary,
         violations,
-        undecided: Vec::new(),
+        undecided,
+        dropped,
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`Index`] of it.
 
 mod cleaning;
+mod control;
 mod group;
 mod index;
 mod leaders;
@@ -50,6 +51,7 @@ pub const CHECKS: &[Check] = &[
     |index, found| group::check(index.history, found),
     |index, found| cleaning::check_with(index.history, index.options, found),
     |index, found| state::check_with(index.history, index.options, found),
+    control::check,
 ];
 
 /// Every violation, those of the lowest times first.
@@ -61,10 +63,16 @@ pub fn check(history: &History) -> Vec<Violation> {
 /// As [`check`], for a broker whose promises are `options`.
 #[must_use]
 pub fn check_with(history: &History, options: Options) -> Vec<Violation> {
+    found(history, options).into_sorted()
+}
+
+/// All that the checkers found, and what they could not decide.
+#[must_use]
+pub fn found(history: &History, options: Options) -> Violations {
     let index = Index::new(history, options);
     let mut found = Violations::default();
     for check in CHECKS {
         check(&index, &mut found);
     }
-    found.into_sorted()
+    found
 }

@@ -109,8 +109,12 @@ impl Story {
         found
     }
 
+    pub fn history(&self) -> History {
+        History::from_events(self.events.clone()).expect("well formed")
+    }
+
     pub fn found(&self, check: Check) -> Vec<Violation> {
-        let history = History::from_events(self.events.clone()).expect("well formed");
+        let history = self.history();
         let mut violations = Violations::default();
         check(&history, &mut violations);
         violations.into_sorted()

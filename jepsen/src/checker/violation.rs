@@ -41,6 +41,7 @@ pub struct Violations {
     found: Vec<Violation>,
     /// How many were found of a property whose rest was not kept.
     dropped: usize,
+    undecided: Vec<String>,
 }
 
 impl Violations {
@@ -57,6 +58,23 @@ impl Violations {
     #[must_use]
     pub fn dropped(&self) -> usize {
         self.dropped
+    }
+
+    /// Something that a checker could not decide.
+    pub fn undecided(&mut self, what: String) {
+        self.undecided.push(what);
+    }
+
+    /// How many were found so far, also of those not kept.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.found.len() + self.dropped
+    }
+
+    /// What could not be decided, for people.
+    #[must_use]
+    pub fn take_undecided(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.undecided)
     }
 
     #[must_use]

@@ -89,6 +89,10 @@ pub enum Call {
         topic: String,
         partitions: i32,
     },
+    /// By Metadata, or whatever tells the same.
+    DescribeTopic {
+        topic: String,
+    },
     /// Moves the log's start up to `before`.
     DeleteRecords {
         of: Partition,
@@ -127,6 +131,7 @@ impl Call {
             Self::CreateTopic { .. } => "create-topic",
             Self::DeleteTopic { .. } => "delete-topic",
             Self::CreatePartitions { .. } => "create-partitions",
+            Self::DescribeTopic { .. } => "describe-topic",
             Self::DeleteRecords { .. } => "delete-records",
             Self::AlterConfig { .. } => "alter-config",
             Self::DescribeConfig { .. } => "describe-config",
@@ -186,6 +191,10 @@ pub enum Answer {
     CreateTopic,
     DeleteTopic,
     CreatePartitions,
+    /// 0 where it was said that there is no such topic.
+    DescribeTopic {
+        partitions: i32,
+    },
     DeleteRecords {
         log_start_offset: i64,
     },

@@ -3,7 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::scene::Scene;
+use super::words;
+use crate::checker::Violation;
 use crate::judge::Judgement;
+
+/// Violations that are listed.
+const LISTED_MAX: usize = 30;
 
 /// Verdict, operations by kind and ending, faults, and each violation.
 #[must_use]
@@ -30,19 +36,117 @@ pub fn text(judgement: &Judgement) -> String {
     for what in &judgement.undecided {
         line(&mut text, &format!("  not decided: {what}"));
     }
+    violations(judgement, &mut text);
+    text
+}
+
+fn violations(judgement: &Judgement, text: &mut String) {
     let mut broken: BTreeMap<&str, usize> = BTreeMap::new();
     for violation in &judgement.violations {
         *broken.entry(violation.property).or_default() += 1;
-        line(&mut text, &format!("  {violation}"));
     }
-    for (property, count) in broken {
+    if broken.is_empty() {
+        line(text, "  violated: none of the properties");
+    }
+    for (property, count) in &broken {
+        let what = meaning(property);
         line(
-            &mut text,
-            &format!("  violated: {property} ({count} shown)"),
+            text,
+            &format!("  violated {property} {count} times: {what}"),
         );
+    }
+    for violation in judgement.violations.iter().take(LISTED_MAX) {
+        line(text, &format!("    {violation}"));
+    }
+    let left_out = judgement.violations.len().saturating_sub(LISTED_MAX) + judgement.dropped;
+    if left_out > 0 {
+        line(text, &format!("    and {left_out} more"));
+    }
+}
+
+/// A violation, the operations that contradict each other, and what was around them.
+pub(super) fn scene(violation: &Violation, scene: &Scene<'_>) -> String {
+    let what = meaning(violation.property);
+    let mut text = format!("{violation}\n  {}: {what}\n", violation.property);
+    for operation in &scene.operations {
+        if scene.offending.contains(&operation.op) {
+            let sentence = words::sentence(operation, &scene.records);
+            line(&mut text, &format!("  {sentence}"));
+        }
+    }
+    for (time, who, note) in &scene.notes {
+        if let Some(what) = words::note(note) {
+            let time = words::seconds(*time);
+            line(&mut text, &format!("  {time} {who}: {what}"));
+        }
     }
     text
 }
+
+/// The name of the anomaly.
+pub(super) fn meaning(property: &str) -> &'static str {
+    let known = MEANINGS.iter().find(|(id, _)| *id == property);
+    known.map_or("see docs/simulation.md", |(_, what)| *what)
+}
+
+/// What breaking a property is called: Jepsen's names where it has one.
+const MEANINGS: &[(&str, &str)] = &[
+    ("P1", "inconsistent offsets: two records at one offset"),
+    (
+        "P2",
+        "lost write: a record that must be there was passed over",
+    ),
+    (
+        "P3",
+        "unseen: a record that must be there is not, at the end",
+    ),
+    (
+        "P4",
+        "duplicate: a record at more offsets than it was sent times",
+    ),
+    ("P5", "phantom: a record that nobody can have put there"),
+    ("P6", "poll skip within an answer: records left out"),
+    (
+        "P7",
+        "nonmonotonic poll within an answer: offsets do not rise",
+    ),
+    ("P8", "poll skip: records left out between two answers"),
+    ("P9", "nonmonotonic poll: a consumer went back"),
+    (
+        "P10",
+        "nonmonotonic send: a producer's later record lies before its earlier",
+    ),
+    ("P11a", "a batch out of order"),
+    ("P11b", "a batch torn apart"),
+    ("P12", "an append out of real-time order"),
+    ("P13", "a stale read after all was healed"),
+    (
+        "P14",
+        "offsets or watermarks that went back, or a wrong look-up by time",
+    ),
+    ("P15", "a record that is not as it was sent"),
+    ("P16", "an acknowledgement that does not tell the truth"),
+    ("P17", "a read at or above the high watermark"),
+    ("P18", "answers in the wrong order or not whole"),
+    ("CG1", "two members own one partition at once"),
+    ("CG2", "a generation that went back"),
+    ("CG3", "a fenced member had an effect"),
+    (
+        "CG4",
+        "a committed offset that went back, or came from nowhere",
+    ),
+    ("CG5", "a committed offset that was lost"),
+    ("CG6", "a stable group that does not assign everything once"),
+    ("CG8", "a group that does not settle"),
+    (
+        "CG9",
+        "a static member's restart that made a rebalance, or was not fenced",
+    ),
+    (
+        "M14",
+        "topics or settings that no single copy of the metadata can have told",
+    ),
+];
 
 fn line(text: &mut String, line: &str) {
     text.push_str(line);

@@ -47,7 +47,9 @@ pub(super) fn judge(plan: &Plan, events: &[Event], findings: &[Finding]) -> Judg
         weak_acks_one: plan.is_cluster(),
         ..Options::default()
     };
-    let mut violations = checker::check_with(&history, options);
+    let mut found = checker::found(&history, options);
+    let undecided = found.take_undecided().into_iter().next();
+    let mut violations = found.into_sorted();
     violations.extend(findings.iter().map(|finding| Violation {
         property: finding.property,
         time: u64::MAX,
@@ -60,7 +62,7 @@ pub(super) fn judge(plan: &Plan, events: &[Event], findings: &[Finding]) -> Judg
     }
     let operations = counted(&history);
     Judged {
-        vacuous: vacuous(plan, &operations, damaged),
+        vacuous: vacuous(plan, &operations, damaged).or(undecided),
         violations,
         operations,
     }

@@ -18,7 +18,8 @@
 //! Silent but for commits never made and refused ones: on partitions of a topic that was ever
 //! deleted, and where the coordinator's log was ever damaged. Reads of a commit that may have been
 //! made twice (its metadata was used twice, or a library may have sent it again) show only that it
-//! was made.
+//! was made; where metadata was used twice or offsets were deleted, the general search for an order
+//! ([`linear`]) judges what is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,10 +27,13 @@ use super::facts::{Fate, Group, Groups, fate};
 use super::register::{Cluster, Conflict, Span, conflicts};
 use super::violation;
 use crate::checker::Violations;
+use crate::checker::control::judge;
+use crate::checker::linear;
+use crate::checker::linear::model::{CommittedOffset, OffsetOperation};
 use crate::history::{Answer, Call, Committed, Operation, Partition};
 
 /// A commit of one partition.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Write<'a> {
     offset: i64,
     op: &'a Operation,
@@ -44,6 +48,9 @@ struct Write<'a> {
 #[derive(Debug, Default)]
 struct Register<'a> {
     writes: BTreeMap<&'a str, Write<'a>>,
+    /// Also those whose metadata had been used.
+    all: Vec<(&'a str, Write<'a>)>,
+    has_twins: bool,
     reads: Vec<(&'a Operation, &'a Committed)>,
     deletes: Vec<&'a Operation>,
 }
@@ -65,7 +72,7 @@ fn registers<'a>(
             continue;
         };
         for one in offsets {
-            let writes = &mut registers.entry(&one.of).or_default().writes;
+            let register = registers.entry(&one.of).or_default();
             let write = Write {
                 offset: one.offset,
                 op,
@@ -73,10 +80,12 @@ fn registers<'a>(
                 is_repeated: buffered.contains(op.process.as_str()),
                 has_twin: false,
             };
-            if let Some(other) = writes.get_mut(one.metadata.as_str()) {
+            register.all.push((&one.metadata, write));
+            if let Some(other) = register.writes.get_mut(one.metadata.as_str()) {
                 other.has_twin = true;
+                register.has_twins = true;
             } else {
-                writes.insert(&one.metadata, write);
+                register.writes.insert(&one.metadata, write);
             }
         }
     }
@@ -110,6 +119,7 @@ fn span(op: &Operation) -> Span {
 
 impl<'a> Register<'a> {
     fn check(mut self, name: &str, of: &Partition, is_silent: bool, violations: &mut Violations) {
+        let before = violations.count();
         self.deletes.sort_by_key(|op| op.op);
         self.deletes.dedup_by_key(|op| op.op);
         let mut read: BTreeMap<&'a str, Vec<Span>> = BTreeMap::new();
@@ -143,6 +153,47 @@ impl<'a> Register<'a> {
             self.lost(name, of, &none, violations);
             self.linearizable(name, of, read, None, violations);
         }
+        // What the fast ones cannot see: values that are no names of their commits, and deletions.
+        let is_beyond = self.has_twins || !self.deletes.is_empty();
+        if is_beyond && violations.count() == before {
+            let what = format!("the offset of {name} for {}-{}", of.topic, of.partition);
+            let model = CommittedOffset::default();
+            judge("CG4", &what, &model, &self.calls(), violations);
+        }
+    }
+
+    /// All that is told of the register, for the general search.
+    fn calls(&self) -> Vec<linear::Call<OffsetOperation<'a>>> {
+        let mut calls = Vec::new();
+        let mut add = |op: &Operation, is_certain: bool, operation| {
+            calls.push(linear::Call {
+                id: op.op,
+                invoked: op.invoked,
+                returned: is_certain.then_some(op.returned),
+                operation,
+            });
+        };
+        let mut unsure = BTreeSet::new();
+        for (metadata, write) in self.all.iter().filter(|(_, one)| one.fate != Fate::Refused) {
+            if write.is_repeated {
+                unsure.insert(*metadata);
+            }
+            let commit = OffsetOperation::Commit(write.offset, metadata);
+            add(write.op, write.fate == Fate::Acked, commit);
+        }
+        for op in &self.deletes {
+            add(op, op.answer().is_some(), OffsetOperation::Delete);
+        }
+        for (op, one) in &self.reads {
+            let metadata = one.metadata.as_str();
+            if one.offset < 0 {
+                add(op, true, OffsetOperation::Fetch(None));
+            } else if !unsure.contains(metadata) {
+                let value = Some((one.offset, metadata));
+                add(op, true, OffsetOperation::Fetch(value));
+            }
+        }
+        calls
     }
 
     /// Why this answer can come from no commit.

@@ -11,8 +11,8 @@
 //!   has, with no offset, counts as unseen wherever it ought to be.
 //!
 //! Silent for compacted topics and below the log start. P3 is silent for damaged partitions,
-//! where reads may fail, for records that became known in the final phase, and for eras that
-//! ended before it.
+//! where reads may fail, for batches at or above that end that became known in the final phase, and
+//! for eras that ended before it.
 
 use crate::checker::index::NEVER;
 use crate::checker::{Fact, Index, Log, Sent, Violation, Violations};
@@ -111,6 +111,13 @@ fn lost(index: &Index<'_>, log: &Log<'_>, found: &mut Violations) {
     }
 }
 
+/// Where the batch of a record begins. It is below the log's end as a whole or not at all.
+fn batch_of(index: &Index<'_>, fact: &Fact) -> i64 {
+    let position = index.place_of(fact.id).map_or(0, |(_, position)| position);
+    let back = i64::try_from(position).unwrap_or(i64::MAX);
+    fact.offset.saturating_sub(back)
+}
+
 fn unseen(index: &Index<'_>, time: u64, ends: &Wanted, found: &mut Violations) {
     let Some(final_from) = index.final_from else {
         return;
@@ -139,7 +146,9 @@ fn unseen(index: &Index<'_>, time: u64, ends: &Wanted, found: &mut Violations) {
     let is_there = |fact: &Fact| !retained || fact.offset >= ends.log_start_offset;
     for (fact, over) in Passes::of(index, log).missing(log) {
         // Without a read in the final phase nothing of it was read there, whatever was before.
-        if over.is_none() && fact.known() < final_from && is_there(fact) {
+        let is_below = batch_of(index, fact) < ends.log_end_offset;
+        let is_due = is_below || fact.known() < final_from;
+        if over.is_none() && is_due && is_there(fact) {
             add(fact.id, Some(fact.offset), fact.told_by);
         }
     }

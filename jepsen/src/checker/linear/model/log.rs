@@ -2,63 +2,54 @@
 
 use crate::checker::linear::Model;
 
-/// A log that is empty at first.
+/// A log that is empty at first. Where a record is is part of what happened; offsets may be left
+/// out.
 #[derive(Debug, Clone, Copy)]
 pub struct Appended;
 
+/// An offset and the record there.
+pub type Placed = (i64, u64);
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LogOperation {
-    /// Records were put at the end, all next to each other.
-    Append {
-        records: Vec<u64>,
-        /// Where the first was said to be.
-        base_offset: Option<i64>,
-    },
-    /// The records from `from` on were shown, as many as the broker liked.
-    Read { from: i64, records: Vec<u64> },
+    /// These were put behind all others.
+    Append(Vec<Placed>),
+    /// The records from an offset on were shown, as many as the broker liked.
+    Read(i64, Vec<Placed>),
     /// As `Read`, and there was nothing more.
-    ReadAll { from: i64, records: Vec<u64> },
+    ReadAll(i64, Vec<Placed>),
 }
 
 impl Model for Appended {
-    type State = Vec<u64>;
+    type State = Vec<Placed>;
     type Operation = LogOperation;
 
-    fn initial(&self) -> Vec<u64> {
+    fn initial(&self) -> Vec<Placed> {
         Vec::new()
     }
 
-    fn step(&self, state: &Vec<u64>, operation: &LogOperation) -> Option<Vec<u64>> {
-        let rest = |from: &i64| state.get(usize::try_from(*from).ok()?..);
+    fn step(&self, state: &Vec<Placed>, operation: &LogOperation) -> Option<Vec<Placed>> {
+        let rest = |from: &i64| &state[state.partition_point(|(offset, _)| offset < from)..];
         match operation {
-            LogOperation::Append {
-                records,
-                base_offset,
-            } => {
-                let end = i64::try_from(state.len()).ok();
-                let fits = base_offset.is_none() || *base_offset == end;
-                fits.then(|| [state.as_slice(), records].concat())
+            LogOperation::Append(records) => {
+                let is_behind = match (state.last(), records.first()) {
+                    (Some(last), Some(first)) => last.0 < first.0,
+                    _ => true,
+                };
+                is_behind.then(|| [state.as_slice(), records].concat())
             }
-            LogOperation::Read { from, records } => {
-                // One that asks beyond the end waits, and is answered with nothing.
-                let fits =
-                    records.is_empty() || rest(from).is_some_and(|rest| rest.starts_with(records));
-                fits.then(|| state.clone())
+            LogOperation::Read(from, records) => {
+                rest(from).starts_with(records).then(|| state.clone())
             }
-            LogOperation::ReadAll { from, records } => {
-                (rest(from) == Some(records)).then(|| state.clone())
-            }
+            LogOperation::ReadAll(from, records) => (rest(from) == records).then(|| state.clone()),
         }
     }
 
-    fn bytes(&self, state: &Vec<u64>) -> usize {
+    fn bytes(&self, state: &Vec<Placed>) -> usize {
         2 * size_of_val(state.as_slice())
     }
 
     fn is_read(&self, operation: &LogOperation) -> bool {
-        matches!(
-            operation,
-            LogOperation::Read { .. } | LogOperation::ReadAll { .. }
-        )
+        !matches!(operation, LogOperation::Append(_))
     }
 }

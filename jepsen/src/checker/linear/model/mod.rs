@@ -7,7 +7,7 @@ mod register;
 mod topic;
 
 pub use config::{Config, ConfigOperation, Setting};
-pub use log::{Appended, LogOperation};
+pub use log::{Appended, LogOperation, Placed};
 pub use offset::{CommittedOffset, OffsetOperation};
 pub use register::{Register, RegisterOperation};
 pub use topic::{TopicOperation, TopicRegister, TopicState};
