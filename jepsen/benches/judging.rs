@@ -120,7 +120,7 @@ impl<W: std::io::Write> Making<W> {
     fn step(&mut self) {
         let client = self.draws.below(CLIENTS);
         match self.open[client].take() {
-            None if client % 2 == 0 => self.begin_send(client),
+            None if client.is_multiple_of(2) => self.begin_send(client),
             None => self.begin_read(client),
             Some(Open::Send { op, to, ids, stamp }) => self.end_send(client, op, to, &ids, stamp),
             Some(Open::Read { op, of }) => {

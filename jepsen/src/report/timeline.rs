@@ -240,7 +240,8 @@ impl<'a> Drawing<'a> {
 
     /// What happened to nodes, and for how long they were away.
     fn nodes(&mut self) {
-        for (node, row) in self.lanes[self.client_count..].to_vec() {
+        let lanes = self.lanes.split_off(self.client_count);
+        for (node, row) in lanes {
             let notes: Vec<(u64, &Note)> = self
                 .scene
                 .notes
