@@ -12,6 +12,7 @@
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write as _};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use klamm_jepsen::checker::Options;
@@ -119,7 +120,7 @@ impl<W: std::io::Write> Making<W> {
     fn step(&mut self) {
         let client = self.draws.below(CLIENTS);
         match self.open[client].take() {
-            None if client % 2 == 0 => self.begin_send(client),
+            None if client.is_multiple_of(2) => self.begin_send(client),
             None => self.begin_read(client),
             Some(Open::Send { op, to, ids, stamp }) => self.end_send(client, op, to, &ids, stamp),
             Some(Open::Read { op, of }) => {
@@ -296,11 +297,14 @@ fn memory() -> u64 {
         / 1024
 }
 
-/// Time this process has used a processor for, where the kernel tells.
+/// Time this process has had a core for, where the kernel tells; else that of the clock.
 fn cpu() -> Duration {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    let begun = *BEGUN.get_or_init(Instant::now);
     let told = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
     let nanoseconds = told.split_whitespace().next();
-    Duration::from_nanos(nanoseconds.and_then(|text| text.parse().ok()).unwrap_or(0))
+    let nanoseconds = nanoseconds.and_then(|text| text.parse().ok());
+    nanoseconds.map_or_else(|| begun.elapsed(), Duration::from_nanos)
 }
 
 fn main() -> ExitCode {
@@ -308,52 +312,27 @@ fn main() -> ExitCode {
     let operations = asked.unwrap_or(1_000_000);
     let name = format!("klamm-jepsen-bench-{}.jsonl", std::process::id());
     let path = std::env::temp_dir().join(name);
-    let begun = Instant::now();
     make(&File::create(&path).expect("a temporary file"), operations);
     let bytes = std::fs::metadata(&path).map_or(0, |known| known.len());
-    println!(
-        "made {} MiB in {:.1?}, memory {} MiB",
-        bytes >> 20,
-        begun.elapsed(),
-        memory()
-    );
-    let used = cpu();
+    told(&format!("made {} MiB", bytes >> 20), cpu());
+    let begun = cpu();
     let source = BufReader::with_capacity(1 << 20, File::open(&path).expect("just written"));
     let history = file::read_history(source).expect("just written");
     std::fs::remove_file(&path).expect("just written");
-    println!(
-        "read {} operations in {:.1?}, memory {} MiB",
-        history.operations.len(),
-        begun.elapsed(),
-        memory()
+    let count = history.operations.len();
+    told(
+        &format!("read {count} operations"),
+        cpu().saturating_sub(begun),
     );
-    let begun = Instant::now();
+    let begun = cpu();
     let options = Options {
         replicated: true,
         weak_acks_one: true,
         retention: false,
     };
-    if asked.is_some() {
-        let t = Instant::now();
-        let c = cpu();
-        let index = klamm_jepsen::checker::Index::new(&history, options);
-        println!("index {:?} {:?}", t.elapsed(), cpu() - c);
-        for (n, check) in klamm_jepsen::checker::CHECKS.iter().enumerate() {
-            let c = cpu();
-            let mut found = klamm_jepsen::checker::Violations::default();
-            check(&index, &mut found);
-            println!("check {n} {:?}", cpu() - c);
-        }
-    }
-    let begun = Instant::now();
-    let used = cpu();
     let judgement = judge(&history, options);
-    let (elapsed, took) = (begun.elapsed(), cpu() - used);
-    println!(
-        "judged {} in {took:.1?}, memory {} MiB",
-        judgement.verdict().name(),
-        memory()
-    );
+    let took = cpu().saturating_sub(begun);
+    told(&format!("judged: {}", judgement.verdict().name()), took);
     let is_fast = operations > 1_000_000 || took <= JUDGED_WITHIN;
     if judgement.verdict() == Verdict::Good && is_fast {
         return ExitCode::SUCCESS;
@@ -362,4 +341,9 @@ fn main() -> ExitCode {
         println!("  {violation}");
     }
     ExitCode::FAILURE
+}
+
+fn told(what: &str, took: Duration) {
+    let memory = memory();
+    println!("{what} in {took:.1?} of a core; the most memory so far: {memory} MiB");
 }

@@ -15,7 +15,7 @@ mod metrics;
 mod options;
 mod state;
 #[cfg(test)]
-mod story;
+pub(crate) mod story;
 #[cfg(test)]
 mod tests;
 mod violation;

@@ -8,15 +8,15 @@ use crate::history::{
     Partition, Phase, Seen, What, Written,
 };
 
-pub(super) const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 const MILLI: u64 = 1_000_000;
 
 /// A checker that needs the history alone.
-pub(super) type Check = fn(&History, &mut Violations);
+pub(crate) type Check = fn(&History, &mut Violations);
 
 /// A history while it is told. Each event is a millisecond after the one before.
 #[derive(Default)]
-pub(super) struct Story {
+pub(crate) struct Story {
     events: Vec<Event>,
     now: u64,
     last_op: u64,
@@ -127,14 +127,14 @@ fn attempt(error: &str) -> Attempt {
     }
 }
 
-pub(super) fn partition(partition: i32) -> Partition {
+pub(crate) fn partition(partition: i32) -> Partition {
     Partition {
         topic: "t".to_owned(),
         partition,
     }
 }
 
-pub(super) fn create(topic: &str, partitions: i32, config: &[(&str, &str)]) -> Call {
+pub(crate) fn create(topic: &str, partitions: i32, config: &[(&str, &str)]) -> Call {
     let config = config
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -146,7 +146,7 @@ pub(super) fn create(topic: &str, partitions: i32, config: &[(&str, &str)]) -> C
 }
 
 /// Sessions of 10 s, rebalances of 5 s.
-pub(super) fn join(member: &str, instance: Option<&str>) -> Call {
+pub(crate) fn join(member: &str, instance: Option<&str>) -> Call {
     Call::Join(Join {
         group: "g".to_owned(),
         member: member.to_owned(),
@@ -157,7 +157,7 @@ pub(super) fn join(member: &str, instance: Option<&str>) -> Call {
     })
 }
 
-pub(super) fn joined(member: &str, generation: i32, assigned: &[i32]) -> Answer {
+pub(crate) fn joined(member: &str, generation: i32, assigned: &[i32]) -> Answer {
     Answer::Join {
         member: member.to_owned(),
         generation,
@@ -166,7 +166,7 @@ pub(super) fn joined(member: &str, generation: i32, assigned: &[i32]) -> Answer 
     }
 }
 
-pub(super) fn by(member: &str, generation: i32) -> Membership {
+pub(crate) fn by(member: &str, generation: i32) -> Membership {
     Membership {
         group: "g".to_owned(),
         member: member.to_owned(),
@@ -175,7 +175,7 @@ pub(super) fn by(member: &str, generation: i32) -> Membership {
     }
 }
 
-pub(super) fn committed(offset: i64, metadata: &str) -> Committed {
+pub(crate) fn committed(offset: i64, metadata: &str) -> Committed {
     Committed {
         of: partition(0),
         offset,
@@ -184,20 +184,20 @@ pub(super) fn committed(offset: i64, metadata: &str) -> Committed {
 }
 
 /// A commit without membership; the metadata is made of the offset.
-pub(super) fn commit(by: Membership, offset: i64) -> Call {
+pub(crate) fn commit(by: Membership, offset: i64) -> Call {
     Call::Commit {
         by,
         offsets: vec![committed(offset, &format!("m{offset}"))],
     }
 }
 
-pub(super) fn accepted() -> Answer {
+pub(crate) fn accepted() -> Answer {
     Answer::Commit {
         refused: Vec::new(),
     }
 }
 
-pub(super) fn fetch_committed() -> Call {
+pub(crate) fn fetch_committed() -> Call {
     Call::FetchCommitted {
         group: "g".to_owned(),
         of: vec![partition(0)],
@@ -205,7 +205,7 @@ pub(super) fn fetch_committed() -> Call {
 }
 
 /// -1 for nothing.
-pub(super) fn fetched_committed(offset: i64) -> Answer {
+pub(crate) fn fetched_committed(offset: i64) -> Answer {
     let metadata = if offset < 0 {
         String::new()
     } else {
@@ -217,7 +217,7 @@ pub(super) fn fetched_committed(offset: i64) -> Answer {
 }
 
 /// A record whose digest is its id and whose timestamp is `timestamp`.
-pub(super) fn written(id: u64, key: &str, tombstone: bool, timestamp: i64) -> Written {
+pub(crate) fn written(id: u64, key: &str, tombstone: bool, timestamp: i64) -> Written {
     Written {
         id,
         key: Some(key.to_owned()),
@@ -227,7 +227,7 @@ pub(super) fn written(id: u64, key: &str, tombstone: bool, timestamp: i64) -> Wr
     }
 }
 
-pub(super) fn send(record: Written) -> Call {
+pub(crate) fn send(record: Written) -> Call {
     Call::Send {
         to: partition(0),
         acks: -1,
@@ -237,7 +237,7 @@ pub(super) fn send(record: Written) -> Call {
     }
 }
 
-pub(super) fn sent(base_offset: i64) -> Answer {
+pub(crate) fn sent(base_offset: i64) -> Answer {
     Answer::Send {
         base_offset,
         log_append_time: -1,
@@ -246,7 +246,7 @@ pub(super) fn sent(base_offset: i64) -> Answer {
     }
 }
 
-pub(super) fn seen(offset: i64, record: &Written) -> Seen {
+pub(crate) fn seen(offset: i64, record: &Written) -> Seen {
     Seen {
         offset,
         id: Some(record.id),
@@ -258,7 +258,7 @@ pub(super) fn seen(offset: i64, record: &Written) -> Seen {
     }
 }
 
-pub(super) fn read(from: i64) -> Call {
+pub(crate) fn read(from: i64) -> Call {
     let of = partition(0);
     Call::Read {
         from: vec![crate::history::Position { of, offset: from }],
@@ -267,7 +267,7 @@ pub(super) fn read(from: i64) -> Call {
     }
 }
 
-pub(super) fn fetched(from: i64, log_start_offset: i64, records: Vec<Seen>) -> Answer {
+pub(crate) fn fetched(from: i64, log_start_offset: i64, records: Vec<Seen>) -> Answer {
     Answer::Read {
         partitions: vec![Fetched {
             of: partition(0),

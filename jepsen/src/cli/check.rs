@@ -34,7 +34,7 @@ pub(super) struct CheckOptions {
     /// Records acknowledged to `acks=1` must not be lost either, though on several nodes
     #[arg(long)]
     strong_acks_one: bool,
-    /// Write a report of each history into this folder: report.txt, and a time line of what is wrong
+    /// Write a report of each history into this folder, with time lines of what is wrong
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
 }

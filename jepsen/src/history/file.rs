@@ -54,7 +54,9 @@ fn each(
             continue;
         }
         let event = serde_json::from_slice(&line).map_err(|error| {
-            malformed(format!("line {number} is no event of a history: {error}"))
+            // Its line is always 1: that of the text it was given.
+            let why = error.to_string().replace(" at line 1 column", " at column");
+            malformed(format!("line {number} is no event of a history: {why}"))
         })?;
         take(number, event)?;
     }

@@ -13,6 +13,7 @@
 //! were written to the connection. Times are nanoseconds of one clock that all processes share.
 
 mod call;
+mod event;
 pub mod file;
 mod note;
 mod operation;
@@ -38,7 +39,7 @@ pub struct Partition {
 }
 
 /// One line of a history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Event {
     /// Nanoseconds.
     pub time: u64,
@@ -49,7 +50,7 @@ pub struct Event {
 }
 
 /// What an event tells.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum What {
     Invoke {

@@ -15,7 +15,7 @@ const NOTES_MAX: usize = 36;
 pub(super) struct Scene<'a> {
     /// In the order of their invocations.
     pub operations: Vec<&'a Operation>,
-    /// Numbers of those that contradict each other.
+    /// Numbers of those that contradict each other, and of the sends of records that are named.
     pub offending: BTreeSet<u64>,
     /// Records that they are about, if they are few.
     pub records: BTreeSet<u64>,
@@ -38,6 +38,16 @@ impl<'a> Scene<'a> {
             found.extend(place.map(|place| &history.operations[place]));
         }
         found.truncate(OFFENDING_MAX);
+        let named = named(&violation.detail);
+        let is_named = |one: &&Operation| match &one.call {
+            Call::Send { records, .. } => records.iter().any(|record| named.contains(&record.id)),
+            _ => false,
+        };
+        if !named.is_empty() {
+            found.extend(history.operations.iter().filter(is_named));
+            found.sort_by_key(|one| one.op);
+            found.dedup_by_key(|one| one.op);
+        }
         let offending: BTreeSet<u64> = found.iter().map(|one| one.op).collect();
         let keys: BTreeSet<Key<'_>> = match &violation.partition {
             Some(of) => [Key::Partition(of)].into(),
@@ -67,6 +77,16 @@ impl<'a> Scene<'a> {
             notes,
         }
     }
+}
+
+/// The records that a violation's text names, as `record 17`.
+fn named(detail: &str) -> BTreeSet<u64> {
+    let mut named = BTreeSet::new();
+    for rest in detail.split("record ").skip(1) {
+        let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next();
+        named.extend(digits.and_then(|digits| digits.parse::<u64>().ok()));
+    }
+    named
 }
 
 /// When something of interest happened.

@@ -14,7 +14,9 @@ use crate::history::{Ending, NodeEvent, Note, Operation};
 const LANE_WIDTH: usize = 150;
 const COLUMN_WIDTH_MIN: usize = 16;
 const COLUMN_WIDTH_MAX: usize = 110;
-const WIDTH_WANTED: usize = 1500;
+const WIDTH_WANTED: usize = 1300;
+/// For the texts of what comes last.
+const MARGIN: usize = 220;
 const ROW_HEIGHT: usize = 26;
 const BAR_HEIGHT: usize = 18;
 const HEADER: usize = 56;
@@ -40,6 +42,7 @@ struct Drawing<'a> {
     column_width: usize,
     /// Name and first row of each lane; nodes come last.
     lanes: Vec<(&'a str, usize)>,
+    client_count: usize,
     /// The row of each operation.
     rows: BTreeMap<u64, usize>,
     row_count: usize,
@@ -63,6 +66,7 @@ impl<'a> Drawing<'a> {
             columns,
             column_width: room.clamp(COLUMN_WIDTH_MIN, COLUMN_WIDTH_MAX),
             lanes: Vec::new(),
+            client_count: 0,
             rows: BTreeMap::new(),
             row_count: 0,
             back: String::new(),
@@ -83,18 +87,21 @@ impl<'a> Drawing<'a> {
         }
         for (client, operations) in by_client {
             self.lanes.push((client, self.row_count));
-            let mut ends: Vec<u64> = Vec::new();
+            // Where the last of each row ends, with its text.
+            let mut ends: Vec<usize> = Vec::new();
             for operation in operations {
-                let free = ends.iter().position(|end| *end < operation.invoked);
+                let left = self.x(operation.invoked);
+                let free = ends.iter().position(|end| *end < left);
                 let row = free.unwrap_or(ends.len());
                 if free.is_none() {
                     ends.push(0);
                 }
-                ends[row] = operation.returned;
+                ends[row] = self.right(operation).max(left + self.text_width(operation));
                 self.rows.insert(operation.op, self.row_count + row);
             }
             self.row_count += ends.len();
         }
+        self.client_count = self.lanes.len();
         let nodes: BTreeSet<&str> = self.scene.notes.iter().map(|(_, who, _)| *who).collect();
         for node in nodes {
             self.lanes.push((node, self.row_count));
@@ -102,8 +109,31 @@ impl<'a> Drawing<'a> {
         }
     }
 
+    /// Where the bar of an operation ends.
+    fn right(&self, operation: &Operation) -> usize {
+        match operation.returned {
+            u64::MAX => self.width() - 4,
+            returned => self.x(returned).max(self.x(operation.invoked) + 8),
+        }
+    }
+
+    fn label(&self, operation: &Operation) -> String {
+        let asked = words::asked(&operation.call);
+        let ended = words::ended(operation, &self.scene.records);
+        format!("{} {asked} -> {ended}", operation.op)
+    }
+
+    /// The room that an operation's text is to have at least.
+    fn text_width(&self, operation: &Operation) -> usize {
+        let is_offending = self.scene.offending.contains(&operation.op);
+        let most = if is_offending { 70 } else { 24 };
+        let letters = self.label(operation).chars().count().min(most);
+        let wanted = (letters + 2) * (LETTER_WIDTH + usize::from(is_offending));
+        wanted.min(self.width().saturating_sub(self.x(operation.invoked)))
+    }
+
     fn width(&self) -> usize {
-        LANE_WIDTH + (self.columns.len() + 1) * self.column_width
+        LANE_WIDTH + (self.columns.len() + 1) * self.column_width + MARGIN
     }
 
     fn x(&self, time: u64) -> usize {
@@ -178,11 +208,7 @@ impl<'a> Drawing<'a> {
         };
         let left = self.x(operation.invoked);
         let is_open = operation.returned == u64::MAX;
-        let right = match is_open {
-            true => self.width() - 4,
-            false => self.x(operation.returned),
-        };
-        let (width, y) = ((right - left).max(8), Self::y(row) + 4);
+        let (width, y) = (self.right(operation) - left, Self::y(row) + 4);
         let is_offending = self.scene.offending.contains(&operation.op);
         let outcome = match operation.ending {
             Ending::Ok(_) => "ok",
@@ -192,9 +218,6 @@ impl<'a> Drawing<'a> {
         let offending = if is_offending { " offending" } else { "" };
         let open = if is_open { " open" } else { "" };
         let title = escaped(&words::sentence(operation, &self.scene.records));
-        let asked = words::asked(&operation.call);
-        let ended = words::ended(operation, &self.scene.records);
-        let text = format!("{} {asked} -> {ended}", operation.op);
         // A text may go on behind its bar up to where the next one of its row begins.
         let same_row = self.scene.operations.iter().filter(|other| {
             other.invoked > operation.invoked && self.rows.get(&other.op) == Some(&row)
@@ -203,7 +226,8 @@ impl<'a> Drawing<'a> {
         let room = next
             .unwrap_or_else(|| self.width())
             .saturating_sub(left + 6);
-        let text = escaped(&cut(&text, room / LETTER_WIDTH));
+        let letter = LETTER_WIDTH + usize::from(is_offending);
+        let text = escaped(&cut(&self.label(operation), room / letter));
         let (at, below) = (left + 4, y + 13);
         let _ = writeln!(
             self.front,
@@ -216,7 +240,8 @@ impl<'a> Drawing<'a> {
 
     /// What happened to nodes, and for how long they were away.
     fn nodes(&mut self) {
-        for (node, row) in self.lanes.clone() {
+        let lanes = self.lanes.split_off(self.client_count);
+        for (node, row) in lanes {
             let notes: Vec<(u64, &Note)> = self
                 .scene
                 .notes
@@ -230,7 +255,8 @@ impl<'a> Drawing<'a> {
                 let x = self.x(*time);
                 match note {
                     Note::Node { event } if is_away(event) => away = away.or(Some(*time)),
-                    Note::Node {
+                    Note::Leading { .. }
+                    | Note::Node {
                         event: NodeEvent::Ready | NodeEvent::Resume,
                     } => {
                         self.away(away.take(), x, y);

@@ -271,6 +271,7 @@ pub(super) fn note(note: &Note) -> Option<String> {
             NodeEvent::Resume => "resumed".to_owned(),
             NodeEvent::Failed(why) => format!("failed: {why}"),
         },
+        Note::Fault { kind, detail } if detail.starts_with(kind.as_str()) => detail.clone(),
         Note::Fault { kind, detail } => format!("{kind} {detail}"),
         Note::Damaged { of } => format!("{} damaged", place(of)),
         Note::Leading {

@@ -11,14 +11,14 @@
 //! enough to come once to each pair of what was taken and what the object is then like. Two more
 //! rules keep that small:
 //!
-//! - a read that fits is taken at once: whatever order there is with it later, there is one with it
+//! - a read that fits is taken at once: if there is an order with it later, there is one with it
 //!   here;
 //! - of two such pairs that differ only in which operations of unknown end were taken, the one with
 //!   more of them can do nothing that the other cannot.
 //!
 //! The object is a [`Model`]. Histories of many objects are cut into one for each first: that is
-//! what makes it possible at all (Herlihy and Wing's locality). It is still exponential at worst, so
-//! there is a [`Budget`]; what is not decided within it is [`Outcome::Unknown`], never "yes".
+//! what makes it possible at all (Herlihy and Wing's locality). It is exponential at worst all the
+//! same, so there is a [`Budget`]; what is not decided within it is [`Outcome::Unknown`], never "yes".
 
 mod explain;
 pub mod model;

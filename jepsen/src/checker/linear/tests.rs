@@ -202,13 +202,22 @@ fn operations() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (0..3_u8).prop_map(Op::Read),
         2 => (0..3_u8).prop_map(Op::Write),
-        1 => (0..3_u8, 0..3_u8, any::<bool>()).prop_map(|(expected, new, done)| swap(expected, new, done)),
+        1 => (0..3_u8, 0..3_u8, any::<bool>()).prop_map(|(old, new, done)| swap(old, new, done)),
     ]
+}
+
+/// An operation, when it is asked for, and how long it takes, if its end is known.
+fn drawn() -> impl Strategy<Value = (Op, u64, Option<u64>)> {
+    (
+        operations(),
+        0..12_u64,
+        prop::option::weighted(0.75, 0..6_u64),
+    )
 }
 
 prop_compose! {
     fn histories()(
-        parts in prop::collection::vec((operations(), 0..12_u64, prop::option::weighted(0.75, 0..6_u64)), 0..8)
+        parts in prop::collection::vec(drawn(), 0..8)
     ) -> Vec<Call<Op>> {
         let numbered = parts.into_iter().enumerate();
         numbered
