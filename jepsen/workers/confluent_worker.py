@@ -106,7 +106,8 @@ class Sending:
         if error is None:
             answer = {
                 "f": "send",
-                "base_offset": message.offset(),
+                # Of a batch that the broker had already it does not say where.
+                "base_offset": -1 if message.offset() is None else message.offset(),
                 "log_append_time": -1,
                 "log_start_offset": -1,
             }

@@ -128,7 +128,7 @@ impl<'a> Nemesis<'a> {
     fn strike(&mut self, fault: &Fault) -> Result<(), String> {
         let nodes = self.aimed_at(&fault.aim);
         let detail = match fault.kind {
-            Kind::Kill | Kind::Power => self.kill(fault, &nodes),
+            Kind::Kill | Kind::KillAll | Kind::Power | Kind::PowerAll => self.kill(fault, &nodes),
             Kind::Pause => self.pause(&nodes),
             Kind::Isolate => self.isolate(nodes[0], fault.drawn)?,
             Kind::OneWay => self.one_way(nodes[0], fault.drawn)?,
@@ -146,17 +146,15 @@ impl<'a> Nemesis<'a> {
     }
 
     fn kill(&mut self, fault: &Fault, nodes: &[usize]) -> String {
-        let event = match fault.kind {
-            Kind::Power => NodeEvent::PowerLoss,
-            _ => NodeEvent::Kill,
+        let without_power = matches!(fault.kind, Kind::Power | Kind::PowerAll);
+        let event = match without_power {
+            true => NodeEvent::PowerLoss,
+            false => NodeEvent::Kill,
         };
-        let up: Vec<usize> = nodes.iter().copied().collect();
-        let up: Vec<usize> = up
-            .into_iter()
-            .filter(|id| self.cluster.nodes[id - 1].is_up())
-            .collect();
+        let up = nodes.iter().copied();
+        let up: Vec<usize> = up.filter(|id| self.cluster.nodes[id - 1].is_up()).collect();
         self.cluster.kill(&up, &event, &self.shared.recorder);
-        if fault.kind == Kind::Power {
+        if without_power {
             for id in &up {
                 let seed = fault.drawn.wrapping_add(*id as u64);
                 self.without_power.insert(*id, seed);

@@ -22,6 +22,8 @@ pub enum Kind {
     Clock,
     DiskFull,
     Power,
+    KillAll,
+    PowerAll,
 }
 
 /// All kinds.
@@ -36,6 +38,8 @@ pub const KINDS: &[Kind] = &[
     Kind::Clock,
     Kind::DiskFull,
     Kind::Power,
+    Kind::KillAll,
+    Kind::PowerAll,
 ];
 
 /// Names that stand for several kinds.
@@ -69,13 +73,15 @@ impl Kind {
             Self::Clock => "clock",
             Self::DiskFull => "disk-full",
             Self::Power => "power",
+            Self::KillAll => "kill-all",
+            Self::PowerAll => "power-all",
         }
     }
 
     /// Whether the broker has to be built with the feature `faults`.
     #[must_use]
     pub fn needs_faults(self) -> bool {
-        matches!(self, Self::Clock | Self::Power)
+        matches!(self, Self::Clock | Self::Power | Self::PowerAll)
     }
 
     /// The kinds that a list of names, separated by commas, stands for.
@@ -189,7 +195,7 @@ fn fault(rng: &mut Rng, nodes: usize, kinds: &[Kind]) -> Fault {
     };
     let aim = match (kind, rng.below(10)) {
         (Kind::Ring, _) => one(),
-        (Kind::Power, 0..5) => Aim::All,
+        (Kind::KillAll | Kind::PowerAll, _) => Aim::All,
         (Kind::Kill | Kind::Pause | Kind::Slow | Kind::DiskFull, 0..2) => Aim::All,
         (_, 0..5) => Aim::Leader(rng.u64()),
         (_, 5..7) => Aim::Controller,
@@ -224,7 +230,9 @@ impl fmt::Display for Plan {
             }
             for fault in &round.faults {
                 match fault.kind {
-                    Kind::Ring => write!(f, " ring;")?,
+                    Kind::Ring | Kind::KillAll | Kind::PowerAll => {
+                        write!(f, " {};", fault.kind.name())?;
+                    }
                     kind => write!(f, " {} {};", kind.name(), fault.aim)?,
                 }
             }
