@@ -232,7 +232,9 @@ fn a_leader_without_its_log_gives_way_when_an_eligible_replica_comes_back() {
         let settings = [("group.id", "g")];
         let mut consumer = Consumer::new(&env, nodes.client(&settings)).expect("settings");
         let partition = TopicPartition::new("t", 0);
-        consumer.assign(&[partition.clone()]).expect("assigned");
+        consumer
+            .assign(std::slice::from_ref(&partition))
+            .expect("assigned");
         consumer
             .seek_to(&partition, OffsetSpec::Earliest)
             .expect("assigned");

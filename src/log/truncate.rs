@@ -77,10 +77,11 @@ impl Log {
         Ok(())
     }
 
-    /// After a failed write, sync or cut: drops every append that was not [`Log::completed`], and all
-    /// after it; writes anew what a failed sync may have spoiled, and makes that durable. What was
-    /// only written is checked as it is read back. On success the log is usable again; on error it
-    /// is stopped until this succeeds or it is opened again.
+    /// After a failed write, sync or cut: drops every append that was not [`Log::completed`], and
+    /// all after it; writes anew what a failed sync may have spoiled, and makes that durable. What
+    /// was only written is checked as it is read back. A cut that failed is carried on as far as it
+    /// had come. On success the log is usable again; on error it is stopped until this succeeds or
+    /// it is opened again.
     pub async fn fall_back(&mut self) -> Result<(), LogError> {
         tracing::trace!(target: "klamm::probe", name = "log-fell-back");
         self.stopped = None;

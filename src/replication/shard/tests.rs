@@ -1,6 +1,10 @@
 //! Claims about what of a shard's work comes first.
 //!
 //! All of it is on one thread: what is given to the shard lies there whole before the shard looks.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the clock of the tests' environment stands still"
+)]
 
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
