@@ -22,6 +22,12 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "mutants")]
+    if let Ok(name) = std::env::var("MUTANT")
+        && let Err(error) = klamm::mutant::choose(&name)
+    {
+        return fail(USAGE, &error.to_string());
+    }
     let cli = Cli::from_arguments();
     match cli.command {
         None => run_node(&cli.node),

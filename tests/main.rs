@@ -16,5 +16,6 @@ mod limits;
 mod log_recovery;
 mod real_clients;
 mod tidy;
+mod torment;
 mod wire;
 mod wire_client;

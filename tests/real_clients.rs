@@ -27,10 +27,11 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ const SUITE_LIMIT: Duration = Duration::from_secs(180);
 const CLUSTER_SUITE_LIMIT: Duration = Duration::from_secs(600);
 /// How long the node that is restarted runs, and how long it is gone.
 const RESTART_PAUSES: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(500));
+/// A suite that ends before the node was restarted so often is run again.
+const RESTARTS_MIN: u32 = 3;
 
 /// The suites measure time-outs of a second or so: they run one at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -207,21 +210,26 @@ impl Suite {
         if how == Restarts::None {
             return;
         }
-        let ending = AtomicBool::new(false);
+        let (ending, restarts) = (AtomicBool::new(false), AtomicU32::new(0));
         let node = cluster.node_mut(restarted);
-        let restarts = thread::scope(|scope| {
-            let restarting = scope.spawn(|| how.carry_out(node, &ending));
+        thread::scope(|scope| {
+            let restarting = scope.spawn(|| how.carry_out(node, &ending, &restarts));
             // A suite that fails panics: the loop must end all the same.
-            let ran = std::panic::catch_unwind(|| run("with restarts"));
+            let again = || restarts.load(Ordering::Acquire) < RESTARTS_MIN;
+            let ran = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                run("with restarts");
+                while again() && !restarting.is_finished() {
+                    run("with restarts");
+                }
+            }));
             ending.store(true, Ordering::Release);
-            let restarts = restarting.join().expect("a node that was stopped starts");
+            restarting.join().expect("a node that was stopped starts");
+            let restarts = restarts.load(Ordering::Acquire);
             visible(&format!(
                 "{name}: node {restarted} was restarted {restarts} times"
             ));
             ran.unwrap_or_else(|why| std::panic::resume_unwind(why));
-            restarts
         });
-        assert!(restarts > 0, "{name} ended before a restart");
         for id in cluster.ids() {
             assert!(
                 cluster.node_mut(id).is_running(),
@@ -284,14 +292,13 @@ impl Restarts {
         }
     }
 
-    /// Restarts a node until told to end; says how often.
-    fn carry_out(self, node: &mut BrokerProcess, ending: &AtomicBool) -> u32 {
+    /// Restarts a node until told to end, and counts.
+    fn carry_out(self, node: &mut BrokerProcess, ending: &AtomicBool, count: &AtomicU32) {
         let (runs, gone) = RESTART_PAUSES;
-        let mut restarts = 0;
-        loop {
+        for restarts in 0.. {
             thread::sleep(runs);
             if ending.load(Ordering::Acquire) {
-                return restarts;
+                return;
             }
             if self == Self::Orderly || (self == Self::Both && restarts % 2 == 0) {
                 let status = node.sigterm();
@@ -301,7 +308,7 @@ impl Restarts {
             }
             thread::sleep(gone);
             node.restart();
-            restarts += 1;
+            count.fetch_add(1, Ordering::AcqRel);
         }
     }
 }

@@ -13,7 +13,7 @@ use klamm_jepsen::history::{Answer, Call, Ending, Event, History, Note};
 use klamm_sim::plan::{ClientPlan, Role, TopicPlan, Versions};
 use klamm_sim::record::Recorder;
 use klamm_sim::workload::finals::Finals;
-use klamm_sim::workload::{Client, GRACE, Stop, Topics, run};
+use klamm_sim::workload::{Client, Stop, Topics, grace, run};
 use klamm_sim::{SimNode, SimWorld, Trace, simulate};
 
 const BROKER: &str = "server:9092";
@@ -226,6 +226,7 @@ fn kind(call: &Call) -> &'static str {
         Call::CreateTopic { .. } => "create-topic",
         Call::DeleteTopic { .. } => "delete-topic",
         Call::CreatePartitions { .. } => "create-partitions",
+        Call::DescribeTopic { .. } => "describe-topic",
         Call::DeleteRecords { .. } => "delete-records",
         Call::AlterConfig { .. } => "alter-config",
         Call::DescribeConfig { .. } => "describe-config",
@@ -544,9 +545,8 @@ fn clients_end_soon_after_the_stop_though_the_broker_is_gone() {
                 task.join().await;
             }
         };
-        let ended = near
-            .timeout(GRACE + Duration::from_millis(100), ended)
-            .await;
+        let patience = grace(BROKER) + Duration::from_millis(100);
+        let ended = near.timeout(patience, ended).await;
         drop(nodes);
         ended.is_ok()
     });

@@ -190,42 +190,12 @@ impl Connection {
         }
     }
 
-    fn announced(&self) -> Option<i32> {
-        let prefix = self.received.get(..LENGTH_BYTES)?;
-        Some(i32::from_be_bytes(prefix.try_into().expect("four bytes")))
-    }
-
-    fn announced_key(&self) -> Option<i16> {
-        let key = self.received.get(LENGTH_BYTES..LENGTH_BYTES + KEY_BYTES)?;
-        Some(i16::from_be_bytes(key.try_into().expect("two bytes")))
-    }
-
     fn take_frame(&mut self) -> Result<Option<Bytes>, Ended> {
-        let Some(announced) = self.announced() else {
-            return Ok(None);
-        };
-        let most = self.serving.network.request_max_bytes;
-        let length = usize::try_from(announced)
-            .ok()
-            .filter(|length| *length <= most.max(NODES_FRAME_MAX))
-            .ok_or(Ended::FrameTooLarge(i64::from(announced), most))?;
-        if length > most
-            && let Some(key) = self.announced_key()
-            && key != ApiKey::AskPeer as i16
-        {
-            return Err(Ended::FrameTooLarge(i64::from(announced), most));
-        }
-        if self.received.len() < LENGTH_BYTES + length {
-            return Ok(None);
-        }
-        self.received.advance(LENGTH_BYTES);
-        Ok(Some(self.received.split_to(length).freeze()))
+        take_frame(&mut self.received, self.serving.network.request_max_bytes)
     }
 
     fn read_limit(&self) -> usize {
-        let frame = self
-            .announced()
-            .and_then(|length| usize::try_from(length).ok());
+        let frame = announced(&self.received).and_then(|length| usize::try_from(length).ok());
         frame.map_or(READ_AHEAD_BYTES, |length| {
             (LENGTH_BYTES + length).max(READ_AHEAD_BYTES)
         })
@@ -319,6 +289,41 @@ impl Connection {
     }
 }
 
+/// The length of the frame that `received` begins with.
+fn announced(received: &[u8]) -> Option<i32> {
+    let prefix = received.get(..LENGTH_BYTES)?;
+    Some(i32::from_be_bytes(prefix.try_into().expect("four bytes")))
+}
+
+/// The API key of the frame that `received` begins with.
+fn announced_key(received: &[u8]) -> Option<i16> {
+    let key = received.get(LENGTH_BYTES..LENGTH_BYTES + KEY_BYTES)?;
+    Some(i16::from_be_bytes(key.try_into().expect("two bytes")))
+}
+
+/// Takes the first frame out of `received` once all of it is there. One that no bound allows is
+/// refused as soon as it is announced, so that nothing is read of it.
+fn take_frame(received: &mut BytesMut, request_max: usize) -> Result<Option<Bytes>, Ended> {
+    let Some(announced) = announced(received) else {
+        return Ok(None);
+    };
+    let length = usize::try_from(announced)
+        .ok()
+        .filter(|length| *length <= request_max.max(NODES_FRAME_MAX))
+        .ok_or(Ended::FrameTooLarge(i64::from(announced), request_max))?;
+    if length > request_max
+        && let Some(key) = announced_key(received)
+        && key != ApiKey::AskPeer as i16
+    {
+        return Err(Ended::FrameTooLarge(i64::from(announced), request_max));
+    }
+    if received.len() < LENGTH_BYTES + length {
+        return Ok(None);
+    }
+    received.advance(LENGTH_BYTES);
+    Ok(Some(received.split_to(length).freeze()))
+}
+
 fn observe(serving: &Serving, key: ApiKey, started: Instant, response: Option<&handler::Answer>) {
     let took = serving.env.now().since(started);
     let failed = matches!(response, Some(handler::Answer::CloseConnection));
@@ -355,3 +360,6 @@ async fn write_all(stream: &mut dyn Stream, slices: Vec<Bytes>) -> io::Result<()
     }
     stream.flush().await
 }
+
+#[cfg(test)]
+mod tests;

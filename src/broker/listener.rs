@@ -55,11 +55,18 @@ impl Drop for Admitted {
     }
 }
 
-/// Accepts until the task is dropped.
+/// Accepts until the broker is stopping. Then nobody listens any more: who connected only to be
+/// sent away without an answer might take that for a server that speaks another protocol, and not
+/// try again elsewhere.
 pub async fn serve(serving: Arc<Serving>, mut listener: Box<dyn Listener>, index: usize) {
     let admission = Arc::new(Admission::default());
     loop {
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            () = serving.drain.started() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "connection not accepted");
@@ -93,3 +100,6 @@ pub async fn serve(serving: Arc<Serving>, mut listener: Box<dyn Listener>, index
         serving.env.spawn("connection", body).detach();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,11 +126,6 @@ impl Broker {
         self.drain.started().await;
     }
 
-    /// Takes no more connections and answers what is under way; [`Broker::stop`] does the rest.
-    pub fn begin_stop(&self) {
-        self.drain.start();
-    }
-
     /// Whether clients are served; the text says why not.
     pub fn readiness(&self) -> Result<(), &'static str> {
         if self.drain.is_on() {

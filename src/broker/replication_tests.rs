@@ -1,16 +1,22 @@
 //! Three nodes in one process: what one takes the others have, and go on with when it is gone.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a log is taken away behind the broker's back"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::Broker;
-use crate::client::admin::TopicSpec;
+use crate::client::admin::{OffsetSpec, TopicSpec};
 use crate::client::{Admin, ClientConfig, Consumer, Producer, ProducerRecord};
 use crate::config::BrokerConfig;
+use crate::controller::PartitionState;
 use crate::env::Env;
-use crate::types::{BrokerId, Offset, TopicPartition};
+use crate::types::{BrokerId, ErrorCode, Offset, TopicPartition};
 
 const NODES: u16 = 3;
 
@@ -178,6 +184,59 @@ fn deleted_records_are_gone_from_every_replica_when_the_deletion_is_answered() {
         let mut consumer = Consumer::new(&env, nodes.client(&settings)).expect("settings");
         consumer.subscribe(&["t"]).expect("subscribed");
         read(&mut consumer, 13..20).await;
+    });
+}
+
+/// The state of partition 0 of topic `t` at one node, once it is as wanted.
+async fn until_state(
+    nodes: &Nodes,
+    at: BrokerId,
+    is_wanted: impl Fn(&PartitionState) -> bool,
+) -> PartitionState {
+    loop {
+        let image = nodes.brokers[&at].controller.image();
+        if let Some(state) = image.partition("t", 0).filter(|state| is_wanted(state)) {
+            return PartitionState::clone(state);
+        }
+        nodes.env.sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn a_leader_without_its_log_gives_way_when_an_eligible_replica_comes_back() {
+    run_test(|env, dir| async move {
+        let (one, two, three) = (BrokerId(1), BrokerId(2), BrokerId(3));
+        let mut nodes = Nodes::start(&env, &dir).await;
+        let admin = Admin::new(&env, nodes.client(&[])).expect("settings");
+        let mut spec = TopicSpec::new("t");
+        spec.assignments.insert(0, vec![one, two]);
+        admin.create_topics(&[spec], false).await.expect("created");
+        let producer = Producer::new(&env, nodes.client(&[("acks", "all")])).expect("settings");
+        write(&producer, "t", 0..20).await;
+        until_state(&nodes, three, |state| state.isr == [one, two]).await;
+        nodes.stop(two).await;
+        // One replica is fewer than `min.insync.replicas`: the other has all that was committed.
+        until_state(&nodes, three, |state| {
+            state.isr == [one] && state.elr.contains(&two)
+        })
+        .await;
+        nodes.stop(one).await;
+        std::fs::remove_dir_all(dir.join("node-1/t-0")).expect("its log was there");
+        nodes.restart(one, &dir).await;
+        until_state(&nodes, three, |state| state.leader == Some(one)).await;
+        let table = nodes.brokers[&one].partitions.table();
+        let missed = table.partition("t", 0).err();
+        assert_eq!(missed, Some(ErrorCode::KafkaStorageError));
+        nodes.restart(two, &dir).await;
+        until_state(&nodes, three, |state| state.leader == Some(two)).await;
+        let settings = [("group.id", "g")];
+        let mut consumer = Consumer::new(&env, nodes.client(&settings)).expect("settings");
+        let partition = TopicPartition::new("t", 0);
+        consumer.assign(&[partition.clone()]).expect("assigned");
+        consumer
+            .seek_to(&partition, OffsetSpec::Earliest)
+            .expect("assigned");
+        read(&mut consumer, 0..20).await;
     });
 }
 

@@ -412,6 +412,7 @@ fn tell(image: &ClusterImage, delta: &ImageDelta) {
             broker = id.0,
             epoch = broker.map_or(-1, |broker| broker.epoch.0),
             is_alive = broker.is_some_and(|broker| broker.is_alive()),
+            run = broker.map(|broker| broker.incarnation.to_string()),
         );
     }
     for (id, change) in &delta.topics {

@@ -47,7 +47,7 @@ pub enum LogError {
     /// The log already exists, with data.
     #[error("{} already holds a log", path.display())]
     Exists { path: PathBuf },
-    /// An earlier failure left the log unusable until it is opened again.
+    /// An earlier failure left the log unusable until it falls back or is opened again.
     #[error("the log in {} stopped after an earlier failure: {reason}", path.display())]
     Stopped { path: PathBuf, reason: String },
     #[error("offset {offset} is outside the log, which holds [{start}, {end})")]
@@ -64,6 +64,11 @@ impl LogError {
             path: path.to_owned(),
             source,
         }
+    }
+
+    /// Whether a file was not there.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
     /// What a client is told.

@@ -293,6 +293,16 @@ impl Log {
         latest.map(|entry| entry.epoch)
     }
 
+    /// Where each leader epoch begins in the log, oldest first.
+    #[must_use]
+    pub fn epochs(&self) -> Vec<(LeaderEpoch, Offset)> {
+        let view = self.shared.view();
+        let entries = view.epochs.entries().iter();
+        entries
+            .map(|entry| (entry.epoch, entry.start_offset))
+            .collect()
+    }
+
     /// Says that what is appended from now on is of `epoch`, so that those before it end here even
     /// if nothing is. In memory until the next checkpoint: an epoch without records is not missed
     /// after a restart.

@@ -21,7 +21,7 @@ use crate::types::Offset;
 impl Log {
     /// Removes the records at and after `end`, and with them the rest of a batch that `end` lies
     /// in, and epochs that begin there without records. Durable when it returns. On error the log
-    /// is stopped until it is opened again.
+    /// is stopped until [`Log::fall_back`] succeeds or it is opened again.
     pub async fn truncate_to(&mut self, end: Offset) -> Result<(), LogError> {
         self.usable()?;
         let (start, log_end) = (self.log_start_offset(), self.log_end_offset());
@@ -55,8 +55,8 @@ impl Log {
     }
 
     /// Removes all records and goes on at `start`, at or beyond the log's end: those in between
-    /// are nowhere any more. Durable when it returns. On error the log is stopped until it is
-    /// opened again.
+    /// are nowhere any more. Durable when it returns. On error the log is stopped until
+    /// [`Log::fall_back`] succeeds or it is opened again.
     pub async fn restart_at(&mut self, start: Offset) -> Result<(), LogError> {
         self.truncate_to(self.log_start_offset()).await?;
         let log_end = self.log_end_offset();
@@ -77,7 +77,7 @@ impl Log {
         Ok(())
     }
 
-    /// After a failed write or sync: drops every append that was not [`Log::completed`], and all
+    /// After a failed write, sync or cut: drops every append that was not [`Log::completed`], and all
     /// after it; writes anew what a failed sync may have spoiled, and makes that durable. What was
     /// only written is checked as it is read back. On success the log is usable again; on error it
     /// is stopped until this succeeds or it is opened again.
@@ -113,7 +113,13 @@ impl Log {
     }
 
     async fn cut(&mut self, end: Offset, active_bytes: u64) -> Result<(), LogError> {
-        self.shared.view().log_end_offset = end;
+        {
+            let mut view = self.shared.view();
+            view.log_end_offset = end;
+            // Should what follows fail, whoever tries again must not look for what is gone by then.
+            let written = &mut view.active.written.0;
+            *written = end.min(*written);
+        }
         self.shared.tail.truncate(end);
         let target = self.remove_after(end, active_bytes).await?;
         let path = self.shared.path(target.base_offset);
@@ -151,6 +157,8 @@ impl Log {
             true => self.writer.durable.position,
             false => target.file_bytes,
         };
+        // As above, and of a batch that `end` lies in nothing is left.
+        self.shared.view().active.written = (found.end_offset, found.position);
         self.settle(&*file, id, &found, durable_bytes)
             .await
             .map_err(LogError::io(&path))?;
@@ -163,7 +171,8 @@ impl Log {
         end: Offset,
         active_bytes: u64,
     ) -> Result<SegmentFile, LogError> {
-        let active = self.writer.id.base_offset;
+        // Not always the writer's: an earlier cut may have failed after it removed that.
+        let active = self.shared.view().active.base_offset;
         let mut target = SegmentFile::new(&self.shared.dir, active, active_bytes, None);
         while target.base_offset > end {
             let previous = self.shared.view().sealed.last().cloned();
@@ -176,8 +185,11 @@ impl Log {
                 });
             };
             tracing::trace!(target: "klamm::probe", name = "fall-back-removed-segment");
-            self.mark_deleted(target.base_offset, self.env.wall())
-                .await?;
+            let marked = self.mark_deleted(target.base_offset, self.env.wall()).await;
+            // An earlier cut may have come so far, and failed to make it durable.
+            if !matches!(&marked, Err(error) if error.is_not_found()) {
+                marked?;
+            }
             let dir = &self.shared.dir;
             let synced = self.env.disk.sync_dir(dir).await;
             synced.map_err(LogError::io(dir))?;

@@ -137,6 +137,7 @@ impl Replica {
         self.machine
             .step(Event::Restarted { start }, &mut self.effects);
         // Before anything is copied: an empty log is what says that it begins anew.
+        self.tell_epochs();
         self.tell_state();
         let of = self.topic_partition();
         tracing::trace!(

@@ -148,6 +148,12 @@ impl<W: Copy> Leader<W> {
         true
     }
 
+    /// The durable end of a follower, if it has fetched in this epoch, and the life that told it.
+    pub fn counted(&self, follower: BrokerId) -> Option<(Offset, BrokerEpoch)> {
+        let known = self.followers.get(&follower)?;
+        Some((known.fetch_offset?, known.broker_epoch))
+    }
+
     /// Adds a waiter for everything below `end`.
     pub fn wait(&mut self, end: Offset, waiter: W, acks: WantedAcks) {
         let waiting = match acks {

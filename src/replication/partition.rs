@@ -232,6 +232,15 @@ impl<W: Copy> Partition<W> {
         }
     }
 
+    /// Up to where a follower is counted on by this broker as the leader, and in which life of it.
+    #[must_use]
+    pub fn counted(&self, follower: BrokerId) -> Option<(Offset, BrokerEpoch)> {
+        match &self.role {
+            Role::Leader(leader) => leader.counted(follower),
+            _ => None,
+        }
+    }
+
     /// Whether appends are refused until the storage has recovered.
     #[must_use]
     pub fn is_storage_failed(&self) -> bool {

@@ -1,6 +1,6 @@
 //! One hosted partition: its machine, its log, and the writes under way between them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -12,7 +12,9 @@ use super::partition::{Effect, Event, Opened, Partition};
 use super::shard::Waiter;
 use super::view::{Leadership, PartitionView};
 use crate::log::{Append, Appended, Log, LogError, Ticket};
-use crate::types::{ErrorCode, Instant, LeaderEpoch, Offset, Timestamp, TopicPartition};
+use crate::types::{
+    BrokerEpoch, BrokerId, ErrorCode, Instant, LeaderEpoch, Offset, Timestamp, TopicPartition,
+};
 use crate::wire::batch::RecordBatch;
 
 /// A write whose completion is awaited. Completions are taken in the order of the appends.
@@ -50,7 +52,12 @@ pub(super) struct Replica {
     /// The state told last, while anybody listens.
     told: Option<LogState>,
     told_assignment: Option<(LeaderEpoch, i32)>,
+    told_epochs: Vec<(LeaderEpoch, Offset)>,
+    told_counted: BTreeMap<BrokerId, Counted>,
 }
+
+/// What a leader counts of a follower: in which epoch, which life of it, and up to where.
+type Counted = (LeaderEpoch, BrokerEpoch, Offset);
 
 /// Offsets of a log that bound each other: `start <= high_watermark <= end` and
 /// `recovery_point <= end`.
@@ -110,6 +117,8 @@ impl Replica {
             shown,
             told: None,
             told_assignment: None,
+            told_epochs: Vec::new(),
+            told_counted: BTreeMap::new(),
         }
     }
 
@@ -138,6 +147,49 @@ impl Replica {
             target: "klamm::replica", event = "assigned", topic = &*of.topic,
             partition = of.partition, leader_epoch = told.0.0, partition_epoch = told.1,
             isr = ?assignment.isr, replicas = ?assignment.replicas,
+        );
+    }
+
+    /// Tells listeners of `klamm::replica` where the epochs of the log begin, if that changed. To be
+    /// called before [`tell_state`](Self::tell_state).
+    pub(super) fn tell_epochs(&mut self) {
+        if !tracing::enabled!(target: "klamm::replica", tracing::Level::TRACE) {
+            return;
+        }
+        let epochs = self.log.epochs();
+        if epochs == self.told_epochs {
+            return;
+        }
+        let each = epochs.iter();
+        let each = each.map(|(epoch, start)| format!("{}@{}", epoch.0, start.0));
+        let text = each.collect::<Vec<String>>().join(",");
+        self.told_epochs = epochs;
+        let of = self.topic_partition();
+        tracing::trace!(
+            target: "klamm::replica", event = "epochs", topic = &*of.topic,
+            partition = of.partition, epochs = &*text,
+        );
+    }
+
+    /// Tells listeners of `klamm::replica` how far this leader counts on a follower, if that
+    /// changed.
+    pub(super) fn tell_counted(&mut self, follower: BrokerId) {
+        if !tracing::enabled!(target: "klamm::replica", tracing::Level::TRACE) {
+            return;
+        }
+        let Some((offset, broker_epoch)) = self.machine.counted(follower) else {
+            return;
+        };
+        let leader_epoch = self.machine.assignment().leader_epoch;
+        let counted = (leader_epoch, broker_epoch, offset);
+        if self.told_counted.insert(follower, counted) == Some(counted) {
+            return;
+        }
+        let of = self.topic_partition();
+        tracing::trace!(
+            target: "klamm::replica", event = "counted", topic = &*of.topic,
+            partition = of.partition, leader_epoch = leader_epoch.0, follower = follower.0,
+            broker_epoch = broker_epoch.0, offset = offset.0,
         );
     }
 
@@ -177,6 +229,7 @@ impl Replica {
         if !crate::mutant!("epoch-start-at-first-append") {
             self.log.begin_epoch(epoch);
         }
+        self.tell_epochs();
         let of = self.topic_partition();
         tracing::trace!(
             target: "klamm::replica", event = "leading", topic = &*of.topic,

@@ -372,6 +372,7 @@ impl Shard {
             return;
         };
         replica.tell_assignment();
+        replica.tell_epochs();
         replica.tell_state();
         for effect in replica.take_effects() {
             match effect {
@@ -462,6 +463,10 @@ impl Shard {
         replica.view.close();
         let failed = replica.is_storage_failed();
         let partition = replica.topic_partition().clone();
+        tracing::trace!(
+            target: "klamm::replica", event = "closed", topic = &*partition.topic,
+            partition = partition.partition,
+        );
         // Beside the mailbox: closing waits for the disk, and many may be closed at once.
         self.closings.push(Box::pin(async move {
             let end = match replica.log.close().await {
@@ -560,3 +565,6 @@ fn decide(requests: &mut BTreeMap<u64, Request>, waiter: Waiter, refused: Option
         let _ = request.reply.send(request.outcomes);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ use std::sync::{Mutex, MutexGuard};
 
 /// Held by a test while its nodes run: on a small machine the nodes of several tests at once would
 /// keep each other from everything that has a time limit.
-fn turn() -> MutexGuard<'static, ()> {
+pub fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     // A test that failed has poisoned nothing the next one uses.
     TURN.lock().unwrap_or_else(|failed| failed.into_inner())

@@ -3,11 +3,13 @@
 //! A leader that was replaced may not know it for a while, and tells whoever still asks it how its
 //! log is. It knows once it notes its log with a later leader epoch; a node that ended leads
 //! nothing any more. A topic that was deleted and made again has another leader in an epoch that
-//! was had before: whoever led until then is replaced, and knows once its log is empty again.
+//! was had before: whoever led until then is replaced, and knows once it has let go of its log. So it
+//! is with who led as the topic was deleted, also where nobody leads its successor yet: the
+//! successor may even be meant for the same node, which has heard of neither.
 
 use std::collections::BTreeMap;
 
-use crate::history::{History, NodeEvent, Note, Partition};
+use crate::history::{Call, Ending, History, NodeEvent, Note, Operation, Partition};
 
 /// Where a leader's log began as it began to lead.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +55,7 @@ impl Leads {
 
 /// What is known while notes are read.
 #[derive(Debug, Default)]
-pub(super) struct Leaders<'a>(BTreeMap<&'a Partition, Known<'a>>);
+struct Leaders<'a>(BTreeMap<&'a Partition, Known<'a>>);
 
 #[derive(Debug, Default)]
 struct Known<'a> {
@@ -71,22 +73,48 @@ struct Known<'a> {
 struct Belief {
     era: u32,
     epoch: i32,
-    /// Where its log ended when it told last.
-    end: i64,
+    /// Whether the topic has been deleted since.
+    is_doomed: bool,
 }
 
 /// Of every partition that a node of this history led.
 pub(super) fn leads(history: &History) -> BTreeMap<&Partition, Leads> {
     let mut leaders = Leaders::default();
+    let operations = history.operations.iter();
+    let mut deletions = operations.filter_map(deleted).peekable();
     for (time, node, note) in &history.notes {
+        while let Some((topic, at)) = deletions.next_if(|(_, at)| at <= time) {
+            leaders.delete(topic, at);
+        }
         leaders.hear(*time, node, note);
+    }
+    for (topic, at) in deletions {
+        leaders.delete(topic, at);
     }
     leaders.end().collect()
 }
 
+/// A topic that was deleted, and from when on it may have been gone.
+fn deleted(op: &Operation) -> Option<(&str, u64)> {
+    match (&op.call, &op.ending) {
+        (Call::DeleteTopic { topic }, Ending::Ok(_)) => Some((topic, op.invoked)),
+        _ => None,
+    }
+}
+
 impl<'a> Leaders<'a> {
+    fn delete(&mut self, topic: &str, time: u64) {
+        let known = self.0.iter_mut().filter(|(of, _)| of.topic == topic);
+        for (_, known) in known {
+            for belief in known.believing.values_mut() {
+                belief.is_doomed = true;
+            }
+            known.look(time);
+        }
+    }
+
     /// Notes are to come in the order of time.
-    pub fn hear(&mut self, time: u64, node: &'a str, note: &'a Note) {
+    fn hear(&mut self, time: u64, node: &'a str, note: &'a Note) {
         match note {
             Note::Leading {
                 of,
@@ -103,12 +131,14 @@ impl<'a> Leaders<'a> {
                 let Some(known) = self.0.get_mut(of) else {
                     return;
                 };
-                let Some(believed) = known.believing.get_mut(node) else {
-                    return;
-                };
-                let is_another = state.end == 0 && believed.end > 0;
-                believed.end = state.end;
-                if is_another || believed.epoch < state.leader_epoch {
+                let believed = known.believing.get(node);
+                if believed.is_some_and(|believed| believed.epoch < state.leader_epoch) {
+                    known.believing.remove(node);
+                    known.look(time);
+                }
+            }
+            Note::Closed { of } => {
+                if let Some(known) = self.0.get_mut(of) {
                     known.believing.remove(node);
                     known.look(time);
                 }
@@ -130,7 +160,7 @@ impl<'a> Leaders<'a> {
         }
     }
 
-    pub fn end(self) -> impl Iterator<Item = (&'a Partition, Leads)> {
+    fn end(self) -> impl Iterator<Item = (&'a Partition, Leads)> {
         let known = self.0.into_iter();
         known.map(|(of, mut known)| {
             if let Some(since) = known.stale_since {
@@ -152,7 +182,7 @@ impl<'a> Known<'a> {
         let belief = Belief {
             era: self.era,
             epoch,
-            end: 0,
+            is_doomed: false,
         };
         self.believing.insert(node, belief);
     }
@@ -160,7 +190,8 @@ impl<'a> Known<'a> {
     fn look(&mut self, time: u64) {
         let latest = (self.era, self.latest.map_or(0, |(_, epoch)| epoch));
         let mut beliefs = self.believing.values();
-        let is_stale = beliefs.any(|belief| (belief.era, belief.epoch) < latest);
+        let is_stale =
+            beliefs.any(|belief| belief.is_doomed || (belief.era, belief.epoch) < latest);
         match (is_stale, self.stale_since) {
             (true, None) => self.stale_since = Some(time),
             (false, Some(since)) => {

@@ -4,6 +4,8 @@
 //! function `run` that does it and gives a [`Verdict`], or says why nothing could be done.
 
 mod check;
+mod matrix;
+mod test;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -40,6 +42,10 @@ struct Options {
 enum Command {
     /// Judges stored histories
     Check(check::CheckOptions),
+    /// Torments a cluster of real processes and judges what its clients saw
+    Test(Box<test::TestOptions>),
+    /// Torments processes with planted bugs, and says which runs find them
+    Matrix(matrix::MatrixOptions),
 }
 
 /// Why nothing could be done.
@@ -51,6 +57,8 @@ pub(crate) struct Failed(pub(crate) String);
 pub fn main() -> ExitCode {
     let done = match Options::parse().command {
         Command::Check(options) => check::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Matrix(options) => matrix::run(&options),
     };
     match done {
         Ok(verdict) => ExitCode::from(verdict.code()),

@@ -30,6 +30,9 @@ pub enum Note {
         leader_epoch: i32,
         start: i64,
     },
+    /// The node has let go of its copy of the partition: it serves nothing of it any more (white
+    /// box, of clusters).
+    Closed { of: Partition },
     /// What the final reads found as the ends of a partition: they read all between.
     Ends { ends: Wanted },
     /// A client that took part in a group is gone without having left.

@@ -279,6 +279,7 @@ pub(super) fn note(note: &Note) -> Option<String> {
             leader_epoch,
             start,
         } => format!("leads {} in epoch {leader_epoch} from {start}", place(of)),
+        Note::Closed { of } => format!("lets go of {}", place(of)),
         Note::Ends { ends } => format!(
             "{} is {}..{}",
             place(&ends.of),

@@ -12,6 +12,8 @@ const PAGE_BYTES: usize = 4096;
 const MAGIC: &[u8] = b"klammmd\n";
 const SLOT_AT: [usize; 2] = [512, 1024];
 const SLOT_BYTES: usize = 20;
+/// Of a file of the quorum's log, whose slots lie in the same places.
+const RAFT_SLOT_BYTES: usize = 37;
 
 const TOPIC: u64 = 5;
 const TOPIC_REMOVED: u64 = 8;
@@ -102,6 +104,20 @@ fn replay(within: &BTreeMap<&str, (&Path, &Bytes)>, mode: Mode) -> Result<Topics
 pub(super) fn durable_to(content: &Bytes, first: i64) -> Option<u64> {
     let slot = page(content, first).ok()?;
     Some(slot.unwrap_or(PAGE_BYTES as u64))
+}
+
+/// Up to where a file of the quorum's log says it is durable; `None` if both of its slots are
+/// damaged.
+pub(super) fn raft_durable_to(content: &Bytes) -> Option<u64> {
+    let slots = SLOT_AT.iter().filter_map(|at| {
+        let slot = content.get(*at..*at + RAFT_SLOT_BYTES)?;
+        let mut from = BytesReader(Bytes::copy_from_slice(slot));
+        let (turn, position) = (from.u64()?, from.u64()?);
+        let body = RAFT_SLOT_BYTES - 4;
+        let sum = u32::from_be_bytes(slot[body..].try_into().ok()?);
+        (sum == crc32c::crc32c(&slot[..body]) && turn > 0).then_some((turn, position))
+    });
+    slots.max().map(|(_, position)| position)
 }
 
 /// The position in the newest slot of a file that begins at `first`.

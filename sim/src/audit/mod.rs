@@ -158,7 +158,8 @@ pub fn torn_from(files: &[(PathBuf, Bytes)], damaged: &[PathBuf]) -> Vec<(PathBu
         let name = path.file_name().and_then(|name| name.to_str());
         let base = name.and_then(|name| {
             let base = number_in(name, ".log");
-            base.or_else(|| number_in(name, ".records"))
+            let base = base.or_else(|| number_in(name, ".records"));
+            base.or_else(|| number_in(name, ".raft"))
         });
         if let (Some(base), Some(dir)) = (base, path.parent()) {
             let known = last.entry(dir).or_insert((base, path, content));
@@ -168,7 +169,9 @@ pub fn torn_from(files: &[(PathBuf, Bytes)], damaged: &[PathBuf]) -> Vec<(PathBu
         }
     }
     let torn = last.into_iter().filter_map(|(dir, (base, path, content))| {
+        let is_raft = path.extension().is_some_and(|end| end == "raft");
         let from = match dir.ends_with(METADATA_DIR) {
+            true if is_raft => metadata::raft_durable_to(content)?,
             true => metadata::durable_to(content, base)?,
             false => segment::page(content).ok()?.slot?.position,
         };

@@ -77,6 +77,9 @@ struct Witnessed {
     faults: BTreeMap<String, u64>,
     probes: BTreeMap<String, u64>,
     simulated: Duration,
+    /// Partitions of which a leader may have lacked what was committed, as it was elected, and
+    /// since when.
+    unclean: BTreeMap<Partition, u64>,
 }
 
 /// Carries out `plan` on a thread of its own. The same plan and code give the same outcome.
@@ -93,7 +96,7 @@ pub fn execute(plan: &Plan, keep_trace: bool) -> Outcome {
     let written = trace.clone();
     let run = simulate_into(plan.seed, trace, move |world| scenario(world, inner));
     let seen = run.value;
-    let judged = verdict::judge(plan, &seen.events, &seen.findings);
+    let judged = verdict::judge(plan, &seen.events, &seen.findings, &seen.unclean);
     Outcome {
         violations: judged.violations,
         operations: judged.operations,
@@ -187,6 +190,7 @@ async fn scenario(world: SimWorld, plan: Plan) -> Witnessed {
         faults: stage.faults(),
         probes: every_probe(&probes),
         simulated: stage.observer.now().since(begun),
+        unclean: stage.cluster.watch().unclean(),
         events: stage.recorder.events(),
     }
 }

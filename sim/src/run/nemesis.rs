@@ -329,6 +329,7 @@ impl Nemesis {
             Fault::LoseDisk { .. } => {
                 server.hold(End::PowerLoss).await;
                 disk.lose_all();
+                self.cluster.watch().wiped(server.name());
                 self.pass(LOST_DISK_DOWN_MS).await;
                 server.release();
             }

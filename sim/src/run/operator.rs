@@ -123,6 +123,7 @@ impl Nemesis {
         if wipe {
             server.park(End::PowerLoss).await;
             server.node().disk().lose_all();
+            self.cluster.watch().wiped(server.name());
             gone = operator.directory(id).await;
         }
         let removed = operator.remove_voter(id).await;

@@ -87,7 +87,8 @@ enum Process {
     #[default]
     None,
     Starting,
-    Serving(Arc<Broker>),
+    /// With what has it stop, as a signal would.
+    Serving(Arc<Notify>),
     Stopping,
 }
 
@@ -194,25 +195,43 @@ impl Server {
         let broker = match started {
             Ok(broker) => broker,
             Err(error) => {
+                self.look_at_the_refusal(&error.to_string());
                 self.note(NodeEvent::Failed(error.to_string()));
                 self.ended(life, Some(error.to_string()));
                 return;
             }
         };
+        let signal = Arc::new(Notify::new());
         {
             let mut state = self.state();
             if state.life == life && matches!(state.process, Process::Starting) {
-                state.process = Process::Serving(Arc::clone(&broker));
+                state.process = Process::Serving(Arc::clone(&signal));
                 self.shared.node.disk().spare_segments(false);
                 state.refusal = None;
             }
         }
         self.note(NodeEvent::Ready);
         self.shared.changed.notify_waiters();
-        broker.draining().await;
+        tokio::select! {
+            biased;
+            () = signal.notified() => {}
+            () = broker.draining() => {}
+        }
         broker.stop().await;
         self.note(NodeEvent::Stop);
         self.ended(life, None);
+    }
+
+    /// Whoever refuses to start on metadata that was damaged says so.
+    fn look_at_the_refusal(&self, error: &str) {
+        let damaged = self.shared.node.disk().damaged();
+        let mut parts = damaged.iter().flat_map(|path| path.iter());
+        let of_metadata =
+            parts.any(|part| part.to_string_lossy().starts_with("__cluster_metadata"));
+        if self.shared.is_cluster && of_metadata && !error.contains("damaged") {
+            let detail = format!("its metadata was damaged, and it refuses to start with: {error}");
+            self.broken("M7", &detail);
+        }
     }
 
     fn ended(&self, life: u64, refusal: Option<String>) {
@@ -255,12 +274,12 @@ impl Server {
     }
 
     async fn stop(&self) {
-        let broker = {
+        let signal = {
             let mut state = self.state();
             match std::mem::take(&mut state.process) {
-                Process::Serving(broker) => {
+                Process::Serving(signal) => {
                     state.process = Process::Stopping;
-                    broker
+                    signal
                 }
                 other => {
                     state.process = other;
@@ -271,7 +290,7 @@ impl Server {
         let life = self.state().life;
         // `serve` hears of it and does the rest.
         let stopping = async {
-            broker.begin_stop();
+            signal.notify_one();
             while self.state().life == life && !matches!(self.state().process, Process::None) {
                 self.shared.observer.sleep(Duration::from_millis(20)).await;
             }

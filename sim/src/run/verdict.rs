@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use klamm_jepsen::checker::{self, Options, Violation};
-use klamm_jepsen::history::{Event, History, Note, summary};
+use klamm_jepsen::history::{Event, History, Note, Partition, summary};
 
 use crate::audit::Finding;
 use crate::plan::Plan;
@@ -21,7 +21,25 @@ pub(super) struct Judged {
     pub(super) vacuous: Option<String>,
 }
 
-pub(super) fn judge(plan: &Plan, events: &[Event], findings: &[Finding]) -> Judged {
+/// What may follow from an election that lost something, in that partition: records that are gone,
+/// and others in their places.
+const AFTER_LOSS: &[&str] = &[
+    "P1", "P2", "P3", "P4", "P8", "P9", "P10", "P12", "P13", "P14", "P16", "R14", "R16", "R17",
+    "R18", "K6",
+];
+/// The same of the partitions that hold the groups.
+const AFTER_LOSS_OF_GROUPS: &[&str] = &["CG1", "CG2", "CG3", "CG4", "CG5", "CG7", "CG9"];
+const GROUP_TOPIC: &str = "__consumer_offsets";
+
+/// `unclean` are the partitions of which a leader was elected who may have lacked what was
+/// committed, with the time: nobody was left who had not ended without an orderly stop, and the
+/// topic promises no more than memory. That it was so is for the watch to judge.
+pub(super) fn judge(
+    plan: &Plan,
+    events: &[Event],
+    findings: &[Finding],
+    unclean: &BTreeMap<Partition, u64>,
+) -> Judged {
     let history = match History::from_events(events.iter().cloned()) {
         Ok(history) => history,
         Err(error) => {
@@ -60,6 +78,13 @@ pub(super) fn judge(plan: &Plan, events: &[Event], findings: &[Finding]) -> Judg
     if damaged {
         violations.retain(|violation| !NEEDS_SERVICE.contains(&violation.property));
     }
+    let of_groups = unclean.keys().any(|of| of.topic == GROUP_TOPIC);
+    violations.retain(|violation| {
+        let since = violation.partition.as_ref().and_then(|of| unclean.get(of));
+        let is_lost = since.is_some_and(|since| *since <= violation.time)
+            && AFTER_LOSS.contains(&violation.property);
+        !is_lost && !(of_groups && AFTER_LOSS_OF_GROUPS.contains(&violation.property))
+    });
     let operations = counted(&history);
     Judged {
         vacuous: vacuous(plan, &operations, damaged).or(undecided),

@@ -86,6 +86,16 @@ pub(super) fn draw(draw: &mut Draw, mix: Mix, plan: &Plan) -> Vec<ClientPlan> {
     clients
 }
 
+/// Has everybody send and read as fast as any do.
+pub(super) fn hurry(clients: &mut [ClientPlan]) {
+    for client in clients {
+        client.start_ms = client.start_ms.min(500);
+        if let Role::Producer { pause_ms, .. } | Role::Reader { pause_ms, .. } = &mut client.role {
+            *pause_ms = (*pause_ms).min(20);
+        }
+    }
+}
+
 fn role(draw: &mut Draw, kind: &str, mix: Mix, plan: &Plan) -> Role {
     let names: Vec<String> = plan.topics.iter().map(|topic| topic.name.clone()).collect();
     let topic = draw.one_of(&names);

@@ -40,6 +40,19 @@ struct Cluster {
     sizes: nodes::Sizes,
     /// Nodes that wait for an operator.
     late: u64,
+    lean: Lean,
+}
+
+/// What a cluster's scenario has besides, with a promise of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lean {
+    Nothing,
+    /// Replicas confirm what they have in memory; one node alone loses its power.
+    Memory,
+    /// The metadata of one node is damaged.
+    Relics,
+    /// Leaders change quickly while links stand still.
+    Races,
 }
 
 impl Scenario {
@@ -79,6 +92,27 @@ const fn cluster(
             faults,
             sizes,
             late,
+            lean: Lean::Nothing,
+        }),
+    }
+}
+
+/// Several nodes, and a scenario that leans to one thing.
+const fn leaning(
+    lean: Lean,
+    clients: clients::Mix,
+    faults: &'static [nemeses::Class],
+    sizes: nodes::Sizes,
+) -> Shape {
+    Shape {
+        clients,
+        faults: &[],
+        topics: settings::Topics::Kept,
+        cluster: Some(Cluster {
+            faults,
+            sizes,
+            late: 0,
+            lean,
         }),
     }
 }
@@ -186,6 +220,36 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "topics made and deleted, partitions moved and leaders elected while nodes fail",
         shape: cluster(clients::Mix::Admin, nemeses::METADATA, nodes::Sizes::Any, 0),
     },
+    Scenario {
+        name: "memory",
+        about: "replicas that confirm what they have in memory, and one node that loses its power",
+        shape: leaning(
+            Lean::Memory,
+            clients::Mix::Cluster,
+            nemeses::MEMORY,
+            nodes::Sizes::Several,
+        ),
+    },
+    Scenario {
+        name: "relics",
+        about: "damage to the metadata of one node, which an operator takes out and adds again",
+        shape: leaning(
+            Lean::Relics,
+            clients::Mix::Logs,
+            nemeses::RELICS,
+            nodes::Sizes::Several,
+        ),
+    },
+    Scenario {
+        name: "races",
+        about: "leaders that change to and fro while requests between nodes are held up",
+        shape: leaning(
+            Lean::Races,
+            clients::Mix::Cluster,
+            nemeses::RACES,
+            nodes::Sizes::Several,
+        ),
+    },
 ];
 
 /// The plan of `seed`, the same for ever on the same code; `None` when no scenario has this name.
@@ -213,7 +277,10 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
     }
     plan.clients = clients::draw(&mut draw.part("clients"), found.shape.clients, &plan);
     if let Some(cluster) = found.shape.cluster {
-        plan.faults = nemeses::draw(&mut draw.part("faults"), cluster.faults, &plan);
+        if cluster.lean == Lean::Races {
+            clients::hurry(&mut plan.clients);
+        }
+        plan.faults = nemeses::draw(&mut draw.part("faults"), cluster, &plan);
         return Some(plan);
     }
     plan.faults = faults::draw(&mut draw.part("faults"), found.shape.faults, &plan);
@@ -227,6 +294,12 @@ fn among_others(plan: &mut Plan, draw: &Draw, cluster: Cluster) {
     let brokers = in_time.filter(|node| node.is_broker()).count();
     nodes::broker(&mut draw.part("cluster"), &mut plan.broker, brokers);
     nodes::replicate(&mut draw.part("copies"), &mut plan.topics, brokers);
+    match cluster.lean {
+        Lean::Nothing => {}
+        Lean::Memory => nodes::in_memory(&mut draw.part("memory"), plan),
+        Lean::Relics => nodes::spare(plan),
+        Lean::Races => nodes::racing(&mut draw.part("races"), plan),
+    }
 }
 
 #[cfg(test)]

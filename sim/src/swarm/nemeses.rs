@@ -1,7 +1,10 @@
 //! What goes wrong in a cluster.
 
+mod sequences;
+
 use super::draw::Draw;
 use super::faults::{self, FAULTS_MAX};
+use super::{Cluster, Lean};
 use crate::plan::{Fault, FileKind, NodePlan, Plan, Target, TimedFault};
 
 /// A kind of fault that a seed turns on or off.
@@ -25,6 +28,14 @@ pub(super) enum Class {
     AddNode,
     Reassign,
     Elect,
+    /// A sequence in which one node forgets what it had in memory while others count on it.
+    Forgets,
+    /// The metadata of one node is damaged, and it is started on that.
+    Relic,
+    /// A link between nodes is held up for a moment.
+    StallNodes,
+    /// A sequence in which a leader is held up, another takes its place, and it comes back.
+    ToAndFro,
 }
 
 use Class::{Node, Together};
@@ -88,7 +99,54 @@ pub(super) const METADATA: &[Class] = &[
     Together(C::Power),
 ];
 
-pub(super) fn draw(draw: &mut Draw, classes: &[Class], plan: &Plan) -> Vec<TimedFault> {
+pub(super) const MEMORY: &[Class] = &[
+    Class::Forgets,
+    Class::Forgets,
+    Class::Forgets,
+    Node(C::Power),
+    Node(C::PowerInside),
+    Node(C::Kill),
+    Node(C::Stop),
+    Node(C::Pause),
+    Together(C::Kill),
+    Class::Isolate,
+    Class::CutNodes,
+    Class::StallNodes,
+    Class::Elect,
+];
+pub(super) const RELICS: &[Class] = &[
+    Class::Relic,
+    Node(C::Kill),
+    Node(C::Stop),
+    Node(C::Power),
+    Node(C::Pause),
+    Class::Isolate,
+];
+pub(super) const RACES: &[Class] = &[
+    Class::ToAndFro,
+    Class::ToAndFro,
+    Class::StallNodes,
+    Class::StallNodes,
+    Class::Reassign,
+    Class::Elect,
+    Node(C::Kill),
+    Node(C::Stop),
+    Node(C::Pause),
+    Node(C::Reset),
+    Class::Isolate,
+    Node(C::StallDisk),
+];
+
+/// What a scenario leans to is always on: these classes.
+const LEADING: &[(Lean, Class)] = &[
+    (Lean::Memory, Class::Forgets),
+    (Lean::Memory, Node(C::Power)),
+    (Lean::Relics, Class::Relic),
+    (Lean::Races, Class::ToAndFro),
+];
+
+pub(super) fn draw(draw: &mut Draw, cluster: Cluster, plan: &Plan) -> Vec<TimedFault> {
+    let (classes, lean) = (cluster.faults, cluster.lean);
     let on: Vec<Class> = classes
         .iter()
         .copied()
@@ -98,16 +156,51 @@ pub(super) fn draw(draw: &mut Draw, classes: &[Class], plan: &Plan) -> Vec<Timed
         (true, Some(first)) => vec![*first],
         _ => on,
     };
+    let mut on = on;
+    let leading = LEADING.iter().filter(|(of, _)| *of == lean);
+    on.extend(leading.map(|(_, class)| *class));
     let count = draw.between(1, FAULTS_MAX);
+    // The one node that may lose its power, or its metadata.
+    let able = plan.nodes.iter().filter(|node| match lean {
+        Lean::Relics => node.is_controller(),
+        _ => node.is_broker(),
+    });
+    let names: Vec<String> = able.map(|node| node.name.clone()).collect();
+    let one = draw.numbered("one", 0).one_of(&names);
     let mut faults = Vec::new();
+    if lean == Lean::Relics {
+        let mut draw = draw.numbered("relic", 0);
+        let at_ms = draw.between(1500, plan.length_ms / 2);
+        let drawn = sequences::relic(&mut draw, &one).into_iter();
+        faults.extend(drawn.map(|(after, fault)| TimedFault {
+            at_ms: at_ms + after,
+            fault,
+        }));
+    }
     for number in 0..count {
         let mut draw = draw.numbered("fault", number);
         let class = draw.one_of(&on);
         let at_ms = draw.between(300, plan.length_ms - 500);
-        let drawn = fault(&mut draw, class, plan).into_iter();
-        faults.extend(drawn.map(|fault| TimedFault { at_ms, fault }));
+        let drawn = match class {
+            Class::Forgets => sequences::forgets(&mut draw, plan, &one),
+            Class::ToAndFro => sequences::to_and_fro(&mut draw, plan),
+            _ => {
+                let drawn = fault(&mut draw, class, plan).into_iter();
+                drawn.map(|fault| (0, fault)).collect()
+            }
+        };
+        faults.extend(drawn.into_iter().map(|(after, fault)| TimedFault {
+            at_ms: at_ms + after,
+            fault,
+        }));
     }
     faults.sort_by_key(|fault| fault.at_ms);
+    match lean {
+        Lean::Memory => power_of_one(&mut faults, &one),
+        // The budget is kept by there being one.
+        Lean::Relics => return faults,
+        Lean::Nothing | Lean::Races => {}
+    }
     keep_budget(&mut faults, plan);
     faults
 }
@@ -197,6 +290,15 @@ fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
                 .into_iter()
                 .collect()
         }
+        Class::StallNodes => vec![Fault::Stall {
+            link: Target {
+                from: whom(draw, plan),
+                to: whom(draw, plan),
+            },
+            for_ms: draw.between(300, 3000),
+        }],
+        // These are sequences, or begin with the scenario.
+        Class::Forgets | Class::ToAndFro | Class::Relic => Vec::new(),
         Class::Reassign => vec![Fault::Reassign { topic }],
         Class::Elect => vec![Fault::Elect { topic }],
     }
@@ -251,6 +353,15 @@ fn aimed(mut fault: Fault, at: &str) -> Fault {
         _ => {}
     }
     fault
+}
+
+/// Has no node but `one` lose its power.
+fn power_of_one(faults: &mut [TimedFault], one: &str) {
+    for timed in faults {
+        if let Fault::PowerLoss { node, .. } | Fault::PowerLossAt { node, .. } = &mut timed.fault {
+            one.clone_into(node);
+        }
+    }
 }
 
 /// Takes away what the cluster does not promise to survive: a second lost or damaged disk, and one

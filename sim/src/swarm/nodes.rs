@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::draw::Draw;
-use crate::plan::{NodePlan, TopicPlan};
+use crate::plan::{NodePlan, Plan, TopicPlan};
 
 /// Who is what.
 struct Part {
@@ -29,11 +29,21 @@ const SIZES: &[(u64, u64, u64)] = &[
     (3, 0, 4),
 ];
 
+const SEVERAL: &[(u64, u64, u64)] = &[
+    (3, 0, 0),
+    (3, 0, 0),
+    (3, 0, 0),
+    (3, 0, 0),
+    (3, 0, 1),
+    (0, 3, 3),
+];
+
 /// Nodes with `late` more that wait to be started.
 pub(super) fn nodes(draw: &mut Draw, sizes: Sizes, late: u64) -> Vec<NodePlan> {
     let (both, controllers, brokers) = match sizes {
         Sizes::Any => draw.one_of(SIZES),
         Sizes::Three => (3, 0, 0),
+        Sizes::Several => draw.one_of(SEVERAL),
     };
     let kinds = [
         (both, true, true),
@@ -74,6 +84,8 @@ pub(super) fn nodes(draw: &mut Draw, sizes: Sizes, late: u64) -> Vec<NodePlan> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sizes {
     Any,
+    /// Enough brokers for three copies, and few more.
+    Several,
     /// Three nodes that are all controllers and brokers.
     Three,
 }
@@ -174,6 +186,73 @@ pub(super) fn replicate(draw: &mut Draw, topics: &mut [TopicPlan], brokers: usiz
         };
         let config = &mut topic.config;
         config.insert("min.insync.replicas".to_owned(), least.to_owned());
+    }
+}
+
+/// Three copies of everything, of which an acknowledgement needs two: one may be lost.
+pub(super) fn spare(plan: &mut Plan) {
+    for topic in &mut plan.topics {
+        topic.replicas = 3;
+        let least = ("min.insync.replicas".to_owned(), "2".to_owned());
+        topic.config.extend([least]);
+    }
+}
+
+/// Most topics confirm what replicas have in memory, and sometimes all do that do not say.
+pub(super) fn in_memory(draw: &mut Draw, plan: &mut Plan) {
+    spare(plan);
+    let durability = "klamm.durability".to_owned();
+    if draw.chance(40) {
+        let by_default = (durability.clone(), "replicated".to_owned());
+        plan.broker.extend([by_default]);
+    }
+    for (number, topic) in plan.topics.iter_mut().enumerate() {
+        let mut draw = draw.numbered("topic", number as u64);
+        let told = draw.one_of(&[
+            "replicated",
+            "replicated",
+            "replicated",
+            "replicated",
+            "fsync",
+        ]);
+        topic.config.insert(durability.clone(), told.to_owned());
+        let mut set =
+            |key: &str, value: u64| topic.config.insert(key.to_owned(), value.to_string());
+        if draw.chance(15) {
+            set("flush.messages", draw.one_of(&[2, 20]));
+        }
+        if draw.chance(15) {
+            set("flush.ms", draw.one_of(&[100, 1000]));
+        }
+    }
+    let mut set = |key: &str, value: u64| plan.broker.insert(key.to_owned(), value.to_string());
+    set(
+        "replica.lag.time.max.ms",
+        draw.one_of(&[1000, 1000, 3000, 30_000]),
+    );
+    set(
+        "broker.session.timeout.ms",
+        draw.one_of(&[2000, 3000, 3000]),
+    );
+    set("broker.heartbeat.interval.ms", draw.one_of(&[100, 300]));
+}
+
+/// Quick links, so that what holds them up stands out, and leaders that go back by themselves.
+pub(super) fn racing(draw: &mut Draw, plan: &mut Plan) {
+    spare(plan);
+    plan.link.latency_min_ms = 1;
+    plan.link.latency_mean_ms = draw.one_of(&[1, 2, 4]);
+    plan.link.bandwidth = 0;
+    let mut set = |key: &str, value: u64| plan.broker.insert(key.to_owned(), value.to_string());
+    set(
+        "replica.lag.time.max.ms",
+        draw.one_of(&[600, 1000, 3000, 30_000, 30_000]),
+    );
+    set("broker.session.timeout.ms", draw.one_of(&[1000, 3000]));
+    set("broker.heartbeat.interval.ms", draw.one_of(&[100, 300]));
+    set("replica.fetch.backoff.ms", draw.one_of(&[50, 200]));
+    if draw.chance(50) {
+        set("leader.imbalance.check.interval.seconds", 1);
     }
 }
 

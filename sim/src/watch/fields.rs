@@ -73,6 +73,17 @@ impl Fields {
         Some(ids.filter_map(|id| id.parse().ok()).collect())
     }
 
+    /// Pairs of numbers: `3@57,4@60`.
+    #[must_use]
+    pub fn pairs(&self, name: &str) -> Option<Vec<(i64, i64)>> {
+        let pairs = self.text(name)?.split(',');
+        let pair = |text: &str| {
+            let (one, other) = text.split_once('@')?;
+            Some((one.parse().ok()?, other.parse().ok()?))
+        };
+        Some(pairs.filter_map(pair).collect())
+    }
+
     /// Everything but `left_out`, in the order of names.
     #[must_use]
     pub fn without(&self, left_out: &[&str]) -> String {

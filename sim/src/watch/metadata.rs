@@ -19,9 +19,13 @@ pub(super) struct Metadata {
     active: Option<(i64, String)>,
     /// The end of the image that told it, and the broker's epoch.
     brokers: BTreeMap<i32, (i64, i64)>,
+    /// The epoch with which each run of a broker was registered.
+    runs: BTreeMap<String, i64>,
     /// Fenced or shutting down.
     dead: BTreeSet<i32>,
     topics: BTreeMap<String, String>,
+    /// The vote's term and the log's end that each node was answered to be durable.
+    confirmed: BTreeMap<String, (i64, i64)>,
     producer_ids: (i64, i64),
 }
 
@@ -64,8 +68,47 @@ impl Metadata {
             "broker" => (true, self.on_broker(fields)),
             "producer-ids" => (true, self.on_producer_ids(fields)),
             "partition" => self.on_partition(node, fields),
+            "confirmed" => {
+                let standing = standing(fields);
+                self.confirmed.insert(node.to_owned(), standing);
+                (false, Vec::new())
+            }
+            "opened" => (false, self.on_opened(node, fields)),
             _ => (false, Vec::new()),
         }
+    }
+
+    /// The node's disk is lost.
+    pub fn wiped(&mut self, node: &str) {
+        self.confirmed.remove(node);
+    }
+
+    /// A node says what it remembers: all that was confirmed.
+    fn on_opened(&self, node: &str, fields: &Fields) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        let (term, end) = standing(fields);
+        if let Some((voted, confirmed)) = self.confirmed.get(node) {
+            if term < *voted {
+                let detail = format!("{node} remembers term {term}; it had voted in {voted}");
+                broken.push(("M9", detail));
+            }
+            if end < *confirmed {
+                let detail = format!(
+                    "the metadata log of {node} ends at {end}; up to {confirmed} it was durable"
+                );
+                broken.push(("M5", detail));
+            }
+        }
+        let first = fields.number("log_first").unwrap_or(0);
+        let snapshot = fields.number("snapshot_end").unwrap_or(first);
+        if snapshot < first {
+            let detail = format!(
+                "{node} begins without what precedes {first} of the metadata; its snapshot ends \
+                 at {snapshot}"
+            );
+            broken.push(("M7", detail));
+        }
+        broken
     }
 
     fn on_active(&mut self, node: &str, fields: &Fields) -> Vec<Broken> {
@@ -161,6 +204,12 @@ impl Metadata {
             Some(_) => self.dead.remove(&id),
             None => false,
         };
+        let run = fields.text("run").filter(|_| epoch >= 0);
+        let first = run.map(|run| *self.runs.entry(run.to_owned()).or_insert(epoch));
+        if let Some(first) = first.filter(|first| *first != epoch) {
+            let detail = format!("broker {id}: the run with epoch {first} has epoch {epoch} too");
+            return vec![("M11", detail)];
+        }
         if epoch >= 0 && epoch < was {
             let detail = format!("broker {id}: epoch {epoch} follows {was}");
             return vec![("M11", detail)];
@@ -182,4 +231,9 @@ impl Metadata {
         }
         Vec::new()
     }
+}
+
+fn standing(fields: &Fields) -> (i64, i64) {
+    let number = |name| fields.number(name).unwrap_or(0);
+    (number("vote_term"), number("log_end"))
 }

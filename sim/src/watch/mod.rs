@@ -8,16 +8,21 @@
 //! | property | what is demanded |
 //! | --- | --- |
 //! | R1 | at most one node leads a partition in a leader epoch |
-//! | R3 | who begins to lead has everything below the partition's high watermark |
-//! | R4 | who is added to the in-sync replicas has everything below it |
-//! | R5, R6 | a high watermark that a leader tells is durable on every in-sync replica |
+//! | R2 | a follower copies what its leader has, in a leader epoch; a leader whose log was cut appends nothing in that epoch |
+//! | R3 | who begins to lead has everything below the partition's high watermark; the last leader is elected for having been that only when all who had everything ended without an orderly stop |
+//! | R4 | who is added to the in-sync replicas has everything below it, and so has who counts as such when it opens its log |
+//! | R5, R6 | a high watermark that a leader tells is durable on every in-sync replica, or in its memory where the topic promises no more |
+//! | R6 | the present leader counts on a follower for no more than that has, of the same leaders |
+//! | R7 | in-sync replicas change by a proposal that was made to the state before |
 //! | R7 | in-sync replicas are replicas, the leader is one, none is added while fenced; a high watermark does not move while they are too few; eligible leaders are kept only then |
-//! | R9 | no in-sync or eligible replica truncates below the high watermark, or empties its log |
-//! | R15 | nobody leads before it has registered since its start |
+//! | R9 | no in-sync or eligible replica truncates below the high watermark, or empties its log; nobody truncates what it leads, or what its leader has as well |
+//! | R15 | nobody leads before it has registered since its start; what a follower told in one life counts for no other |
 //! | R18 | what was acknowledged by all lies below the high watermark |
 //! | M1 | at most one active controller in a term |
 //! | M4, M13 | a partition's state of one epoch is the same on all nodes, and images of one end are |
-//! | M11 | epochs of partitions, leaders and brokers grow |
+//! | M5, M9 | a node that starts remembers every entry and every vote that it was answered to be durable |
+//! | M7 | what the metadata log of a node that starts lacks is in its snapshot |
+//! | M11 | epochs of partitions, leaders and brokers grow; a run of a broker has one |
 //! | M12 | no topic id and no producer id is given out twice |
 //! | K6 | a leader's log is made to begin later only where those of all in sync are; who leads next begins no earlier |
 //! | R17 | no follower's high watermark goes beyond what a leader told, unless it is the only replica |
@@ -27,6 +32,7 @@
 //! may have been shown to readers and acknowledged, so it must survive. An election that says
 //! it was unclean takes it back to where the new leader begins.
 
+mod copies;
 mod fields;
 mod metadata;
 mod partitions;
@@ -42,9 +48,10 @@ use madsim::time::TimeHandle;
 
 use crate::plan::Plan;
 use crate::record::Recorder;
+use copies::Kind;
 pub use fields::Fields;
 use metadata::Metadata;
-use partitions::Known;
+use partitions::{Brokers, Known};
 
 /// Where node events come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +81,12 @@ struct State {
     min_in_sync: BTreeMap<String, usize>,
     /// By the run, of topics that are not of the plan.
     min_in_sync_default: usize,
+    /// Topics of the plan that confirm what they have in memory, or not; others do as `None`.
+    in_memory: BTreeMap<Option<String>, bool>,
+    /// Topics of the plan that are compacted.
+    compacted: BTreeSet<String>,
+    /// When a broker's process last ended without an orderly stop, in nanoseconds.
+    ended: BTreeMap<i32, u64>,
 }
 
 /// A node's process.
@@ -106,10 +119,25 @@ impl Watch {
             let replicas = usize::try_from(topic.replicas).unwrap_or(1);
             (topic.name.clone(), least.min(replicas))
         });
+        let durability = |config: &BTreeMap<String, String>| {
+            let told = config.get("klamm.durability")?;
+            Some(told == "replicated")
+        };
+        let by_default = durability(&plan.broker).unwrap_or(false);
+        let in_memory = plan.topics.iter().map(|topic| {
+            let in_memory = durability(&topic.config).unwrap_or(by_default);
+            (Some(topic.name.clone()), in_memory)
+        });
+        let compacted = plan.topics.iter().filter(|topic| {
+            let policy = topic.config.get("cleanup.policy");
+            policy.is_some_and(|policy| policy.contains("compact"))
+        });
         let state = State {
             names: named.collect(),
             min_in_sync: topics.collect(),
             min_in_sync_default: 1,
+            in_memory: in_memory.chain([(None, by_default)]).collect(),
+            compacted: compacted.map(|topic| topic.name.clone()).collect(),
             ..State::default()
         };
         Self {
@@ -136,15 +164,21 @@ impl Watch {
                 };
                 state.nodes.insert(node.to_owned(), started);
             }
-            NodeEvent::Stop | NodeEvent::Kill | NodeEvent::PowerLoss | NodeEvent::Failed(_) => {
-                state.nodes.insert(node.to_owned(), Node::default());
-                for partition in state.partitions.values_mut() {
-                    partition.forget(node);
+            NodeEvent::Stop => state.end(node),
+            NodeEvent::Kill | NodeEvent::PowerLoss | NodeEvent::Failed(_) => {
+                state.end(node);
+                let id = state.names.iter().find(|(_, name)| *name == node);
+                if let Some(id) = id.map(|(id, _)| *id) {
+                    state.ended.insert(id, now());
                 }
-                state.metadata.forget(node);
             }
             NodeEvent::Ready | NodeEvent::Pause | NodeEvent::Resume => {}
         }
+    }
+
+    /// The disk of a node is lost.
+    pub fn wiped(&self, node: &str) {
+        self.state().metadata.wiped(node);
     }
 
     /// A node told where one of its logs stands.
@@ -167,7 +201,7 @@ impl Watch {
 
     /// A node told something else.
     pub fn hear(&self, node: &str, source: Source, fields: &Fields) {
-        let (broken, leading) = {
+        let (broken, noted) = {
             let mut state = self.state();
             if state.names.is_empty() {
                 return;
@@ -175,13 +209,13 @@ impl Watch {
             match source {
                 Source::Replica => {
                     let broken = state.on_replica(node, fields);
-                    (broken, state.leading(node, fields))
+                    (broken, state.noted(node, fields))
                 }
                 Source::Metadata => (state.on_metadata(node, fields), None),
             }
         };
         self.note(node, broken);
-        if let Some(note) = leading {
+        if let Some(note) = noted {
             self.recorder.note(node, note);
         }
     }
@@ -224,6 +258,18 @@ impl Watch {
         let state = self.state();
         let known = state.partitions.get(of)?;
         Some(known.high_watermark)
+    }
+
+    /// Partitions, of topics that promise no more than memory, that had a leader elected who may lack
+    /// what was committed, and since when, in nanoseconds.
+    #[must_use]
+    pub fn unclean(&self) -> BTreeMap<Partition, u64> {
+        let state = self.state();
+        let known = state.partitions.iter();
+        known
+            .filter(|(of, _)| state.kind(of).in_memory)
+            .filter_map(|(of, known)| Some((of.clone(), known.unclean_since?)))
+            .collect()
     }
 
     /// R18: what each send with acks=all was told to be stored lay below the high watermark then.
@@ -289,17 +335,41 @@ impl State {
         self.min_in_sync.contains_key(&of.topic) || of.topic.starts_with("__")
     }
 
-    fn on_log(&mut self, node: &str, of: &Partition, log: LogState) -> Vec<Broken> {
+    /// The node's process ended.
+    fn end(&mut self, node: &str) {
+        self.nodes.insert(node.to_owned(), Node::default());
+        for partition in self.partitions.values_mut() {
+            partition.forget(node);
+        }
+        self.metadata.forget(node);
+    }
+
+    fn kind(&self, of: &Partition) -> Kind {
         let least = self.min_in_sync.get(&of.topic);
-        let least = least.copied().unwrap_or(self.min_in_sync_default);
+        let in_memory = self.in_memory.get(&Some(of.topic.clone()));
+        let in_memory = in_memory.or_else(|| self.in_memory.get(&None));
+        Kind {
+            in_memory: in_memory.copied().unwrap_or(false),
+            is_compacted: of.topic.starts_with("__") || self.compacted.contains(&of.topic),
+            least: least.copied().unwrap_or(self.min_in_sync_default),
+        }
+    }
+
+    fn on_log(&mut self, node: &str, of: &Partition, log: LogState) -> Vec<Broken> {
+        let kind = self.kind(of);
         let known = self.partitions.entry(of.clone()).or_default();
-        let broken = known.on_log(node, log, least, &self.names);
+        let broken = known.on_log(node, log, kind, &self.names);
         placed(of, broken)
     }
 
-    /// What the history is to know of a node that begins to lead.
-    fn leading(&self, node: &str, fields: &Fields) -> Option<Note> {
-        let of = fields.partition().filter(|_| fields.name() == "leading")?;
+    /// What the history is to know of a node that begins to lead, or lets go of its copy.
+    fn noted(&self, node: &str, fields: &Fields) -> Option<Note> {
+        let of = fields.partition()?;
+        match fields.name() {
+            "leading" => {}
+            "closed" => return Some(Note::Closed { of }),
+            _ => return None,
+        }
         let known = self.partitions.get(&of);
         let start = known.and_then(|known| known.start_of(node));
         Some(Note::Leading {
@@ -315,8 +385,11 @@ impl State {
         };
         let registered = self.nodes.get(node).is_some_and(|node| node.is_registered);
         let told = self.metadata.tells_registrations();
+        let kind = self.kind(&of);
         let known = self.partitions.entry(of.clone()).or_default();
-        let mut broken = known.on_replica(node, fields, &self.names);
+        let metadata = &self.metadata;
+        let epoch = |id| metadata.broker_epoch(id);
+        let mut broken = known.on_replica(node, fields, kind, &self.names, epoch);
         if fields.name() == "leading" && told && !registered {
             let detail = "it leads before it has registered since its start".to_owned();
             broken.push(("R15", detail));
@@ -347,7 +420,12 @@ impl State {
         let Some(of) = fields.partition() else {
             return Vec::new();
         };
-        let dead = self.metadata.dead();
+        let (metadata, ended) = (&self.metadata, &self.ended);
+        let brokers = Brokers {
+            dead: metadata.dead(),
+            epoch: &|id| metadata.broker_epoch(id),
+            ended: &|id| ended.get(&id).copied(),
+        };
         let is_watched = self.is_watched(&of);
         let least = self.min_in_sync.get(&of.topic).copied();
         let mut unwatched = Known::default();
@@ -359,7 +437,7 @@ impl State {
         if !is_first {
             return Vec::new();
         }
-        let broken = known.on_metadata(fields, dead, least, &self.names);
+        let broken = known.on_metadata(fields, brokers, least, &self.names);
         placed(&of, broken)
     }
 }

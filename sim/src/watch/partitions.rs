@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use klamm_jepsen::history::LogState;
 
+use super::copies::{Copies, Kind};
 use super::{Broken, Fields, now};
 
 /// Ids of brokers.
@@ -34,6 +35,12 @@ pub(super) struct Known {
     views: BTreeMap<String, View>,
     /// What each node's replica goes by: it may have much to do before it hears of the image.
     assigned: BTreeMap<String, View>,
+    pub copies: Copies,
+    /// Who held everything when enough were last in sync, and those who came in sync since, and
+    /// when that was, in nanoseconds.
+    holders: (u64, Ids),
+    /// When a leader was elected who may lack what was committed, as the record of it says.
+    pub unclean_since: Option<u64>,
 }
 
 /// The partition as one node's image has it.
@@ -61,6 +68,16 @@ impl View {
     }
 }
 
+/// What is known of brokers, by their ids.
+pub(super) struct Brokers<'a> {
+    /// Fenced or shutting down.
+    pub dead: &'a Ids,
+    /// The epoch of the latest registration.
+    pub epoch: &'a dyn Fn(i32) -> i64,
+    /// When the process last ended without an orderly stop, in nanoseconds.
+    pub ended: &'a dyn Fn(i32) -> Option<u64>,
+}
+
 /// How long after its image a node's logs may go by what was before, in nanoseconds.
 const CARRIED_OUT_WITHIN: u64 = 500_000_000;
 
@@ -70,6 +87,32 @@ impl Known {
         self.logs.remove(node);
         self.views.remove(node);
         self.assigned.remove(node);
+        self.copies.forget(node);
+    }
+
+    /// Whom the controller made the leader, and in which epoch.
+    pub fn leader_id(&self) -> Option<i32> {
+        self.leader
+    }
+
+    pub fn present_epoch(&self) -> i32 {
+        self.epoch
+    }
+
+    pub fn log_of(&self, node: &str) -> Option<&LogState> {
+        self.logs.get(node)
+    }
+
+    /// Whether the node is in sync or eligible, as the controller has it.
+    pub fn counts(&self, node: &str, names: &Names) -> bool {
+        let mut members = self.counted_on().filter_map(|id| names.get(&id));
+        members.any(|name| name == node)
+    }
+
+    /// Whether the partition has other replicas, as the node's image has it.
+    pub fn has_others(&self, node: &str) -> bool {
+        let view = self.views.get(node);
+        view.is_some_and(|view| view.replicas.len() > 1)
     }
 
     pub fn leader(&self) -> Option<String> {
@@ -101,14 +144,34 @@ impl Known {
         }
     }
 
-    pub fn on_replica(&mut self, node: &str, fields: &Fields, names: &Names) -> Vec<Broken> {
+    pub fn on_replica(
+        &mut self,
+        node: &str,
+        fields: &Fields,
+        kind: Kind,
+        names: &Names,
+        registered: impl Fn(i32) -> i64,
+    ) -> Vec<Broken> {
         match fields.name() {
             "assigned" => {
                 self.assigned.insert(node.to_owned(), View::of(fields));
+                self.copies.on_assigned(node, fields);
                 Vec::new()
             }
+            "epochs" => {
+                self.copies.on_epochs(node, fields);
+                Vec::new()
+            }
+            "counted" => self.on_counted(node, fields, kind, names, registered),
+            "isr-proposed" => self.copies.on_proposed(node, fields),
             "leading" => self.on_leading(node, fields),
-            "truncated" => self.on_truncated(node, fields, names),
+            "truncated" => {
+                let mut broken = self.on_truncated(node, fields, names);
+                if let (Some(from), Some(to)) = (fields.number("from"), fields.number("to")) {
+                    broken.extend(self.on_cut(node, (from, to), kind, names));
+                }
+                broken
+            }
             // What it had before its new start is nowhere any more: the leader deleted it.
             "emptied" if fields.number("to") < fields.number("from") => {
                 self.on_truncated(node, fields, names)
@@ -122,6 +185,7 @@ impl Known {
         let Some(epoch) = fields.small("leader_epoch") else {
             return broken;
         };
+        self.copies.on_leading(node, epoch);
         // After a restart it may lead again in the epoch that it began before.
         let is_new = !self.leaders.contains_key(&epoch);
         let first = self.leaders.entry(epoch).or_insert_with(|| node.to_owned());
@@ -174,14 +238,9 @@ impl Known {
     }
 
     /// A node's log stands somewhere else.
-    pub fn on_log(
-        &mut self,
-        node: &str,
-        log: LogState,
-        least: usize,
-        names: &Names,
-    ) -> Vec<Broken> {
+    pub fn on_log(&mut self, node: &str, log: LogState, kind: Kind, names: &Names) -> Vec<Broken> {
         let before = self.logs.insert(node.to_owned(), log);
+        let of_end = self.on_end(node, before, log, kind, names);
         let leads = self.leaders.get(&log.leader_epoch);
         let rises = before.is_some_and(|before| {
             before.leader_epoch == log.leader_epoch && before.start < log.start
@@ -190,6 +249,7 @@ impl Known {
             true => self.on_start(node, log.start, names),
             false => Vec::new(),
         };
+        broken.extend(of_end);
         if log.high_watermark <= self.high_watermark {
             return broken;
         }
@@ -198,7 +258,7 @@ impl Known {
         // It says where its log stands before it says that it leads.
         let leader = self.leaders.get(&log.leader_epoch).or(elected);
         if leader.is_some_and(|leader| leader == node) || self.holds_alone(node, names) {
-            broken.extend(self.on_high_watermark(node, log.high_watermark, least, names));
+            broken.extend(self.on_high_watermark(node, log.high_watermark, kind, names));
             return broken;
         }
         let detail = format!(
@@ -241,10 +301,11 @@ impl Known {
         &mut self,
         node: &str,
         offset: i64,
-        least: usize,
+        kind: Kind,
         names: &Names,
     ) -> Vec<Broken> {
         let mut broken = Vec::new();
+        let least = kind.least;
         if let Some(View { isr, .. }) = self.assigned.get(node).filter(|it| it.is_short(least)) {
             let detail = format!(
                 "the high watermark rises to {offset} with {isr:?} in sync; {least} are needed"
@@ -263,11 +324,14 @@ impl Known {
         };
         for member in isr.iter().filter_map(|id| names.get(id)) {
             if let Some(log) = self.logs.get(member).filter(|_| member != node)
-                && log.recovery_point < offset
+                && let has = match kind.in_memory {
+                    true => log.end,
+                    false => log.recovery_point,
+                }
+                && has < offset
             {
                 let detail = format!(
-                    "the high watermark rises to {offset}; {member}, in sync, is durable to {}",
-                    log.recovery_point
+                    "the high watermark rises to {offset}; {member}, in sync, has all up to {has}"
                 );
                 broken.push(("R6", detail));
             }
@@ -286,10 +350,11 @@ impl Known {
     pub fn on_metadata(
         &mut self,
         fields: &Fields,
-        dead: &Ids,
+        brokers: Brokers<'_>,
         least: Option<usize>,
         names: &Names,
     ) -> Vec<Broken> {
+        let dead = brokers.dead;
         let mut broken = Vec::new();
         let replicas = fields.ids("replicas").unwrap_or_default();
         let isr = fields.ids("isr").unwrap_or_default();
@@ -333,7 +398,12 @@ impl Known {
                 broken.push(("R4", detail));
             }
         }
+        if cause == "ISR_CHANGED" && is_known {
+            broken.extend(self.on_taken(fields, (&self.isr, &isr), brokers.epoch));
+        }
         if is_unclean && let Some(leader) = leader.filter(|id| self.leader != Some(*id)) {
+            broken.extend(self.on_last_known(cause, leader, brokers.ended));
+            self.unclean_since.get_or_insert(now());
             let log = names.get(&leader).and_then(|name| self.logs.get(name));
             self.take_back(log.map_or(0, |log| log.end));
         }
@@ -345,7 +415,33 @@ impl Known {
             broken.push(("R1", detail));
         }
         self.epoch = fields.small("leader_epoch").unwrap_or(self.epoch);
+        let is_enough = isr.len() >= least.unwrap_or(1).min(replicas.len());
+        match is_enough && !isr.is_empty() {
+            true => self.holders = (now(), isr.union(&elr).copied().collect()),
+            false => self.holders.1.extend(isr.iter().copied()),
+        }
         (self.isr, self.elr, self.leader) = (isr, elr, leader);
         broken
+    }
+
+    /// Who led last is elected though it may lack what was committed: then everybody who had that
+    /// has ended without an orderly stop since.
+    fn on_last_known(
+        &self,
+        cause: &str,
+        leader: i32,
+        ended: impl Fn(i32) -> Option<u64>,
+    ) -> Option<Broken> {
+        let (since, holders) = &self.holders;
+        if cause != "LAST_KNOWN_LEADER" {
+            return None;
+        }
+        let mut sound = holders.iter();
+        let sound = sound.find(|id| ended(**id).is_none_or(|at| at < *since))?;
+        let detail = format!(
+            "{leader} is elected as the last leader known, though {sound}, which had all that was \
+             committed, has not ended but in order since"
+        );
+        Some(("R3", detail))
     }
 }

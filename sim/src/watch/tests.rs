@@ -71,6 +71,9 @@ fn broken(watch: &Watch, events: &[(&str, Told)]) -> Vec<&'static str> {
 }
 
 const LEADS_1: Told = Replica("event=leading topic=t partition=0 leader_epoch=1 start=0");
+const EPOCHS: Told = Replica("event=epochs topic=t partition=0 epochs=1@0");
+const COUNTS_10: Told =
+    Replica("event=counted topic=t partition=0 leader_epoch=1 follower=2 broker_epoch=4 offset=10");
 /// In sync are 1 and 2.
 const STATE: Told = Meta(
     "end=5 topic=t topic_id=T partition=0 leader=1 leader_epoch=1 partition_epoch=1 isr=1,2 \
@@ -349,4 +352,236 @@ fn a_leader_that_begins_before_what_an_earlier_one_was_moved_to_breaks_k6() {
     assert_eq!(told("n1", 5), NONE);
     assert_eq!(told("n1", 4), ["K6"]);
     assert_eq!(told("n2", 4), NONE, "only a follower had let go of it");
+}
+
+/// Leads, with a log of ten records.
+fn led() -> Watch {
+    let watch = watch();
+    let before = [("n1", STATE), ("n1", EPOCHS), ("n1", Log(1, 0, 10))];
+    assert_eq!(broken(&watch, &before), NONE);
+    assert_eq!(broken(&watch, &[("n1", LEADS_1)]), NONE);
+    watch
+}
+
+#[test]
+fn a_leader_that_counts_on_more_than_a_follower_has_breaks_r6() {
+    let with = |end| {
+        let watch = led();
+        let mut found = broken(&watch, &[("n2", EPOCHS), ("n2", Log(1, 0, end))]);
+        found.extend(broken(&watch, &[("n1", COUNTS_10)]));
+        found
+    };
+    assert_eq!(with(10), NONE);
+    assert_eq!(with(9), ["R6"]);
+}
+
+#[test]
+fn a_leader_that_counts_on_records_of_another_leader_breaks_r6() {
+    let of_others = Replica("event=epochs topic=t partition=0 epochs=0@0");
+    let told = [("n2", Log(0, 0, 10)), ("n2", of_others), ("n1", COUNTS_10)];
+    assert_eq!(broken(&led(), &told), ["R6"]);
+}
+
+#[test]
+fn who_was_replaced_and_does_not_know_it_may_count_what_was_told_before() {
+    let watch = led();
+    let elected = Meta(
+        "end=9 topic=t topic_id=T partition=0 leader=2 leader_epoch=2 partition_epoch=2 isr=1,2 \
+         replicas=1,2,3",
+    );
+    let told = [("n2", Log(2, 0, 4)), ("n2", elected), ("n1", COUNTS_10)];
+    assert_eq!(broken(&watch, &told), NONE);
+}
+
+#[test]
+fn what_a_follower_told_in_an_earlier_life_breaks_r15_once_the_leader_heard_of_a_later_one() {
+    let counts = |life| match life {
+        3 => Replica(
+            "event=counted topic=t partition=0 leader_epoch=1 follower=2 broker_epoch=3 offset=8",
+        ),
+        _ => COUNTS_10,
+    };
+    assert_eq!(
+        broken(&led(), &[("n1", counts(3)), ("n1", counts(4))]),
+        NONE
+    );
+    assert_eq!(
+        broken(&led(), &[("n1", counts(4)), ("n1", counts(3))]),
+        ["R15"]
+    );
+    let proposes = |told| [("n1", counts(4)), ("n1", Replica(told))];
+    let as_heard = "event=isr-proposed topic=t partition=0 leader_epoch=1 partition_epoch=1 \
+                    members=1@2,2@4";
+    let as_registered = "event=isr-proposed topic=t partition=0 leader_epoch=1 partition_epoch=1 \
+                         members=1@2,2@7";
+    assert_eq!(broken(&led(), &proposes(as_heard)), NONE);
+    assert_eq!(broken(&led(), &proposes(as_registered)), ["R15"]);
+}
+
+#[test]
+fn in_sync_replicas_that_nobody_proposed_to_the_state_before_break_r7() {
+    let taken = Meta(
+        "end=9 topic=t topic_id=T partition=0 leader=1 leader_epoch=1 partition_epoch=2 \
+         isr=1,2,3 replicas=1,2,3 cause=ISR_CHANGED",
+    );
+    let registered = Meta("end=8 broker=3 epoch=6 is_alive=1");
+    let after = |proposed| {
+        let told = [("n1", Replica(proposed)), ("n1", registered), ("n1", taken)];
+        broken(&led(), &told)
+    };
+    let proposed = "event=isr-proposed topic=t partition=0 leader_epoch=1 partition_epoch=1 \
+                    members=1@2,2@4,3@6";
+    assert_eq!(after(proposed), NONE);
+    let to_an_older = "event=isr-proposed topic=t partition=0 leader_epoch=1 partition_epoch=0 \
+                       members=1@2,2@4,3@6";
+    assert_eq!(after(to_an_older), ["R7"]);
+    let of_an_earlier_run = "event=isr-proposed topic=t partition=0 leader_epoch=1 \
+                             partition_epoch=1 members=1@2,2@4,3@5";
+    assert_eq!(after(of_an_earlier_run), ["R15"]);
+}
+
+#[test]
+fn a_follower_that_copies_what_its_leader_does_not_have_breaks_r2() {
+    let copies = |epochs, end| {
+        let told = [
+            ("n2", Log(1, 0, 4)),
+            ("n2", Replica(epochs)),
+            ("n2", Log(1, 0, end)),
+        ];
+        broken(&led(), &told)
+    };
+    let same = "event=epochs topic=t partition=0 epochs=1@0";
+    let other = "event=epochs topic=t partition=0 epochs=0@0";
+    assert_eq!(copies(same, 10), NONE);
+    assert_eq!(copies(same, 11), ["R2"]);
+    assert_eq!(copies(other, 8), ["R2"]);
+}
+
+#[test]
+fn a_leader_that_goes_on_in_the_epoch_in_which_its_log_was_cut_breaks_r2() {
+    assert_eq!(broken(&led(), &[("n1", Log(1, 0, 8))]), NONE);
+    let on = [("n1", Log(1, 0, 8)), ("n1", Log(1, 0, 9))];
+    assert_eq!(broken(&led(), &on), ["R2"]);
+}
+
+#[test]
+fn a_truncation_of_what_one_leads_or_of_what_the_leader_has_breaks_r9() {
+    let assigned =
+        Replica("event=assigned topic=t partition=0 leader_epoch=1 isr=1 replicas=1,2,3");
+    let cuts = |epochs| {
+        let told = [
+            ("n3", assigned),
+            ("n3", Replica(epochs)),
+            ("n3", Log(1, 0, 9)),
+            (
+                "n3",
+                Replica("event=truncated topic=t partition=0 leader_epoch=1 from=9 to=5"),
+            ),
+        ];
+        broken(&led(), &told)
+    };
+    assert_eq!(cuts("event=epochs topic=t partition=0 epochs=0@5"), NONE);
+    assert_eq!(cuts("event=epochs topic=t partition=0 epochs=1@0"), ["R9"]);
+    let own = Replica("event=truncated topic=t partition=0 leader_epoch=1 from=10 to=10");
+    assert_eq!(broken(&led(), &[("n1", own)]), ["R9"]);
+}
+
+#[test]
+fn who_counts_as_having_everything_and_opens_a_shorter_log_breaks_r4() {
+    let opens = |end| {
+        let watch = led();
+        let before = [("n2", Log(1, 0, 10)), ("n1", RISES)];
+        assert_eq!(broken(&watch, &before), NONE);
+        watch.node("n2", &NodeEvent::PowerLoss);
+        watch.node("n2", &NodeEvent::Start);
+        broken(&watch, &[("n2", Log(1, 0, end))])
+    };
+    assert_eq!(opens(10), NONE);
+    assert_eq!(opens(9), ["R4"]);
+}
+
+#[test]
+fn what_is_in_memory_counts_where_the_topic_promises_no_more() {
+    let rises = |in_memory| {
+        let watch = watch();
+        let told = BTreeMap::from([(Some("t".to_owned()), in_memory)]);
+        watch.state().in_memory = told;
+        let synced = LogState {
+            recovery_point: 0,
+            ..log(1, 0, 0, 10)
+        };
+        let mut found = broken(&watch, &[("n1", STATE), ("n1", LEADS_1)]);
+        let broken_too = watch.state().on_log("n2", &of(), synced);
+        found.extend(broken_too.into_iter().map(|(property, _)| property));
+        found.extend(broken(&watch, &[("n1", RISES)]));
+        found
+    };
+    assert_eq!(rises(true), NONE);
+    assert_eq!(rises(false), ["R6"]);
+}
+
+#[test]
+fn the_last_leader_is_elected_for_being_that_only_when_nobody_else_can_have_more() {
+    let stood = Meta(
+        "end=6 topic=t topic_id=T partition=0 leader=-1 leader_epoch=2 partition_epoch=2 isr= \
+         elr= replicas=1,2,3",
+    );
+    let elected = Meta(
+        "end=7 topic=t topic_id=T partition=0 leader=1 leader_epoch=3 partition_epoch=3 isr=1 \
+         elr= replicas=1,2,3 recovering=1 cause=LAST_KNOWN_LEADER",
+    );
+    let after = |second: &NodeEvent| {
+        let watch = led();
+        watch.node("n1", &NodeEvent::PowerLoss);
+        watch.node("n2", second);
+        broken(&watch, &[("n3", stood), ("n3", elected)])
+    };
+    assert_eq!(after(&NodeEvent::Kill), NONE);
+    assert_eq!(after(&NodeEvent::Stop), ["R3"]);
+}
+
+#[test]
+fn a_run_with_two_epochs_breaks_m11() {
+    let run = |epoch, run| match (epoch, run) {
+        (6, _) => Meta("end=6 broker=3 epoch=6 is_alive=0 run=a"),
+        (_, "a") => Meta("end=8 broker=3 epoch=8 is_alive=0 run=a"),
+        _ => Meta("end=8 broker=3 epoch=8 is_alive=0 run=b"),
+    };
+    assert_eq!(
+        broken(&watch(), &[("n1", run(6, "a")), ("n1", run(8, "b"))]),
+        NONE
+    );
+    assert_eq!(
+        broken(&watch(), &[("n1", run(6, "a")), ("n1", run(8, "a"))]),
+        ["M11"]
+    );
+}
+
+#[test]
+fn a_node_that_forgets_a_vote_breaks_m9_an_entry_m5_and_what_precedes_its_log_m7() {
+    let confirmed = Meta("event=confirmed vote_term=3 log_end=9 log_first=0");
+    let opens = |told| {
+        let watch = watch();
+        let mut found = broken(&watch, &[("n1", confirmed)]);
+        watch.node("n1", &NodeEvent::PowerLoss);
+        watch.node("n1", &NodeEvent::Start);
+        found.extend(broken(&watch, &[("n1", Meta(told))]));
+        found
+    };
+    let sound = "event=opened vote_term=3 log_end=9 log_first=4 snapshot_end=4";
+    assert_eq!(opens(sound), NONE);
+    let voted = "event=opened vote_term=2 log_end=9 log_first=4 snapshot_end=4";
+    assert_eq!(opens(voted), ["M9"]);
+    let shorter = "event=opened vote_term=3 log_end=8 log_first=4 snapshot_end=4";
+    assert_eq!(opens(shorter), ["M5"]);
+    let bare = "event=opened vote_term=3 log_end=9 log_first=4 snapshot_end=0";
+    assert_eq!(opens(bare), ["M7"]);
+    let lost = watch();
+    let mut found = broken(&lost, &[("n1", confirmed)]);
+    lost.wiped("n1");
+    found.extend(broken(
+        &lost,
+        &[("n1", Meta("event=opened vote_term=0 log_end=0"))],
+    ));
+    assert_eq!(found, NONE, "its disk is another");
 }

@@ -43,9 +43,21 @@ use crate::record::Recorder;
 use line::Line;
 pub use stop::Stop;
 
-/// How long a driver may take to end what was under way when it was stopped: a commit waits for
-/// its copies for 5 s (`offsets.commit.timeout.ms`), and may be the second that was begun.
-pub const GRACE: Duration = Duration::from_secs(15);
+/// How long a driver of a node by itself may take to end what was under way when it was stopped.
+const GRACE: Duration = Duration::from_secs(5);
+/// The same in a cluster: a commit waits for its copies for 5 s (`offsets.commit.timeout.ms`), and
+/// may be the second that was begun.
+const CLUSTER_GRACE: Duration = Duration::from_secs(15);
+
+/// How long drivers may take to end what was under way when they were stopped. `broker` is where
+/// they find the nodes: several have commas between them.
+#[must_use]
+pub fn grace(broker: &str) -> Duration {
+    match broker.contains(',') {
+        true => CLUSTER_GRACE,
+        false => GRACE,
+    }
+}
 
 /// Count of partitions by topic.
 pub type Topics = BTreeMap<String, i32>;
@@ -64,15 +76,16 @@ pub struct Client {
     pub stop: Stop,
 }
 
-/// Carries out the plan, beginning `start_ms` after the call, and returns at most five seconds
-/// after the stop.
+/// Carries out the plan, beginning `start_ms` after the call, and returns at most [`grace`] after
+/// the stop.
 pub async fn run(client: Client) {
     let (env, stop) = (client.env.clone(), client.stop.clone());
     let (recorder, process) = (client.recorder.clone(), client.plan.name.clone());
     let is_member = matches!(client.plan.role, Role::Member { .. });
+    let patience = grace(&client.broker);
     let late = async {
         stop.wait().await;
-        env.sleep(GRACE).await;
+        env.sleep(patience).await;
     };
     tokio::select! {
         biased;

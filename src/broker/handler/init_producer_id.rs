@@ -19,8 +19,20 @@ pub async fn handle(broker: Arc<Broker>, request: InitProducerIdRequest) -> Init
         },
         Err(refusal) => {
             tracing::warn!(%refusal, "no producer ids");
-            refused(refusal.code)
+            refused(for_producers(refusal.code))
         }
+    }
+}
+
+/// What a producer is told for a refusal of the controller. While there is no active controller
+/// that is what Kafka says until it has its next block of ids: producers ask again after that, and
+/// for some of them any other code is the end.
+fn for_producers(code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::NotController | ErrorCode::RequestTimedOut => {
+            ErrorCode::CoordinatorLoadInProgress
+        }
+        other => other,
     }
 }
 
@@ -30,5 +42,19 @@ fn refused(code: ErrorCode) -> InitProducerIdResponse {
         producer_id: -1,
         producer_epoch: -1,
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn producers_ask_again_while_no_controller_is_active() {
+        for code in [ErrorCode::NotController, ErrorCode::RequestTimedOut] {
+            assert_eq!(for_producers(code), ErrorCode::CoordinatorLoadInProgress);
+        }
+        let lasting = ErrorCode::KafkaStorageError;
+        assert_eq!(for_producers(lasting), lasting);
     }
 }

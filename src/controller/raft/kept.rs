@@ -16,7 +16,37 @@ pub(super) struct Kept {
     pub entries: BTreeMap<u64, Entry>,
 }
 
+/// Where a vote and a log stand, for those who listen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    /// Of the vote; 0 for none.
+    term: u64,
+    /// The index after the newest entry.
+    end: u64,
+    /// What is below is in a snapshot alone.
+    first: u64,
+}
+
+impl Standing {
+    /// Tells listeners of `klamm::metadata` that this is `event`: `confirmed` when it was answered
+    /// that it is durable, `opened` when it was found.
+    pub fn tell(self, event: &str, snapshot: Option<u64>) {
+        tracing::trace!(
+            target: "klamm::metadata", event, vote_term = self.term, log_end = self.end,
+            log_first = self.first, snapshot_end = snapshot,
+        );
+    }
+}
+
 impl Kept {
+    pub fn standing(&self) -> Standing {
+        Standing {
+            term: self.vote.map_or(0, |vote| vote.leader_id().term),
+            end: self.last().map_or(0, |last| last.index + 1),
+            first: self.purged.map_or(0, |purged| purged.index + 1),
+        }
+    }
+
     pub fn last(&self) -> Option<LogId> {
         let last = self.entries.last_key_value();
         last.map(|(_, entry)| entry.log_id).or(self.purged)

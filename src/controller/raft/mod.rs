@@ -180,6 +180,10 @@ impl RaftQuorum {
             directory_id: options.me.directory_id,
         };
         let opened = opening::open(&env, &options.dir, owner).await?;
+        let snapshot = opened.snapshot.as_ref();
+        let snapshot = snapshot.and_then(|snapshot| snapshot.meta.last_log_id);
+        let snapshot = snapshot.map_or(0, |last| last.index + 1);
+        opened.kept.standing().tell("opened", Some(snapshot));
         let last_at_start = opened.kept.last();
         let outbox = Arc::new(Outbox::new(opened.snapshot));
         let files = SnapshotFiles {

@@ -58,9 +58,11 @@ impl LogStore {
     /// Writes `bodies`, and waits until they are synced.
     async fn write(&self, bodies: Vec<Bytes>, is_synced: bool) -> Result<(), io::Error> {
         let (done, written) = oneshot::channel();
+        let standing = self.kept().standing();
         self.order(Order::Write {
             bodies,
             done: Done::Answer(done),
+            standing,
             is_synced,
         })?;
         let outcome = written.await;
@@ -161,16 +163,18 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let mut bodies = Vec::new();
-        {
+        let standing = {
             let mut kept = self.kept();
             for entry in entries {
                 bodies.push(log_file::entry_body(&entry));
                 kept.append(entry).map_err(io::Error::other)?;
             }
-        }
+            kept.standing()
+        };
         self.order(Order::Write {
             bodies,
             done: Done::Callback(callback),
+            standing,
             is_synced: !crate::mutant!("raft-log-not-synced"),
         })
     }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::RaftOpenError;
 use super::directory::{UNFINISHED, failed, log_path, make};
-use super::kept::Kept;
+use super::kept::{Kept, Standing};
 use super::log_file::{self, Owner, Slot};
 use super::types::{LogId, TypeConfig};
 use crate::env::{Env, File};
@@ -37,11 +37,16 @@ impl Done {
     }
 }
 
+/// Who waits, and what is remembered once that is written.
+type Waiting = (Done, Standing);
+
 /// What is to be written.
 pub(super) enum Order {
     Write {
         bodies: Vec<Bytes>,
         done: Done,
+        /// What is remembered with it.
+        standing: Standing,
         /// False in mutants alone.
         is_synced: bool,
     },
@@ -153,10 +158,11 @@ impl Writer {
                 Order::Write {
                     bodies: more,
                     done,
+                    standing,
                     is_synced,
                 } => {
                     bodies.extend(more);
-                    waiting.push(done);
+                    waiting.push((done, standing));
                     sync |= is_synced;
                 }
                 Order::Committed(committed) => self.committed = committed,
@@ -170,7 +176,7 @@ impl Writer {
     }
 
     /// Writes and syncs a group, and answers those who wait for it.
-    async fn write(&mut self, bodies: &mut Vec<Bytes>, waiting: &mut Vec<Done>, sync: bool) {
+    async fn write(&mut self, bodies: &mut Vec<Bytes>, waiting: &mut Vec<Waiting>, sync: bool) {
         if waiting.is_empty() {
             return;
         }
@@ -183,7 +189,10 @@ impl Writer {
         if let Err(error) = &outcome {
             self.break_off(error);
         }
-        for done in waiting.drain(..) {
+        for (done, standing) in waiting.drain(..) {
+            if outcome.is_ok() {
+                standing.tell("confirmed", None);
+            }
             done.tell(match (&outcome, &self.broken) {
                 (Err(error), Some(reason)) => Err(io::Error::new(error.kind(), reason.clone())),
                 (Err(error), None) => Err(io::Error::new(error.kind(), error.to_string())),

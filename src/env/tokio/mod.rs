@@ -11,6 +11,8 @@
 mod clock;
 mod disk;
 mod entropy;
+#[cfg(feature = "faults")]
+mod faults;
 mod net;
 mod open_file;
 mod task;
@@ -23,7 +25,7 @@ use std::sync::Arc;
 use ::tokio::runtime::Handle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{DiskStats, Env};
+use super::{Clock, Disk, DiskStats, Env};
 
 /// How to build the production `Env`. The default suits a broker.
 #[derive(Clone, Debug, Default)]
@@ -46,17 +48,41 @@ pub struct Options {
 pub fn env(options: Options) -> io::Result<Env> {
     let runtime = Handle::current();
     let writers = options.disk_writers.unwrap_or_else(default_disk_writers);
+    let clock = Arc::new(clock::SystemClock::start());
+    let disk = disk::FileDisk::start(runtime.clone(), writers, options.disk_stats)?;
+    let (clock, disk) = given_faults(clock, Arc::new(disk), &runtime)?;
     Ok(Env {
-        clock: Arc::new(clock::SystemClock::start()),
+        clock,
         net: Arc::new(net::TcpNet),
-        disk: Arc::new(disk::FileDisk::start(
-            runtime.clone(),
-            writers,
-            options.disk_stats,
-        )?),
+        disk,
         tasks: Arc::new(task::RuntimeTasks::new(runtime)),
         entropy: Arc::new(entropy::SeededEntropy::new(options.entropy_seed)?),
     })
+}
+
+/// The clock and the disk as they are.
+#[cfg(not(feature = "faults"))]
+fn given_faults(
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    _: &Handle,
+) -> io::Result<(Arc<dyn Clock>, Arc<dyn Disk>)> {
+    Ok((clock, disk))
+}
+
+/// The clock and the disk, with the faults that this process may be given.
+#[cfg(feature = "faults")]
+fn given_faults(
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    runtime: &Handle,
+) -> io::Result<(Arc<dyn Clock>, Arc<dyn Disk>)> {
+    let Some(folder) = faults::folder()? else {
+        return Ok((clock, disk));
+    };
+    let disk = faults::disk(disk, &folder, runtime.clone())?;
+    let clock = faults::clock(clock, &folder)?;
+    Ok((Arc::new(clock), Arc::new(disk)))
 }
 
 /// Raises this process's limit of open files as far as it may, and gives the limit that then

@@ -327,6 +327,50 @@ fn a_disk_that_is_full_at_any_step_of_a_roll_spoils_nothing_for_later() {
 }
 
 #[test]
+fn a_cut_that_failed_at_any_step_is_made_good_by_falling_back() {
+    let mut failed = 0;
+    for (end, left) in [(20, 18), (45, 45), (88, 87)] {
+        for calls in 0..60 {
+            for again in [None, Some(2), Some(9)] {
+                let bench = Bench::new();
+                let mut log = bench.create();
+                fill(&mut log, 30);
+                let all = contents(&log);
+                bench.disk.full_once_after(calls);
+                let cut = run(log.truncate_to(Offset(end)));
+                if cut.is_err() {
+                    failed += 1;
+                    bench.disk.full_once_after(again.unwrap_or(u64::MAX));
+                    let mut back = run(log.fall_back());
+                    bench.disk.full_once_after(u64::MAX);
+                    if again.is_some() && back.is_err() {
+                        back = run(log.fall_back());
+                    }
+                    back.unwrap_or_else(|error| panic!("{end}, call {calls}, {again:?}: {error}"));
+                    let kept = contents(&log);
+                    assert!(kept.len() >= left && kept == all[..kept.len()]);
+                    run(log.truncate_to(Offset(end))).unwrap();
+                }
+                bench.disk.full_once_after(u64::MAX);
+                assert_eq!(
+                    contents(&log),
+                    all[..left],
+                    "{end}, call {calls}, {again:?}"
+                );
+                fill(&mut log, 20);
+                let before = contents(&log);
+                drop(log);
+                bench.disk.lose_power(disk::Survive::None);
+                let (log, recovery) = bench.open(None);
+                assert_eq!(recovery.cut, None);
+                assert_eq!(contents(&log), before);
+            }
+        }
+    }
+    assert!(failed > 100, "only {failed}");
+}
+
+#[test]
 fn a_segment_whose_creation_did_not_finish_is_remade_although_all_before_it_is_deleted() {
     let bench = Bench::new();
     let mut log = bench.create();

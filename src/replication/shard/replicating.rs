@@ -49,11 +49,16 @@ pub(super) fn propose(
 ) {
     let identity = replica.log.identity();
     let of = &identity.topic_partition;
-    tracing::trace!(
-        target: "klamm::replica", event = "isr-proposed", topic = &*of.topic,
-        partition = of.partition, leader_epoch = proposal.leader_epoch.0,
-        partition_epoch = proposal.partition_epoch, isr = ?proposal.isr,
-    );
+    if tracing::enabled!(target: "klamm::replica", tracing::Level::TRACE) {
+        let members = proposal.isr.iter();
+        let members = members.map(|(id, epoch)| format!("{}@{}", id.0, epoch.0));
+        let members = members.collect::<Vec<String>>().join(",");
+        tracing::trace!(
+            target: "klamm::replica", event = "isr-proposed", topic = &*of.topic,
+            partition = of.partition, leader_epoch = proposal.leader_epoch.0,
+            partition_epoch = proposal.partition_epoch, members = &*members,
+        );
+    }
     tracing::trace!(target: "klamm::probe", name = "isr-proposed");
     let Some(settings) = settings else { return };
     // Nobody listens only while the broker stops.
@@ -172,6 +177,7 @@ impl Shard {
         let served = replica
             .machine
             .fetched(fetcher, fetch, start, epochs, around, effects);
+        replica.tell_counted(fetcher.id);
         self.carry_out(fetch.slot);
         served
     }

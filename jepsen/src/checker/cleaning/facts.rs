@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::clock::Clock;
 use super::topics::Topics;
 use crate::checker::Options;
-use crate::checker::leaders::{Leaders, Leads};
+use crate::checker::leaders::{Leads, leads};
 use crate::history::{
     Answer, Call, Fetched, History, ListedAt, NodeEvent, Note, Operation, Partition, Phase, Wanted,
     Written,
@@ -99,9 +99,7 @@ pub(super) fn logs(history: &History, options: Options) -> BTreeMap<&Partition, 
     }
     let mut final_from = u64::MAX;
     let mut restarts = Vec::new();
-    let mut leaders = Leaders::default();
     for (time, node, note) in &history.notes {
-        leaders.hear(*time, node, note);
         let told = |offset| Told {
             offset,
             from: *time,
@@ -132,7 +130,7 @@ pub(super) fn logs(history: &History, options: Options) -> BTreeMap<&Partition, 
             _ => {}
         }
     }
-    for (of, leads) in leaders.end() {
+    for (of, leads) in leads(history) {
         logs.entry(of).or_default().leads = leads;
     }
     for log in logs.values_mut() {

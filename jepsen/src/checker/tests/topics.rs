@@ -29,17 +29,18 @@ fn a_value_of_an_ended_era_read_in_a_later_one_breaks_p5() {
     tell.breaks(&["P5"]);
 }
 
+fn leads(tell: &mut Tell, node: &str) {
+    let (of, leader_epoch, start) = (super::tell::t0(), 0, 0);
+    let note = Note::Leading {
+        of,
+        leader_epoch,
+        start,
+    };
+    tell.note_by(node, note);
+}
+
 #[test]
 fn a_leader_who_was_not_told_of_a_deletion_may_show_what_was_before() {
-    let leads = |tell: &mut Tell, node: &str| {
-        let (of, leader_epoch, start) = (super::tell::t0(), 0, 0);
-        let note = Note::Leading {
-            of,
-            leader_epoch,
-            start,
-        };
-        tell.note_by(node, note);
-    };
     let mut tell = Tell::new();
     tell.create(&[]);
     leads(&mut tell, "n1");
@@ -50,6 +51,52 @@ fn a_leader_who_was_not_told_of_a_deletion_may_show_what_was_before() {
     leads(&mut tell, "n2");
     tell.read("d", 0, &[(0, 1)]);
     tell.is_legal();
+}
+
+#[test]
+fn so_it_may_when_nobody_leads_the_new_topic_yet() {
+    let mut tell = Tell::new();
+    tell.create(&[]);
+    leads(&mut tell, "n1");
+    tell.send("a", &[1], 0);
+    tell.read("c", 0, &[(0, 1)]);
+    tell.delete_topic();
+    tell.create(&[]);
+    tell.read("d", 0, &[(0, 1)]);
+    tell.is_legal();
+}
+
+#[test]
+fn but_not_once_it_has_let_go() {
+    let mut tell = Tell::new();
+    tell.create(&[]);
+    leads(&mut tell, "n1");
+    tell.send("a", &[1], 0);
+    tell.read("c", 0, &[(0, 1)]);
+    tell.delete_topic();
+    tell.create(&[]);
+    tell.note_by(
+        "n1",
+        Note::Closed {
+            of: super::tell::t0(),
+        },
+    );
+    tell.read("d", 0, &[(0, 1)]);
+    tell.breaks(&["P5"]);
+}
+
+#[test]
+fn but_not_once_it_leads_the_new_topic() {
+    let mut tell = Tell::new();
+    tell.create(&[]);
+    leads(&mut tell, "n1");
+    tell.send("a", &[1], 0);
+    tell.read("c", 0, &[(0, 1)]);
+    tell.delete_topic();
+    tell.create(&[]);
+    leads(&mut tell, "n1");
+    tell.read("d", 0, &[(0, 1)]);
+    tell.breaks(&["P5"]);
 }
 
 #[test]

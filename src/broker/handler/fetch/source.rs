@@ -129,6 +129,13 @@ impl Fetch<'_> {
         }
     }
 
+    /// Whether what epoch a follower names is left to the owner of the log, which may not look.
+    fn is_of_any_epoch(&self) -> bool {
+        matches!(self.reader, Reader::Follower { .. })
+            && (crate::mutant!("fetch-epoch-not-checked")
+                || crate::mutant!("fetch-epoch-checked-late"))
+    }
+
     fn serving(
         &self,
         image: &ClusterImage,
@@ -136,7 +143,10 @@ impl Fetch<'_> {
         target: &Target,
     ) -> Result<Serving, ErrorCode> {
         let view = &hosted.view;
-        let believed = target.fetch.current_leader_epoch;
+        let mut believed = target.fetch.current_leader_epoch;
+        if self.is_of_any_epoch() {
+            believed = LeaderEpoch::NONE.0;
+        }
         let has_rack = self.context.version >= RACK_SINCE && !self.request.rack_id.is_empty();
         let (leader_epoch, is_leader) = match leadership::check_leader(view, believed) {
             Ok(leadership) => (leadership.leader_epoch, true),
@@ -206,7 +216,10 @@ impl Fetch<'_> {
             places.push(at);
             partitions.push(FollowerFetch {
                 slot: serving.hosted.slot,
-                leader_epoch: serving.leader_epoch,
+                leader_epoch: match self.is_of_any_epoch() {
+                    true => LeaderEpoch(fetch.current_leader_epoch),
+                    false => serving.leader_epoch,
+                },
                 fetch_offset: Offset(fetch.fetch_offset),
                 last_fetched_epoch: LeaderEpoch(fetch.last_fetched_epoch),
                 log_start_offset: Offset(fetch.log_start_offset),

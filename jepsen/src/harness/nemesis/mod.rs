@@ -1,0 +1,316 @@
+//! Carries out a [`Plan`] against a cluster.
+
+mod plan;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use klamm::client::Admin;
+use tokio::runtime::Handle;
+
+use super::clients::Shared;
+use super::cluster::Cluster;
+use super::network::CLIENTS;
+use super::progress::Progress;
+use crate::history::NodeEvent;
+
+pub use plan::{Aim, Fault, KINDS, Kind, Plan, Round, ring};
+
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often a round of resets ends the connections.
+const RESET_EVERY: Duration = Duration::from_millis(400);
+const LOOKUP_LIMIT: Duration = Duration::from_millis(1500);
+
+/// Does harm.
+pub struct Nemesis<'a> {
+    pub cluster: &'a mut Cluster,
+    pub shared: &'a Shared,
+    pub runtime: Handle,
+    pub progress: &'a Progress,
+    /// How often each kind struck.
+    pub hits: BTreeMap<&'static str, u64>,
+    /// Nodes that are down because they lost power: what they lose is drawn from this.
+    without_power: BTreeMap<usize, u64>,
+    /// A full disk is under way: nodes may end by themselves.
+    is_disk_full: bool,
+}
+
+impl<'a> Nemesis<'a> {
+    pub fn new(
+        cluster: &'a mut Cluster,
+        shared: &'a Shared,
+        runtime: Handle,
+        progress: &'a Progress,
+    ) -> Self {
+        Self {
+            cluster,
+            shared,
+            runtime,
+            progress,
+            hits: BTreeMap::new(),
+            without_power: BTreeMap::new(),
+            is_disk_full: false,
+        }
+    }
+
+    /// Carries out all of `plan`, from `began` on, for `time` at least.
+    pub fn run(&mut self, plan: &Plan, began: Instant, time: Duration) -> Result<(), String> {
+        for round in &plan.rounds {
+            self.wait_until(began + round.begins);
+            for fault in &round.faults {
+                self.strike(fault)?;
+            }
+            let ends = Instant::now() + round.lasts;
+            let resets = round
+                .faults
+                .iter()
+                .filter(|fault| fault.kind == Kind::Reset);
+            let resets: Vec<&Fault> = resets.collect();
+            while !resets.is_empty() && Instant::now() + RESET_EVERY < ends {
+                self.wait_until(Instant::now() + RESET_EVERY);
+                for fault in &resets {
+                    self.reset_again(fault)?;
+                }
+            }
+            self.wait_until(ends);
+            self.heal()?;
+        }
+        self.wait_until(began + time);
+        Ok(())
+    }
+
+    fn wait_until(&mut self, at: Instant) {
+        loop {
+            self.look();
+            let Some(rest) = at.checked_duration_since(Instant::now()) else {
+                return;
+            };
+            std::thread::sleep(rest.min(LOOK_EVERY));
+        }
+    }
+
+    fn look(&mut self) {
+        for (id, how) in self.cluster.look(&self.shared.recorder) {
+            if !self.is_disk_full {
+                let text = format!("ended by itself: {how}");
+                let name = super::cluster::name(id);
+                self.shared.recorder.broken(&name, "exit", text);
+            }
+        }
+        let up = self.cluster.nodes.iter().map(|node| match () {
+            () if node.is_ready() => '#',
+            () if node.is_paused => 'p',
+            () if node.is_up() => '+',
+            () => '-',
+        });
+        self.progress.set_nodes(up.collect());
+    }
+
+    /// Everything is as it was, and what is down starts again.
+    pub fn heal(&mut self) -> Result<(), String> {
+        let recorder = &self.shared.recorder;
+        self.cluster.network.heal()?;
+        self.cluster.resume(recorder);
+        for node in &self.cluster.nodes {
+            node.empty_disk();
+        }
+        self.is_disk_full = false;
+        for id in self.cluster.ids() {
+            if !self.cluster.node_mut(id).is_up() {
+                let power = self.without_power.remove(&id);
+                self.cluster.start(id, power, recorder)?;
+            }
+        }
+        self.progress.set_fault(String::new());
+        Ok(())
+    }
+
+    fn strike(&mut self, fault: &Fault) -> Result<(), String> {
+        let nodes = self.aimed_at(&fault.aim);
+        let detail = match fault.kind {
+            Kind::Kill | Kind::KillAll | Kind::Power | Kind::PowerAll => self.kill(fault, &nodes),
+            Kind::Pause => self.pause(&nodes),
+            Kind::Isolate => self.isolate(nodes[0], fault.drawn)?,
+            Kind::OneWay => self.one_way(nodes[0], fault.drawn)?,
+            Kind::Ring => self.ring(fault.drawn)?,
+            Kind::Slow => self.slow(&nodes)?,
+            Kind::Reset => self.reset(nodes[0])?,
+            Kind::Clock => self.step_clock(&nodes, fault.drawn)?,
+            Kind::DiskFull => self.fill(&nodes)?,
+        };
+        let kind = fault.kind.name();
+        self.shared.recorder.fault(kind, detail.clone());
+        *self.hits.entry(kind).or_default() += 1;
+        self.progress.add_fault(&format!("{kind} {detail}"));
+        Ok(())
+    }
+
+    fn kill(&mut self, fault: &Fault, nodes: &[usize]) -> String {
+        let without_power = matches!(fault.kind, Kind::Power | Kind::PowerAll);
+        let event = match without_power {
+            true => NodeEvent::PowerLoss,
+            false => NodeEvent::Kill,
+        };
+        let up = nodes.iter().copied();
+        let up: Vec<usize> = up.filter(|id| self.cluster.nodes[id - 1].is_up()).collect();
+        self.cluster.kill(&up, &event, &self.shared.recorder);
+        if without_power {
+            for id in &up {
+                let seed = fault.drawn.wrapping_add(*id as u64);
+                self.without_power.insert(*id, seed);
+            }
+        }
+        format!("{up:?}")
+    }
+
+    fn pause(&mut self, nodes: &[usize]) -> String {
+        self.cluster.pause(nodes, &self.shared.recorder);
+        format!("{nodes:?}")
+    }
+
+    fn isolate(&mut self, node: usize, drawn: u64) -> Result<String, String> {
+        let mut others: Vec<usize> = self.cluster.ids();
+        others.retain(|other| *other != node);
+        let with_clients = drawn.is_multiple_of(2);
+        if with_clients {
+            others.push(CLIENTS);
+        }
+        for other in others {
+            self.cluster.network.cut(node, other)?;
+            self.cluster.network.cut(other, node)?;
+        }
+        let from = if with_clients {
+            "all"
+        } else {
+            "the other nodes"
+        };
+        Ok(format!("[{node}] from {from}"))
+    }
+
+    fn one_way(&mut self, node: usize, drawn: u64) -> Result<String, String> {
+        let mut others: Vec<usize> = self.cluster.ids();
+        others.retain(|other| *other != node);
+        if drawn.is_multiple_of(2) {
+            let at = usize::try_from(drawn / 4).unwrap_or(0) % others.len();
+            others = vec![others[at]];
+        }
+        let outward = drawn / 2 % 2 == 0;
+        for other in &others {
+            let (from, to) = if outward {
+                (node, *other)
+            } else {
+                (*other, node)
+            };
+            self.cluster.network.cut(from, to)?;
+        }
+        let way = if outward { "to" } else { "hears nothing of" };
+        Ok(format!("[{node}] {way} {others:?}"))
+    }
+
+    fn ring(&mut self, drawn: u64) -> Result<String, String> {
+        let cut = ring(self.cluster.nodes.len(), drawn);
+        for (from, to) in &cut {
+            self.cluster.network.cut(*from, *to)?;
+        }
+        let pairs = cut.iter().filter(|(from, to)| from < to);
+        let pairs: Vec<String> = pairs.map(|(one, other)| format!("{one}|{other}")).collect();
+        Ok(pairs.join(" "))
+    }
+
+    fn slow(&mut self, nodes: &[usize]) -> Result<String, String> {
+        let mut how = String::new();
+        for node in nodes {
+            how = self.cluster.network.slow(*node)?;
+        }
+        Ok(format!("{nodes:?}: {how}"))
+    }
+
+    fn reset(&mut self, node: usize) -> Result<String, String> {
+        let mut count = 0;
+        for other in self.cluster.ids().into_iter().chain([CLIENTS]) {
+            if other != node {
+                count += self.cluster.network.reset(node, other)?;
+            }
+        }
+        Ok(format!("[{node}]: {count} connections"))
+    }
+
+    /// The connections that were made since.
+    fn reset_again(&mut self, fault: &Fault) -> Result<(), String> {
+        let node = self.aimed_at(&fault.aim)[0];
+        self.reset(node).map(drop)
+    }
+
+    fn step_clock(&mut self, nodes: &[usize], drawn: u64) -> Result<String, String> {
+        const STEPS_MS: [i64; 4] = [300, 5_000, 120_000, 3_600_000];
+        let step = STEPS_MS[usize::try_from(drawn % 4).unwrap_or(0)];
+        let offset = if drawn / 4 % 2 == 0 { step } else { -step };
+        for id in nodes {
+            self.cluster.nodes[id - 1].set_clock(offset)?;
+        }
+        Ok(format!("{nodes:?} by {offset} ms, until another step"))
+    }
+
+    fn fill(&mut self, nodes: &[usize]) -> Result<String, String> {
+        self.is_disk_full = true;
+        let mut filled = 0;
+        for id in nodes {
+            filled += self.cluster.nodes[id - 1].fill_disk()?;
+        }
+        Ok(format!("{nodes:?}: {filled} bytes"))
+    }
+
+    /// Nodes, one at least.
+    fn aimed_at(&self, aim: &Aim) -> Vec<usize> {
+        match aim {
+            Aim::Nodes(nodes) => nodes.clone(),
+            Aim::All => self.cluster.ids(),
+            Aim::Leader(drawn) => vec![self.leader(*drawn).unwrap_or(1)],
+            Aim::Controller => vec![self.controller().unwrap_or(1)],
+        }
+    }
+
+    fn admin(&self) -> Option<Admin> {
+        let pairs = [
+            ("default.api.timeout.ms", "1500"),
+            ("request.timeout.ms", "1000"),
+        ];
+        let config = self.shared.config("nemesis", &pairs);
+        Admin::new(&self.shared.env, config).ok()
+    }
+
+    fn leader(&self, drawn: u64) -> Option<usize> {
+        let topics: Vec<String> = self.shared.topics.iter().map(|(t, _)| t.clone()).collect();
+        let found = self.within(async {
+            let admin = self.admin()?;
+            admin.describe_topics(&topics).await.ok()
+        })?;
+        let views = found.into_values().flatten();
+        let leaders = views.flat_map(|view| view.partitions.into_values());
+        let leaders = leaders.filter_map(|partition| partition.leader);
+        let leaders: Vec<_> = leaders.collect();
+        let count = u64::try_from(leaders.len())
+            .ok()
+            .filter(|count| *count > 0)?;
+        let leader = leaders[usize::try_from(drawn % count).ok()?];
+        self.known(leader.0)
+    }
+
+    fn controller(&self) -> Option<usize> {
+        let found = self.within(async {
+            let admin = self.admin()?;
+            admin.describe_quorum().await.ok()?.leader
+        })?;
+        self.known(found.0)
+    }
+
+    fn known(&self, id: i32) -> Option<usize> {
+        let id = usize::try_from(id).ok()?;
+        (1..=self.cluster.nodes.len()).contains(&id).then_some(id)
+    }
+
+    fn within<T>(&self, asked: impl Future<Output = Option<T>>) -> Option<T> {
+        let asked = async { tokio::time::timeout(LOOKUP_LIMIT, asked).await.ok()? };
+        self.runtime.block_on(asked)
+    }
+}

@@ -1,0 +1,147 @@
+//! Faults that follow one another: what single draws at single times would meet too rarely.
+
+use crate::plan::{Fault, FileKind, Plan, Target};
+use crate::swarm::draw::Draw;
+
+/// Faults with the milliseconds after which each comes.
+type Sequence = Vec<(u64, Fault)>;
+
+fn stall(from: &str, to: &str, for_ms: u64) -> Fault {
+    Fault::Stall {
+        link: Target {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        },
+        for_ms,
+    }
+}
+
+fn power_loss(node: &str) -> Fault {
+    Fault::PowerLoss {
+        node: node.to_owned(),
+        down_ms: 0,
+    }
+}
+
+fn kill(node: &str, down_ms: u64) -> Fault {
+    Fault::Kill {
+        node: node.to_owned(),
+        down_ms,
+    }
+}
+
+/// Who leads a drawn partition.
+fn leader(draw: &mut Draw, plan: &Plan) -> (String, String) {
+    let topic = draw.one_of(&plan.topics);
+    let count = u64::try_from(topic.partitions).unwrap_or(1);
+    let number = draw.between(0, count - 1);
+    (format!("leader {}-{number}", topic.name), topic.name)
+}
+
+fn another(draw: &mut Draw, plan: &Plan, one: &str) -> String {
+    let brokers = plan.nodes.iter().filter(|node| node.is_broker());
+    let names = brokers.map(|node| node.name.clone());
+    let names: Vec<String> = names.filter(|name| name != one).collect();
+    draw.one_of(&names)
+}
+
+/// `one` loses its power while others count on what it had:
+///
+/// - another follower had fallen behind, and then the leader dies: who is left is the one that
+///   forgot (KIP-966);
+/// - the leader's proposal to take it in sync is on its way while it loses its power again
+///   (KIP-903);
+/// - its link to the leader is held up, so that nothing tells the leader that it has less now.
+pub(super) fn forgets(draw: &mut Draw, plan: &Plan, one: &str) -> Sequence {
+    let lag = plan.broker.get("replica.lag.time.max.ms");
+    let lag = lag.and_then(|lag| lag.parse::<u64>().ok()).unwrap_or(1000);
+    let lag = lag.min(3000);
+    let (leader, _) = leader(draw, plan);
+    let other = another(draw, plan, one);
+    match draw.between(0, 2) {
+        0 => vec![
+            (0, stall(&other, &leader, lag + draw.between(2000, 5000))),
+            (lag + draw.between(300, 1000), power_loss(one)),
+            (lag + draw.between(1300, 3000), kill(&leader, 2000)),
+        ],
+        1 => vec![
+            (0, power_loss(one)),
+            (draw.between(300, 900), stall(&leader, "controller", 2200)),
+            (draw.between(1000, 1700), power_loss(one)),
+        ],
+        _ => {
+            let before = draw.between(300, 2500).min(lag);
+            vec![
+                (0, stall(&other, &leader, lag + 3000)),
+                (lag - before, stall(one, &leader, 4000)),
+                (lag - before, power_loss(one)),
+            ]
+        }
+    }
+}
+
+/// The metadata of `one` is damaged, it is started on that, and an operator takes it out, wipes its
+/// disk and adds it again.
+pub(super) fn relic(draw: &mut Draw, one: &str) -> Sequence {
+    let rot = Fault::Rot {
+        node: one.to_owned(),
+        kind: FileKind::Metadata,
+        bits: 1,
+    };
+    let mut sequence = vec![(0, rot.clone())];
+    if draw.chance(50) {
+        sequence.push((1, rot));
+    }
+    let end = match draw.between(0, 2) {
+        0 => power_loss(one),
+        1 => kill(one, 100),
+        _ => Fault::Stop {
+            node: one.to_owned(),
+            down_ms: 100,
+        },
+    };
+    let at = draw.between(50, 1500);
+    sequence.push((at, end));
+    let revote = Fault::Revote {
+        node: one.to_owned(),
+        wipe: true,
+        down_ms: draw.one_of(&[100, 1000]),
+    };
+    sequence.push((at + draw.between(1000, 4000), revote));
+    sequence
+}
+
+/// What nodes ask a leader of is held up, or what it answers, while it is replaced once or more and
+/// leads again.
+pub(super) fn to_and_fro(draw: &mut Draw, plan: &Plan) -> Sequence {
+    let (leader, topic) = leader(draw, plan);
+    let other = another(draw, plan, "");
+    let for_ms = draw.between(300, 3000);
+    let held_up = match draw.between(0, 4) {
+        0 | 1 => stall(&other, &leader, for_ms),
+        2 => stall(&leader, &other, for_ms),
+        3 => stall(&leader, "controller", for_ms),
+        _ => stall("controller", &leader, for_ms),
+    };
+    let mut sequence = vec![(0, held_up)];
+    let mut at = 0;
+    for _ in 0..draw.between(2, 5) {
+        at += draw.between(20, 500);
+        let topic = topic.clone();
+        let change = match draw.between(0, 9) {
+            0..4 => Fault::Reassign { topic },
+            4..8 => Fault::Elect { topic },
+            8 => kill(&leader, 0),
+            _ => Fault::Stop {
+                node: leader.clone(),
+                down_ms: 0,
+            },
+        };
+        sequence.push((at, change));
+    }
+    if draw.chance(40) {
+        let after = for_ms + draw.between(5, 300);
+        sequence.push((after, kill(&leader, draw.one_of(&[0, 500]))));
+    }
+    sequence
+}

@@ -1,0 +1,293 @@
+//! Claims about what of a shard's work comes first.
+//!
+//! All of it is on one thread: what is given to the shard lies there whole before the shard looks.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::task::{Context, Poll};
+
+use super::*;
+use crate::env::{Clock, Timer};
+use crate::log::{Log, LogConfig, LogIdentity, OpenOptions, TailCache};
+use crate::replication::assignment::{Assignment, ReplicationEvent};
+use crate::replication::command::{Past, WantedAcks};
+use crate::replication::follower::FollowerFetch;
+use crate::replication::view::PartitionView;
+use crate::types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition};
+use crate::wire::batch::{BatchBuilder, Compression};
+
+const ME: BrokerId = BrokerId(1);
+const FOLLOWER: BrokerId = BrokerId(2);
+const SLOT: Slot = 7;
+/// Appends that wait: as many as a task of tokio sends in one go.
+const BACKLOG: i64 = 60;
+const LAG_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// It stands still but for [`TestClock::pass`], and notes where the log ended whenever an alarm
+/// went off.
+#[derive(Default)]
+struct TestClock {
+    now: AtomicU64,
+    view: OnceLock<Arc<PartitionView>>,
+    ends: Mutex<Vec<Offset>>,
+}
+
+impl TestClock {
+    fn pass(&self, span: Duration) {
+        let nanos = Instant(0).plus(span).0;
+        self.now.fetch_add(nanos, Ordering::SeqCst);
+    }
+}
+
+struct Shared(Arc<TestClock>);
+
+struct TestTimer {
+    clock: Arc<TestClock>,
+    at: Option<Instant>,
+}
+
+impl Timer for TestTimer {
+    fn reset(&mut self, at: Instant) {
+        self.at = Some(at);
+    }
+
+    fn clear(&mut self) {
+        self.at = None;
+    }
+
+    fn poll_fired(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        let now = Instant(self.clock.now.load(Ordering::SeqCst));
+        if self.at.is_none_or(|at| at > now) {
+            return Poll::Pending;
+        }
+        if let Some(view) = self.clock.view.get() {
+            let mut ends = self.clock.ends.lock().unwrap();
+            ends.push(view.log_end_offset());
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Clock for Shared {
+    fn now(&self) -> Instant {
+        Instant(self.0.now.load(Ordering::SeqCst))
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp(1_700_000_000_000)
+    }
+
+    fn timer(&self) -> Box<dyn Timer> {
+        Box::new(TestTimer {
+            clock: self.0.clone(),
+            at: None,
+        })
+    }
+}
+
+/// A shard that leads one partition with a follower in sync.
+struct Bench {
+    shard: ShardHandle,
+    clock: Arc<TestClock>,
+    view: Arc<PartitionView>,
+    events: mpsc::UnboundedReceiver<ReplicationEvent>,
+    /// Appends of the backlog that were answered.
+    stored: Arc<AtomicI64>,
+    refused: Arc<AtomicI64>,
+    _dir: tempfile::TempDir,
+    _task: Task,
+}
+
+fn assignment(leader: BrokerId, epoch: i32) -> Arc<Assignment> {
+    Arc::new(Assignment {
+        replicas: vec![ME, FOLLOWER],
+        isr: vec![ME, FOLLOWER],
+        leader: Some(leader),
+        partition_epoch: epoch,
+        ..Assignment::alone(ME, LeaderEpoch(epoch))
+    })
+}
+
+async fn new_log(env: &Env, dir: &std::path::Path) -> Log {
+    let options = OpenOptions {
+        identity: LogIdentity {
+            topic_id: TopicId::from_random([5; 16]),
+            topic_partition: TopicPartition::new("orders", 0),
+        },
+        config: LogConfig::default(),
+        clean: None,
+        tail_cache: TailCache::new(0),
+    };
+    Log::create(env, dir, options).await.unwrap()
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let clock = Arc::new(TestClock::default());
+        let env = Env {
+            clock: Arc::new(Shared(clock.clone())),
+            ..crate::env::tokio::env(Default::default()).unwrap()
+        };
+        let (told, events) = mpsc::unbounded_channel();
+        let settings = ReplicationSettings {
+            lag_time_max: LAG_TIME_MAX,
+            events: told,
+        };
+        let (shard, task) = ShardHandle::start(&env, Some(settings));
+        let dir = tempfile::tempdir().unwrap();
+        let log = new_log(&env, &dir.path().join("orders-0")).await;
+        let (reply, view) = oneshot::channel();
+        let host = Command::Host {
+            slot: SLOT,
+            log: Box::new(log),
+            assignment: assignment(ME, 1),
+            durability: WantedDurability::Fsync,
+            past: Past {
+                high_watermark: None,
+                is_new: true,
+            },
+            reply,
+        };
+        let brokers = [(ME, BrokerEpoch(1)), (FOLLOWER, BrokerEpoch(3))];
+        let brokers = Arc::new(BTreeMap::from(brokers));
+        assert!(shard.send(Command::Eligible { brokers }).await);
+        assert!(shard.send(host).await);
+        let view = view.await.unwrap();
+        assert!(view.is_leader());
+        let _ = clock.view.set(view.clone());
+        Self {
+            shard,
+            clock,
+            view,
+            events,
+            stored: Arc::default(),
+            refused: Arc::default(),
+            _dir: dir,
+            _task: task,
+        }
+    }
+
+    /// One append, which its answer goes to.
+    async fn send_append(&self) -> oneshot::Receiver<Vec<AppendOutcome>> {
+        let mut builder = BatchBuilder::new(Offset::ZERO, Compression::None, None);
+        builder.push(Timestamp(1), None, Some(b"value"), &[]);
+        let item = AppendItem {
+            slot: SLOT,
+            batch: builder.build(),
+            acks: WantedAcks::Leader,
+            budget: None,
+        };
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Append {
+            items: vec![item],
+            reply: Some(reply),
+        };
+        assert!(self.shard.send(command).await);
+        answer
+    }
+
+    /// Gives the shard more to append than it has looked at.
+    async fn send_backlog(&self) {
+        let end = self.view.log_end_offset();
+        for _ in 0..BACKLOG {
+            let answer = self.send_append().await;
+            let (stored, refused) = (self.stored.clone(), self.refused.clone());
+            tokio::spawn(async move {
+                let counter = match &answer.await.unwrap()[0] {
+                    Ok(_) => stored,
+                    Err(_) => refused,
+                };
+                counter.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        assert_eq!(self.view.log_end_offset(), end, "it was looked at");
+    }
+
+    /// How many appends were stored and how many were refused, once all are answered.
+    async fn answered(&self) -> (i64, i64) {
+        loop {
+            let stored = self.stored.load(Ordering::SeqCst);
+            let refused = self.refused.load(Ordering::SeqCst);
+            if stored + refused == BACKLOG {
+                return (stored, refused);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+fn run<T>(body: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let ended = tokio::time::timeout(Duration::from_secs(60), body).await;
+        ended.expect("the test ends in time")
+    })
+}
+
+#[test]
+fn a_follower_is_served_before_what_clients_append() {
+    run(async {
+        let bench = Bench::start().await;
+        bench.send_backlog().await;
+        let fetch = FollowerFetch {
+            slot: SLOT,
+            leader_epoch: LeaderEpoch(1),
+            fetch_offset: Offset::ZERO,
+            last_fetched_epoch: LeaderEpoch::NONE,
+            log_start_offset: Offset::ZERO,
+        };
+        let (reply, served) = oneshot::channel();
+        let command = Command::FollowerFetch {
+            follower: FOLLOWER,
+            broker_epoch: BrokerEpoch(3),
+            partitions: vec![fetch],
+            reply,
+        };
+        assert!(bench.shard.send(command).await);
+        let served = served.await.unwrap()[0].unwrap();
+        assert_eq!(served.log_end_offset, Offset::ZERO, "it waited for appends");
+        assert_eq!(bench.answered().await, (BACKLOG, 0));
+    });
+}
+
+#[test]
+fn a_leader_that_is_deposed_appends_nothing_of_its_backlog() {
+    run(async {
+        let bench = Bench::start().await;
+        bench.send_backlog().await;
+        let (reply, done) = oneshot::channel();
+        let command = Command::Assign {
+            slot: SLOT,
+            assignment: assignment(FOLLOWER, 2),
+            reply: Some(reply),
+        };
+        assert!(bench.shard.send(command).await);
+        done.await.unwrap();
+        assert_eq!(bench.answered().await, (0, BACKLOG));
+        assert_eq!(bench.view.log_end_offset(), Offset::ZERO);
+    });
+}
+
+#[test]
+fn what_is_due_by_the_clock_is_done_before_what_clients_append() {
+    run(async {
+        let mut bench = Bench::start().await;
+        let first = bench.send_append().await;
+        assert!(first.await.unwrap()[0].is_ok());
+        bench.clock.pass(2 * LAG_TIME_MAX);
+        bench.send_backlog().await;
+        let event = bench.events.recv().await.unwrap();
+        let ReplicationEvent::Isr(proposal) = event else {
+            panic!("{event:?}");
+        };
+        let isr: Vec<BrokerId> = proposal.isr.iter().map(|(id, _)| *id).collect();
+        assert_eq!(isr, [ME], "the follower was away for too long");
+        let ends = bench.clock.ends.lock().unwrap().clone();
+        assert_eq!(ends.first(), Some(&Offset(1)), "it waited for appends");
+        assert_eq!(bench.answered().await, (BACKLOG, 0));
+    });
+}
