@@ -119,9 +119,8 @@ class Sending:
 
 def produce(name, idempotent):
     rng = random.Random(f"{task['seed']} {name}")
-    # After a time-out librdkafka asks for a higher epoch and sends again, under new numbers, what it
-    # cannot tell is in the log: a broker cannot know such a record again. So nothing of it promises
-    # that a record is there once.
+    # librdkafka may ask for a higher epoch and send again, under new numbers, what it cannot tell is
+    # in the log: a broker cannot know such a record again. So a record may be there more than once.
     library = "repeats"
     lives = 0
     while not ending.is_set():
