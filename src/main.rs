@@ -22,10 +22,7 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    #[cfg(feature = "mutants")]
-    if let Ok(name) = std::env::var("MUTANT")
-        && let Err(error) = klamm::mutant::choose(&name)
-    {
+    if let Err(error) = klamm::mutant::choose_asked(|| std::env::var("MUTANT").ok()) {
         return fail(USAGE, &error.to_string());
     }
     let cli = Cli::from_arguments();

@@ -45,6 +45,19 @@ pub fn choose(name: &str) -> Result<(), UnknownMutant> {
     }
 }
 
+/// Makes this process the mutant that `asked` names, if it names one. Builds without the feature
+/// do not ask.
+#[cfg(feature = "mutants")]
+pub fn choose_asked(asked: impl FnOnce() -> Option<String>) -> Result<(), UnknownMutant> {
+    asked().map_or(Ok(()), |name| choose(&name))
+}
+
+/// Builds without the feature do not ask.
+#[cfg(not(feature = "mutants"))]
+pub fn choose_asked(_: impl FnOnce() -> Option<String>) -> Result<(), UnknownMutant> {
+    Ok(())
+}
+
 #[cfg(feature = "mutants")]
 static CHOSEN: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
 

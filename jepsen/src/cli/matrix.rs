@@ -1,4 +1,8 @@
 //! `matrix`: planted bugs on real processes, and which runs find them.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a tool of the real world: it takes time and writes files"
+)]
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

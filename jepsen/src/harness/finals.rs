@@ -7,13 +7,10 @@ use std::time::{Duration, Instant};
 
 use klamm::client::admin::TopicSpec;
 use klamm::client::{Admin, Consumer, Producer, ProducerRecord};
-use klamm::types::TopicPartition;
 
-use super::clients::{Shared, TIMEOUT, assign, attempts, list, poll, positions};
-use super::content::{partition, value_of, written};
-use crate::history::{
-    Answer, Call, Committed, Library, ListedAt, Note, Partition, Phase, Position, Wanted,
-};
+use super::clients::{Shared, TIMEOUT, assign, fetch_committed, list, poll, positions};
+use super::content::{value_of, written};
+use crate::history::{Answer, Call, Library, ListedAt, Note, Partition, Phase, Position, Wanted};
 
 /// The process that all of this is recorded under.
 pub const PROCESS: &str = "final";
@@ -235,31 +232,8 @@ impl<'a> Finals<'a> {
 
     /// Asks what these groups have committed.
     pub async fn fetch_committed(&self, groups: &[String]) {
-        let recorder = &self.shared.recorder;
         for group in groups {
-            let of: Vec<Partition> = self.shared.partitions().collect();
-            let call = Call::FetchCommitted {
-                group: group.clone(),
-                of: of.clone(),
-            };
-            let op = recorder.invoke(PROCESS, call);
-            let key = |of: &Partition| TopicPartition::new(of.topic.as_str(), of.partition);
-            let keys: Vec<TopicPartition> = of.iter().map(key).collect();
-            match self.admin.group_offsets(group, Some(&keys)).await {
-                Ok(found) => {
-                    let told = of.iter().map(|of| {
-                        let found = found.get(&key(of)).and_then(|found| found.as_ref().ok());
-                        Committed {
-                            of: partition(&of.topic, of.partition),
-                            offset: found.map_or(-1, |found| found.offset.0),
-                            metadata: found.map_or_else(String::new, |f| f.metadata.clone()),
-                        }
-                    });
-                    let offsets = told.collect();
-                    recorder.ok(PROCESS, op, Answer::FetchCommitted { offsets });
-                }
-                Err(error) => recorder.not_ok(PROCESS, op, false, &attempts(&error)),
-            }
+            fetch_committed(self.shared, PROCESS, &self.admin, group).await;
         }
     }
 }

@@ -234,19 +234,9 @@ fn torment(
         stage: Arc::default(),
         topics: vec![("log".to_owned(), 4), ("log-two".to_owned(), 2)],
     };
-    for id in cluster.ids() {
-        cluster.start(id, None, recorder)?;
-    }
     let progress = Arc::new(Progress::new(options.time));
     progress.set_stage("start");
-    cluster.await_ready(recorder)?;
-    let needs_faults = options.kinds.iter().any(|kind| kind.needs_faults());
-    if needs_faults && !cluster.nodes[0].takes_faults() {
-        return Err(format!(
-            "{} was not built with the feature faults, which clock and power need",
-            options.binary.display()
-        ));
-    }
+    start(options, cluster, recorder)?;
     let replicas = i16::try_from(options.nodes.min(3)).unwrap_or(3);
     let finals = Finals::new(&shared);
     runtime.block_on(finals.create_topics(replicas, replicas / 2 + 1))?;
@@ -257,8 +247,7 @@ fn torment(
     let shown = runtime.spawn(show(Arc::clone(&progress), Arc::clone(recorder)));
     let handle = runtime.handle().clone();
     let mut nemesis = Nemesis::new(cluster, &shared, handle, &progress);
-    let began = Instant::now();
-    nemesis.run(plan, began, options.time)?;
+    nemesis.run(plan, Instant::now(), options.time)?;
     progress.set_stage("heal");
     nemesis.heal()?;
     let hits = std::mem::take(&mut nemesis.hits);
@@ -272,19 +261,7 @@ fn torment(
     let phase = Phase::Liveness;
     recorder.note("run", Note::Phase { phase });
     if ready.is_ok() {
-        runtime.block_on(async {
-            finals.wait_until_whole().await;
-            progress.set_stage("end");
-            let late = crew.end(&shared.stage, CLIENTS_END).await;
-            if late > 0 {
-                let text = format!("{late} clients got no answer within {CLIENTS_END:?}");
-                recorder.broken("run", "V10", text);
-            }
-            finals.send_everywhere().await;
-            progress.set_stage("read");
-            finals.read_back().await;
-            finals.fetch_committed(&options.groups()).await;
-        });
+        runtime.block_on(last_words(options, &finals, crew, &shared, &progress));
     }
     shown.abort();
     progress.show(recorder);
@@ -299,6 +276,43 @@ fn torment(
     }
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(hits)
+}
+
+/// Starts all nodes for the first time.
+fn start(options: &Options, cluster: &mut Cluster, recorder: &Recorder) -> Result<(), String> {
+    for id in cluster.ids() {
+        cluster.start(id, None, recorder)?;
+    }
+    cluster.await_ready(recorder)?;
+    let needs_faults = options.kinds.iter().any(|kind| kind.needs_faults());
+    if needs_faults && !cluster.nodes[0].takes_faults() {
+        return Err(format!(
+            "{} was not built with the feature faults, which clock and power need",
+            options.binary.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Once all is healed and all nodes serve.
+async fn last_words(
+    options: &Options,
+    finals: &Finals<'_>,
+    crew: Crew,
+    shared: &Shared,
+    progress: &Progress,
+) {
+    finals.wait_until_whole().await;
+    progress.set_stage("end");
+    let late = crew.end(&shared.stage, CLIENTS_END).await;
+    if late > 0 {
+        let text = format!("{late} clients got no answer within {CLIENTS_END:?}");
+        shared.recorder.broken("run", "V10", text);
+    }
+    finals.send_everywhere().await;
+    progress.set_stage("read");
+    finals.read_back().await;
+    finals.fetch_committed(&options.groups()).await;
 }
 
 async fn show(progress: Arc<Progress>, recorder: Arc<Recorder>) {
@@ -343,6 +357,8 @@ impl Options {
             ));
         }
         if self.workloads.contains(&Workload::Groups) {
+            let (name, group) = ("observer".to_owned(), "rough".to_owned());
+            crew.reader(clients::observe(shared.clone(), name, group));
             for number in 1..=4 {
                 let how = Membered {
                     group: "rough".to_owned(),

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use klamm::client::admin::CommittedOffset;
-use klamm::client::{Consumer, RebalanceEvent};
+use klamm::client::{Admin, Consumer, RebalanceEvent};
 use klamm::env::Rng;
 use klamm::types::{LeaderEpoch, Offset, TopicPartition};
 
-use super::{Shared, TIMEOUT, attempts_to_change, positions};
+use super::{Shared, TIMEOUT, attempts, attempts_to_change, positions};
 use crate::harness::content::{fetched, partition};
 use crate::history::{Answer, Call, Committed, Join, Membership, Note, Partition, Position};
 
@@ -279,5 +279,43 @@ impl Life<'_> {
             recorder.not_ok(&self.process, op, false, errors);
         }
         recorder.note(&self.process, Note::Gone);
+    }
+}
+
+/// Asks over and over what `group` has committed, until nothing is in flight any more.
+pub async fn observe(shared: Shared, name: String, group: String) {
+    let admin = Admin::new(&shared.env, shared.config(&name, &[]));
+    let admin = admin.expect("settings that the harness itself wrote");
+    while !shared.is_drained() {
+        fetch_committed(&shared, &name, &admin, &group).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Asks what a group has committed for every partition.
+pub async fn fetch_committed(shared: &Shared, name: &str, admin: &Admin, group: &str) {
+    let recorder = &shared.recorder;
+    let of: Vec<Partition> = shared.partitions().collect();
+    let call = Call::FetchCommitted {
+        group: group.to_owned(),
+        of: of.clone(),
+    };
+    let op = recorder.invoke(name, call);
+    let key = |of: &Partition| TopicPartition::new(of.topic.as_str(), of.partition);
+    let keys: Vec<TopicPartition> = of.iter().map(key).collect();
+    match admin.group_offsets(group, Some(&keys)).await {
+        Ok(found) => {
+            let told = of.iter().map(|of| {
+                let found = found.get(&key(of)).and_then(|found| found.as_ref().ok());
+                Committed {
+                    of: of.clone(),
+                    offset: found.map_or(-1, |found| found.offset.0),
+                    metadata: found.map_or_else(String::new, |found| found.metadata.clone()),
+                }
+            });
+            let offsets = told.collect();
+            recorder.ok(name, op, Answer::FetchCommitted { offsets });
+        }
+        Err(error) => recorder.not_ok(name, op, false, &attempts(&error)),
     }
 }

@@ -19,7 +19,7 @@ use super::recorder::Recorder;
 use crate::history::Partition;
 
 pub use log::{Producing, assign, list, poll, positions, produce, read};
-pub use member::{Membered, run as run_member};
+pub use member::{Membered, fetch_committed, observe, run as run_member};
 pub use registers::{configs, topics};
 pub use worker::{Language, Worker};
 

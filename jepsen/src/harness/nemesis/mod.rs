@@ -194,7 +194,7 @@ impl<'a> Nemesis<'a> {
             let at = usize::try_from(drawn / 4).unwrap_or(0) % others.len();
             others = vec![others[at]];
         }
-        let outward = drawn / 2 % 2 == 0;
+        let outward = (drawn / 2).is_multiple_of(2);
         for other in &others {
             let (from, to) = if outward {
                 (node, *other)
@@ -244,7 +244,11 @@ impl<'a> Nemesis<'a> {
     fn step_clock(&mut self, nodes: &[usize], drawn: u64) -> Result<String, String> {
         const STEPS_MS: [i64; 4] = [300, 5_000, 120_000, 3_600_000];
         let step = STEPS_MS[usize::try_from(drawn % 4).unwrap_or(0)];
-        let offset = if drawn / 4 % 2 == 0 { step } else { -step };
+        let offset = if (drawn / 4).is_multiple_of(2) {
+            step
+        } else {
+            -step
+        };
         for id in nodes {
             self.cluster.nodes[id - 1].set_clock(offset)?;
         }
