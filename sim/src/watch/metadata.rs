@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Broken, Fields};
+use super::{Broken, Fields, now};
 
 /// A partition by topic id and number.
 type Place = (String, i32);
@@ -19,6 +19,8 @@ pub(super) struct Metadata {
     active: Option<(i64, String)>,
     /// The end of the image that told it, and the broker's epoch.
     brokers: BTreeMap<i32, (i64, i64)>,
+    /// When the latest registration of each broker was told, in nanoseconds.
+    registered: BTreeMap<i32, u64>,
     /// The epoch with which each run of a broker was registered.
     runs: BTreeMap<String, i64>,
     /// Fenced or shutting down.
@@ -41,6 +43,11 @@ impl Metadata {
     /// The broker's epoch; -1 if it never registered.
     pub fn broker_epoch(&self, id: i32) -> i64 {
         self.brokers.get(&id).map_or(-1, |(_, epoch)| *epoch)
+    }
+
+    /// When the broker registered last, in nanoseconds; 0 if it never did.
+    pub fn registered_at(&self, id: i32) -> u64 {
+        self.registered.get(&id).copied().unwrap_or(0)
     }
 
     /// Whether registrations are told at all.
@@ -198,6 +205,9 @@ impl Metadata {
         if epoch >= 0 {
             // One that was taken off the books keeps the epoch it had.
             self.brokers.insert(id, (end, epoch.max(was)));
+            if epoch > was {
+                self.registered.insert(id, now());
+            }
         }
         match fields.number("is_alive") {
             Some(0) => self.dead.insert(id),

@@ -424,6 +424,7 @@ impl State {
         let brokers = Brokers {
             dead: metadata.dead(),
             epoch: &|id| metadata.broker_epoch(id),
+            since: &|id| metadata.registered_at(id),
             ended: &|id| ended.get(&id).copied(),
         };
         let is_watched = self.is_watched(&of);

@@ -36,9 +36,10 @@ pub(super) struct Known {
     /// What each node's replica goes by: it may have much to do before it hears of the image.
     assigned: BTreeMap<String, View>,
     pub copies: Copies,
-    /// Who held everything when enough were last in sync, and those who came in sync since, and
-    /// when that was, in nanoseconds.
-    holders: (u64, Ids),
+    /// Who held everything when enough were last in sync, and those who came in sync since.
+    holders: Ids,
+    /// When the life began in which a replica last came in sync, in nanoseconds.
+    in_sync_since: BTreeMap<i32, u64>,
     /// When a leader was elected who may lack what was committed, as the record of it says.
     pub unclean_since: Option<u64>,
 }
@@ -74,6 +75,8 @@ pub(super) struct Brokers<'a> {
     pub dead: &'a Ids,
     /// The epoch of the latest registration.
     pub epoch: &'a dyn Fn(i32) -> i64,
+    /// When that was made, in nanoseconds.
+    pub since: &'a dyn Fn(i32) -> u64,
     /// When the process last ended without an orderly stop, in nanoseconds.
     pub ended: &'a dyn Fn(i32) -> Option<u64>,
 }
@@ -415,29 +418,32 @@ impl Known {
             broken.push(("R1", detail));
         }
         self.epoch = fields.small("leader_epoch").unwrap_or(self.epoch);
+        for id in isr.iter().filter(|id| !self.isr.contains(id)) {
+            self.in_sync_since.insert(*id, (brokers.since)(*id));
+        }
         let is_enough = isr.len() >= least.unwrap_or(1).min(replicas.len());
         match is_enough && !isr.is_empty() {
-            true => self.holders = (now(), isr.union(&elr).copied().collect()),
-            false => self.holders.1.extend(isr.iter().copied()),
+            true => self.holders = isr.union(&elr).copied().collect(),
+            false => self.holders.extend(isr.iter().copied()),
         }
         (self.isr, self.elr, self.leader) = (isr, elr, leader);
         broken
     }
 
     /// Who led last is elected though it may lack what was committed: then everybody who had that
-    /// has ended without an orderly stop since.
+    /// has ended without an orderly stop, in the life in which it came in sync.
     fn on_last_known(
         &self,
         cause: &str,
         leader: i32,
         ended: impl Fn(i32) -> Option<u64>,
     ) -> Option<Broken> {
-        let (since, holders) = &self.holders;
         if cause != "LAST_KNOWN_LEADER" {
             return None;
         }
-        let mut sound = holders.iter();
-        let sound = sound.find(|id| ended(**id).is_none_or(|at| at < *since))?;
+        let since = |id: &i32| self.in_sync_since.get(id).copied().unwrap_or(0);
+        let is_sound = |id: &&i32| ended(**id).is_none_or(|at| at < since(id));
+        let sound = self.holders.iter().find(is_sound)?;
         let detail = format!(
             "{leader} is elected as the last leader known, though {sound}, which had all that was \
              committed, has not ended but in order since"
