@@ -293,23 +293,29 @@ impl Known {
             return Vec::new();
         };
         let proposed = self.copies.proposals.get(&(epoch, after - 1));
-        let mut proposed = proposed.into_iter().flatten();
+        let proposed = proposed.into_iter().flatten();
         let is_this = |members: &&BTreeMap<i32, i64>| {
             members.keys().copied().collect::<BTreeSet<_>>() == *isr
         };
-        let Some(members) = proposed.find(is_this) else {
+        let others = |members: &BTreeMap<i32, i64>| {
+            let new = members.iter().filter(|(id, _)| !was.contains(id));
+            let other = new.filter(|(id, life)| registered(**id) != **life);
+            other.map(|(id, life)| (*id, *life)).collect::<Vec<_>>()
+        };
+        // A leader that was refused proposes the same again as of a later life: which of them was
+        // taken is not told.
+        let closest = proposed.filter(is_this).map(others).min_by_key(Vec::len);
+        let Some(others) = closest else {
             let detail = format!(
                 "{isr:?} are in sync now, which nobody proposed to the partition epoch {}",
                 after - 1
             );
             return vec![("R7", detail)];
         };
-        let new = members.iter().filter(|(id, _)| !was.contains(id));
-        let other = new.filter(|(id, life)| registered(**id) != **life);
-        let each = other.map(|(id, life)| {
+        let each = others.into_iter().map(|(id, life)| {
             let detail = format!(
                 "{id} comes in sync as of its epoch {life}; it is registered with {}",
-                registered(*id)
+                registered(id)
             );
             ("R15", detail)
         });

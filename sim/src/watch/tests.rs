@@ -438,6 +438,10 @@ fn in_sync_replicas_that_nobody_proposed_to_the_state_before_break_r7() {
     let of_an_earlier_run = "event=isr-proposed topic=t partition=0 leader_epoch=1 \
                              partition_epoch=1 members=1@2,2@4,3@5";
     assert_eq!(after(of_an_earlier_run), ["R15"]);
+    // Refused, and then proposed as of the life that is registered.
+    let both = [of_an_earlier_run, proposed].map(|proposed| ("n1", Replica(proposed)));
+    let told = [both[0], both[1], ("n1", registered), ("n1", taken)];
+    assert_eq!(broken(&led(), &told), NONE);
 }
 
 #[test]
