@@ -293,19 +293,27 @@ impl Known {
             return Vec::new();
         };
         let proposed = self.copies.proposals.get(&(epoch, after - 1));
-        let mut proposed = proposed.into_iter().flatten();
+        let proposed = proposed.into_iter().flatten();
         let is_this = |members: &&BTreeMap<i32, i64>| {
             members.keys().copied().collect::<BTreeSet<_>>() == *isr
         };
-        let Some(members) = proposed.find(is_this) else {
+        let is_new = |(id, life): &(&i32, &i64)| !was.contains(id) && registered(**id) != **life;
+        let mut same = proposed.filter(is_this).peekable();
+        if same.peek().is_none() {
             let detail = format!(
                 "{isr:?} are in sync now, which nobody proposed to the partition epoch {}",
                 after - 1
             );
             return vec![("R7", detail)];
-        };
-        let new = members.iter().filter(|(id, _)| !was.contains(id));
-        let other = new.filter(|(id, life)| registered(**id) != **life);
+        }
+        // One that was refused is made again as of a later life: one of them is right.
+        let mut wrong: Vec<Vec<(&i32, &i64)>> = same
+            .map(|members| members.iter().filter(is_new).collect())
+            .collect();
+        if wrong.iter().any(Vec::is_empty) {
+            return Vec::new();
+        }
+        let other = wrong.pop().unwrap_or_default().into_iter();
         let each = other.map(|(id, life)| {
             let detail = format!(
                 "{id} comes in sync as of its epoch {life}; it is registered with {}",
