@@ -150,8 +150,8 @@ impl Replica {
         );
     }
 
-    /// Tells listeners of `klamm::replica` where the epochs of the log begin, if that changed. To be
-    /// called before [`tell_state`](Self::tell_state).
+    /// Tells listeners of `klamm::replica` where the epochs of the log begin, if that changed. To
+    /// be called before [`tell_state`](Self::tell_state).
     pub(super) fn tell_epochs(&mut self) {
         if !tracing::enabled!(target: "klamm::replica", tracing::Level::TRACE) {
             return;

@@ -290,17 +290,21 @@ fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
                 .into_iter()
                 .collect()
         }
-        Class::StallNodes => vec![Fault::Stall {
-            link: Target {
-                from: whom(draw, plan),
-                to: whom(draw, plan),
-            },
-            for_ms: draw.between(300, 3000),
-        }],
+        Class::StallNodes => vec![stall_nodes(draw, plan)],
         // These are sequences, or begin with the scenario.
         Class::Forgets | Class::ToAndFro | Class::Relic => Vec::new(),
         Class::Reassign => vec![Fault::Reassign { topic }],
         Class::Elect => vec![Fault::Elect { topic }],
+    }
+}
+
+fn stall_nodes(draw: &mut Draw, plan: &Plan) -> Fault {
+    Fault::Stall {
+        link: Target {
+            from: whom(draw, plan),
+            to: whom(draw, plan),
+        },
+        for_ms: draw.between(300, 3000),
     }
 }
 

@@ -260,8 +260,8 @@ impl Watch {
         Some(known.high_watermark)
     }
 
-    /// Partitions, of topics that promise no more than memory, that had a leader elected who may lack
-    /// what was committed, and since when, in nanoseconds.
+    /// Partitions, of topics that promise no more than memory, that had a leader elected who may
+    /// lack what was committed, and since when, in nanoseconds.
     #[must_use]
     pub fn unclean(&self) -> BTreeMap<Partition, u64> {
         let state = self.state();

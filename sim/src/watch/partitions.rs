@@ -357,7 +357,6 @@ impl Known {
         least: Option<usize>,
         names: &Names,
     ) -> Vec<Broken> {
-        let dead = brokers.dead;
         let mut broken = Vec::new();
         let replicas = fields.ids("replicas").unwrap_or_default();
         let isr = fields.ids("isr").unwrap_or_default();
@@ -386,7 +385,7 @@ impl Known {
         }
         let is_known = !self.isr.is_empty();
         for id in isr.difference(&self.isr).filter(|_| is_known) {
-            if dead.contains(id) {
+            if brokers.dead.contains(id) {
                 let detail = format!("{id} comes in sync while it is fenced or shutting down");
                 broken.push(("R7", detail));
             }
@@ -406,9 +405,7 @@ impl Known {
         }
         if is_unclean && let Some(leader) = leader.filter(|id| self.leader != Some(*id)) {
             broken.extend(self.on_last_known(cause, leader, brokers.ended));
-            self.unclean_since.get_or_insert(now());
-            let log = names.get(&leader).and_then(|name| self.logs.get(name));
-            self.take_back(log.map_or(0, |log| log.end));
+            self.begin_again(leader, names);
         }
         if let (Some(epoch), Some(leader)) = (fields.small("leader_epoch"), leader)
             && let Some(first) = self.elected.insert(epoch, leader)
@@ -418,16 +415,28 @@ impl Known {
             broken.push(("R1", detail));
         }
         self.epoch = fields.small("leader_epoch").unwrap_or(self.epoch);
-        for id in isr.iter().filter(|id| !self.isr.contains(id)) {
-            self.in_sync_since.insert(*id, (brokers.since)(*id));
-        }
         let is_enough = isr.len() >= least.unwrap_or(1).min(replicas.len());
-        match is_enough && !isr.is_empty() {
-            true => self.holders = isr.union(&elr).copied().collect(),
-            false => self.holders.extend(isr.iter().copied()),
-        }
+        self.hold((&isr, &elr), is_enough, brokers.since);
         (self.isr, self.elr, self.leader) = (isr, elr, leader);
         broken
+    }
+
+    /// What is committed is from now on what this leader, elected uncleanly, has.
+    fn begin_again(&mut self, leader: i32, names: &Names) {
+        self.unclean_since.get_or_insert(now());
+        let log = names.get(&leader).and_then(|name| self.logs.get(name));
+        self.take_back(log.map_or(0, |log| log.end));
+    }
+
+    /// Takes note of who holds what is committed from now on.
+    fn hold(&mut self, (isr, elr): (&Ids, &Ids), is_enough: bool, since: &dyn Fn(i32) -> u64) {
+        for id in isr.difference(&self.isr) {
+            self.in_sync_since.insert(*id, since(*id));
+        }
+        match is_enough && !isr.is_empty() {
+            true => self.holders = isr.union(elr).copied().collect(),
+            false => self.holders.extend(isr.iter().copied()),
+        }
     }
 
     /// Who led last is elected though it may lack what was committed: then everybody who had that
