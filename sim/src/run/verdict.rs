@@ -83,7 +83,7 @@ pub(super) fn judge(
         let since = violation.partition.as_ref().and_then(|of| unclean.get(of));
         let is_lost = since.is_some_and(|since| *since <= violation.time)
             && AFTER_LOSS.contains(&violation.property);
-        !is_lost && !(of_groups && AFTER_LOSS_OF_GROUPS.contains(&violation.property))
+        !(is_lost || of_groups && AFTER_LOSS_OF_GROUPS.contains(&violation.property))
     });
     let operations = counted(&history);
     Judged {
