@@ -38,7 +38,8 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        3 => (1..4_u8, prop::bool::weighted(0.2)).prop_map(|(count, twice)| Step::Send(count, twice)),
+        3 => (1..4_u8, prop::bool::weighted(0.2))
+            .prop_map(|(count, twice)| Step::Send(count, twice)),
         3 => (0..8_u8, 1..6_u8, 0..3_u8).prop_map(|(from, most, lag)| Step::Read(from, most, lag)),
         6 => any::<u8>().prop_map(Step::Effect),
         1 => any::<u8>().prop_map(Step::Late),
