@@ -1,11 +1,11 @@
 //! Who led a partition of a cluster, and when somebody may have answered who was replaced.
 //!
 //! A leader that was replaced may not know it for a while, and tells whoever still asks it how its
-//! log is. It knows once it notes its log with a later leader epoch; a node that ended leads
-//! nothing any more. A topic that was deleted and made again has another leader in an epoch that
-//! was had before: whoever led until then is replaced, and knows once it has let go of its log. So it
-//! is with who led as the topic was deleted, also where nobody leads its successor yet: the
-//! successor may even be meant for the same node, which has heard of neither.
+//! log is. It knows once it notes its log with a later leader epoch, or lets go of it; a node that
+//! ended leads nothing any more. A topic that was deleted and made again has another leader in an
+//! epoch that was had before: whoever led until then is replaced. So it is with who led as the
+//! topic was deleted, also where nobody leads its successor yet: the successor may even be meant
+//! for the same node, which has heard of neither.
 
 use std::collections::BTreeMap;
 
