@@ -37,6 +37,10 @@ impl Stage {
             return;
         }
         if self.plan.is_cluster() {
+            // Whoever was cut off until now would tell of what was whole before.
+            while self.cluster.watch().images_differ().is_some() && self.observer.now() < deadline {
+                self.observer.sleep(Duration::from_millis(100)).await;
+            }
             let left = deadline.since(self.observer.now());
             let missing = self.cluster.servers().iter();
             let missing = missing.filter(|server| server.is_parked()).count();

@@ -262,7 +262,12 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
         scenario: found.name.to_owned(),
         seed,
         length_ms,
-        liveness_ms: 60_000,
+        // A node that was wiped copies everything anew, thousands of small segments on a slow disk.
+        liveness_ms: if found.name == "relics" {
+            180_000
+        } else {
+            60_000
+        },
         broker: settings::broker(&mut draw.part("broker")),
         nodes: Vec::new(),
         link: settings::link(&mut draw.part("link")),

@@ -20,6 +20,9 @@ pub(super) struct Known {
     elected: BTreeMap<i32, i32>,
     /// The highest that a leader told, since the last unclean election.
     pub high_watermark: i64,
+    /// The highest that a leader told before an unclean election: who has not cut its log back since
+    /// may still show that.
+    high_watermark_before: i64,
     /// The highest start to which a leader moved its log, since the last unclean election.
     start: i64,
     /// Every time that it rose, in nanoseconds.
@@ -264,6 +267,9 @@ impl Known {
             broken.extend(self.on_high_watermark(node, log.high_watermark, kind, names));
             return broken;
         }
+        if log.high_watermark <= self.high_watermark_before {
+            return broken;
+        }
         let detail = format!(
             "{node} follows and has the high watermark {}; no leader told more than {}",
             log.high_watermark, self.high_watermark
@@ -424,6 +430,7 @@ impl Known {
     /// What is committed is from now on what this leader, elected uncleanly, has.
     fn begin_again(&mut self, leader: i32, names: &Names) {
         self.unclean_since.get_or_insert(now());
+        self.high_watermark_before = self.high_watermark_before.max(self.high_watermark);
         let log = names.get(&leader).and_then(|name| self.logs.get(name));
         self.take_back(log.map_or(0, |log| log.end));
     }
