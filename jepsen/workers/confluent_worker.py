@@ -119,9 +119,11 @@ class Sending:
 
 def produce(name, idempotent):
     rng = random.Random(f"{task['seed']} {name}")
-    # librdkafka may ask for a higher epoch and send again, under new numbers, what it cannot tell is
-    # in the log: a broker cannot know such a record again. So a record may be there more than once.
-    library = "repeats"
+    library = "idempotent" if idempotent else "repeats"
+    # When a record has waited too long, an idempotent librdkafka gives it up, asks for a higher
+    # epoch, and sends again under new numbers what else it was waiting for: a broker cannot know
+    # that again. So these never give up, and then each record is to be there once.
+    patience = 0 if idempotent else 12000
     lives = 0
     while not ending.is_set():
         lives += 1
@@ -133,7 +135,7 @@ def produce(name, idempotent):
                 "acks": "all",
                 "enable.idempotence": idempotent,
                 "linger.ms": rng.choice([0, 5]),
-                "delivery.timeout.ms": 12000,
+                "delivery.timeout.ms": patience,
                 "request.timeout.ms": 4000,
                 "retry.backoff.ms": 50,
             }
