@@ -73,6 +73,8 @@ struct LogState {
 pub(super) struct Deletion {
     /// Exclusive end of what is to go.
     pub(super) before: Offset,
+    /// Of the leadership that it was asked of.
+    pub(super) leader_epoch: LeaderEpoch,
     pub(super) reply: oneshot::Sender<Result<Offset, ErrorCode>>,
 }
 

@@ -20,8 +20,8 @@ pub(super) struct Known {
     elected: BTreeMap<i32, i32>,
     /// The highest that a leader told, since the last unclean election.
     pub high_watermark: i64,
-    /// The highest that a leader told before an unclean election: who has not cut its log back since
-    /// may still show that.
+    /// The highest that a leader told before an unclean election: who has not cut its log back
+    /// since may still show that.
     high_watermark_before: i64,
     /// The highest start to which a leader moved its log, since the last unclean election.
     start: i64,

@@ -54,6 +54,15 @@ impl Committed {
     }
 }
 
+/// A DeleteRecords that is not answered yet: at whom, in which process and epoch, and up to where.
+#[derive(Debug)]
+struct Deletion {
+    at: usize,
+    process: u64,
+    epoch: Option<LeaderEpoch>,
+    to: Offset,
+}
+
 struct World {
     controller: Controller,
     nodes: Vec<Node>,
@@ -65,8 +74,7 @@ struct World {
     committed: Committed,
     /// Values that await an acknowledgement, with their offsets and whether all must have them.
     waiting: BTreeMap<u32, (Offset, WantedAcks)>,
-    /// Deletions that await an answer: at whom, in which process, and up to where.
-    deletions: Vec<(usize, u64, Offset)>,
+    deletions: Vec<Deletion>,
     /// The furthest deletion that was answered.
     deleted: Offset,
     led: BTreeMap<LeaderEpoch, BrokerId>,
@@ -289,20 +297,28 @@ impl World {
 
     fn delete(&mut self, at: usize, amount: u8) {
         if let Some(to) = self.nodes[at].want_deleted(amount) {
-            self.deletions.push((at, self.nodes[at].process, to));
+            let node = &self.nodes[at];
+            self.deletions.push(Deletion {
+                at,
+                process: node.process,
+                epoch: node.leader_epoch(),
+                to,
+            });
         }
     }
 
     /// A deletion is answered once no replica that may be in sync begins before it.
     fn answer_deletions(&mut self) {
         let (nodes, deleted) = (&self.nodes, &mut self.deleted);
-        self.deletions.retain(|(at, process, to)| {
-            let node = &nodes[*at];
+        self.deletions.retain(|deletion| {
+            let node = &nodes[deletion.at];
             let leads = node.machine.as_ref().is_some_and(Partition::is_leader);
-            let is_done = node.replicated_start().is_some_and(|start| *to <= start);
-            let is_same = leads && node.process == *process;
+            let to = deletion.to;
+            let is_done = node.replicated_start().is_some_and(|start| to <= start);
+            let is_same =
+                leads && node.process == deletion.process && node.leader_epoch() == deletion.epoch;
             if is_same && is_done {
-                *deleted = (*deleted).max(*to);
+                *deleted = (*deleted).max(to);
             }
             is_same && !is_done
         });
@@ -479,9 +495,10 @@ impl World {
         }
         let told: Vec<_> = self.nodes.iter().map(Node::describe).collect();
         panic!(
-            "V3: not settled: {:?} {told:#?} waiting {:?}",
+            "V3: not settled: {:?} {told:#?} waiting {:?} deletions {:?}",
             self.controller.history.last(),
-            self.waiting
+            self.waiting,
+            self.deletions
         );
     }
 

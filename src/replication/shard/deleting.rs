@@ -33,6 +33,7 @@ impl Replica {
             return;
         }
         let start = self.log.log_start_offset();
+        let epoch = self.machine.assignment().leader_epoch;
         let outcome = match self.machine.is_storage_failed() {
             true => Err(ErrorCode::KafkaStorageError),
             false if !self.machine.is_leader() => Err(ErrorCode::NotLeaderOrFollower),
@@ -40,6 +41,8 @@ impl Replica {
         };
         for deletion in std::mem::take(&mut self.deletions) {
             let answer = match outcome {
+                // It leads again: what it wanted as it led before is forgotten.
+                Ok(_) if deletion.leader_epoch != epoch => Err(ErrorCode::NotLeaderOrFollower),
                 Ok(Some(start)) if deletion.before <= start => Ok(start),
                 Ok(_) => {
                     self.deletions.push(deletion);
@@ -67,7 +70,12 @@ impl Shard {
             Ok(before) => {
                 // Whoever waits no longer leaves room.
                 replica.deletions.retain(|one| !one.reply.is_closed());
-                replica.deletions.push(Deletion { before, reply });
+                let leader_epoch = replica.machine.assignment().leader_epoch;
+                replica.deletions.push(Deletion {
+                    before,
+                    leader_epoch,
+                    reply,
+                });
                 self.carry_out(slot);
             }
             Err(code) => {

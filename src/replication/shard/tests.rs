@@ -295,3 +295,46 @@ fn what_is_due_by_the_clock_is_done_before_what_clients_append() {
         assert_eq!(bench.answered().await, (BACKLOG, 0));
     });
 }
+
+#[test]
+fn a_deletion_that_was_asked_of_an_earlier_leadership_is_refused() {
+    run(async {
+        let bench = Bench::start().await;
+        let first = bench.send_append().await;
+        assert!(first.await.unwrap()[0].is_ok());
+        let fetch = FollowerFetch {
+            slot: SLOT,
+            leader_epoch: LeaderEpoch(1),
+            fetch_offset: Offset(1),
+            last_fetched_epoch: LeaderEpoch(1),
+            log_start_offset: Offset::ZERO,
+        };
+        let (reply, served) = oneshot::channel();
+        let command = Command::FollowerFetch {
+            follower: FOLLOWER,
+            broker_epoch: BrokerEpoch(3),
+            partitions: vec![fetch],
+            reply,
+        };
+        assert!(bench.shard.send(command).await);
+        assert_eq!(served.await.unwrap()[0].unwrap().high_watermark, Offset(1));
+        let (reply, mut deleted) = oneshot::channel();
+        let command = Command::DeleteRecords {
+            slot: SLOT,
+            before: Some(Offset(1)),
+            reply,
+        };
+        assert!(bench.shard.send(command).await);
+        // It leads on, with another leader in between that it never heard of.
+        let (reply, done) = oneshot::channel();
+        let command = Command::Assign {
+            slot: SLOT,
+            assignment: assignment(ME, 3),
+            reply: Some(reply),
+        };
+        assert!(bench.shard.send(command).await);
+        done.await.unwrap();
+        let outcome = deleted.try_recv().expect("nobody will answer it later");
+        assert_eq!(outcome, Err(ErrorCode::NotLeaderOrFollower));
+    });
+}

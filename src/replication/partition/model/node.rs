@@ -222,6 +222,12 @@ impl Node {
         }
     }
 
+    /// Of its process.
+    pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        let machine = self.machine.as_ref()?;
+        Some(machine.assignment().leader_epoch)
+    }
+
     /// Up to where records are gone from every replica in sync, as this leader knows.
     pub fn replicated_start(&self) -> Option<Offset> {
         self.machine.as_ref()?.replicated_start(self.log.start)
