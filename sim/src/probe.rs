@@ -46,6 +46,7 @@ pub const NAMES: &[&str] = &[
     "broker-unfenced",
     "clean-start",
     "commit-refused",
+    "committed-offset-withheld",
     "compaction-dropped",
     "compaction-finished-at-start",
     "compaction-map-full",

@@ -211,6 +211,8 @@ pub struct HeartbeatReply {
     pub is_fenced: bool,
     /// It leads nothing and may stop.
     pub should_shut_down: bool,
+    /// The controller decided with all metadata below.
+    pub metadata_end: Offset,
 }
 
 /// In-sync replicas that the leaders on one broker propose (KIP-497, KIP-841, KIP-903).

@@ -171,35 +171,46 @@ impl GroupCoordinator {
 
     /// OffsetFetch of any version. Topics must carry their names; answers repeat names and ids. For
     /// "all topics" the answer has the names and the ids that were committed (zero if none was), so
-    /// in version 10 the caller fills in the rest.
+    /// in version 10 the caller fills in the rest. `is_sure` is asked when an answer is there, and
+    /// the answer is withheld (NOT_COORDINATOR) if this may not be the coordinator any more.
     pub async fn fetch_offsets(
         &self,
         request: OffsetFetchRequest,
         version: i16,
+        is_sure: &(dyn Fn() -> bool + Send + Sync),
     ) -> OffsetFetchResponse {
         if version < MULTI_GROUP_VERSION {
             let request = single_group(request);
             let asked = request.topics.clone().unwrap_or_default();
-            let group = self.fetch_group(request).await;
+            let group = self.fetch_group(request, is_sure).await;
             return single_group_answer(group, asked, version);
         }
         let mut answer = OffsetFetchResponse::default();
         for group in request.groups {
-            answer.groups.push(self.fetch_group(group).await);
+            answer.groups.push(self.fetch_group(group, is_sure).await);
         }
         answer
     }
 
     /// Offsets of one group, as in [`GroupCoordinator::fetch_offsets`].
-    pub async fn fetch_group(&self, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+    async fn fetch_group(
+        &self,
+        request: OffsetFetchRequestGroup,
+        is_sure: &(dyn Fn() -> bool + Send + Sync),
+    ) -> OffsetFetchResponseGroup {
         let group_id = request.group_id.clone();
-        match self.ask(&group_id, Request::FetchOffsets(request)).await {
-            Ok(Reply::FetchOffsets(answer)) => answer,
-            other => OffsetFetchResponseGroup {
-                group_id,
-                error_code: error_of(other).code(),
-                ..OffsetFetchResponseGroup::default()
-            },
+        let error = match self.ask(&group_id, Request::FetchOffsets(request)).await {
+            Ok(Reply::FetchOffsets(answer)) if is_sure() => return answer,
+            Ok(Reply::FetchOffsets(_)) => {
+                tracing::trace!(target: "klamm::probe", name = "committed-offset-withheld");
+                ErrorCode::NotCoordinator
+            }
+            other => error_of(other),
+        };
+        OffsetFetchResponseGroup {
+            group_id,
+            error_code: error.code(),
+            ..OffsetFetchResponseGroup::default()
         }
     }
 

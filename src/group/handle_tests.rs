@@ -72,7 +72,9 @@ impl Cluster {
             }]),
             ..OffsetFetchRequest::default()
         };
-        let answer = self.world.run(self.groups.fetch_offsets(request, version));
+        let answer = self
+            .world
+            .run(self.groups.fetch_offsets(request, version, &|| true));
         let partition = answer.topics.first().map(|topic| &topic.partitions[0]);
         let offset = partition.map_or(-2, |partition| partition.committed_offset);
         let code = partition.map_or(0, |partition| partition.error_code);

@@ -120,6 +120,13 @@ impl LogReader {
         view.epochs.end_of_epoch(epoch, view.log_end_offset)
     }
 
+    /// The oldest leader epoch that is known.
+    #[must_use]
+    pub fn oldest_epoch(&self) -> Option<LeaderEpoch> {
+        let view = self.shared.view();
+        view.epochs.entries().first().map(|oldest| oldest.epoch)
+    }
+
     /// The leader epoch of the record at `offset`; at the log's end, the newest epoch.
     #[must_use]
     pub fn epoch_of(&self, offset: Offset) -> LeaderEpoch {

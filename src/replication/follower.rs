@@ -56,6 +56,7 @@ pub struct FollowerTruncate {
     pub last_fetched_epoch: LeaderEpoch,
     /// An epoch and its end in the leader's log.
     pub diverging: (LeaderEpoch, Offset),
+    pub leader_log_start_offset: Offset,
 }
 
 /// Where a follower stands.

@@ -169,7 +169,20 @@ impl Replica {
             Ok(cut) => cut,
             Err(code) => return Copied::refused(code),
         };
-        let from = self.log.log_end_offset();
+        let (start, from) = (self.log.log_start_offset(), self.log.log_end_offset());
+        if self.machine.begins_anew_for(item, cut, start) {
+            let partition = self.topic_partition();
+            let at = item.leader_log_start_offset;
+            tracing::info!(
+                %partition, %from, %at,
+                "the leader's log begins where nothing in this one can be compared with it"
+            );
+            return Copied {
+                writes: Vec::new(),
+                failed: false,
+                result: Ok(()),
+            };
+        }
         if cut < self.machine.high_watermark() {
             let partition = self.topic_partition();
             tracing::warn!(

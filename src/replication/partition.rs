@@ -30,6 +30,7 @@ use super::leader::{Leader, Proposal};
 use super::view::Leadership;
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Instant, LeaderEpoch, Offset};
 use damage::Damage;
+pub use serving::Oldest;
 
 /// What happened to the partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,6 +128,8 @@ struct Following {
     restart_at: Option<Offset>,
     /// This log is damaged, and copied anew.
     begins_anew: bool,
+    /// Nothing of this log is known to be the leader's: it begins anew at `restart_at`.
+    is_unverified: bool,
 }
 
 /// What a log says of itself when it is opened.

@@ -219,6 +219,8 @@ fn nodes_that_do_not_agree_on_the_voters_found_no_cluster_and_say_so() {
             "node {id} has founded a cluster without node 3"
         );
     }
+    // Whoever heard of node 3's voters before it ended has refused too.
+    cluster.kill9_all();
     cluster.start_all();
     serves(&cluster, "after");
 }

@@ -284,7 +284,7 @@ fn join(
         if unfinished(mode, content, is_last && !is_alone) && segment.page.slot.is_none() {
             break;
         }
-        for (property, reason) in judge(&segment, mode, next) {
+        for (property, reason) in judge(&segment, mode, next, gaps) {
             findings.add(property, Some(of), format!("{name}: {reason}"));
         }
         log.end = segment.walk.end;
@@ -301,7 +301,12 @@ fn unfinished(mode: Mode, content: &Bytes, follows: bool) -> bool {
 }
 
 /// What is wrong with one segment; `next` is the base offset of the one after it.
-fn judge(segment: &Segment, mode: Mode, next: Option<i64>) -> Vec<(&'static str, String)> {
+fn judge(
+    segment: &Segment,
+    mode: Mode,
+    next: Option<i64>,
+    may_have_gaps: bool,
+) -> Vec<(&'static str, String)> {
     let mut wrong = Vec::new();
     let (walk, bytes) = (&segment.walk, segment.bytes);
     let Some(slot) = segment.page.slot else {
@@ -343,7 +348,8 @@ fn judge(segment: &Segment, mode: Mode, next: Option<i64>) -> Vec<(&'static str,
     }
     if let Some(next) = next {
         let overlaps = walk.end > next;
-        if overlaps || (walk.end < next && segment.page.generation == 0) {
+        let may_have_gap = may_have_gaps || segment.page.generation > 0;
+        if overlaps || (walk.end < next && !may_have_gap) {
             let reason = format!("it ends at offset {}, the next begins at {next}", walk.end);
             wrong.push(("R12", reason));
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::lease::Lease;
 use crate::config::BrokerConfig;
 use crate::controller::{BrokerHeartbeat, Controller, HeartbeatReply, Refusal, RegisterBroker};
 use crate::env::Env;
@@ -38,6 +39,7 @@ struct State {
     epoch: BrokerEpoch,
     is_unfenced: bool,
     may_stop: bool,
+    lease: Lease,
 }
 
 impl Standing {
@@ -79,11 +81,23 @@ impl Standing {
         }
     }
 
-    fn heard(&self, reply: HeartbeatReply) {
+    /// A heartbeat sent at `sent` was answered.
+    fn heard(&self, sent: Instant, reply: HeartbeatReply) {
+        let carried_out = Offset(self.carried_out.load(Ordering::Acquire));
         self.set(|state| {
             state.is_unfenced = !reply.is_fenced;
             state.may_stop |= reply.should_shut_down;
+            match reply.is_fenced {
+                true => state.lease = Lease::default(),
+                false => state.lease.answered(sent, reply.metadata_end, carried_out),
+            }
         });
+    }
+
+    /// Whether nobody was put in this broker's place for its silence. See [`Lease`].
+    pub fn is_in_touch(&self, now: Instant, session_timeout: Duration) -> bool {
+        let carried_out = Offset(self.carried_out.load(Ordering::Acquire));
+        self.state().lease.holds(now, carried_out, session_timeout)
     }
 
     async fn until(&self, is_reached: impl Fn(State) -> bool) {
@@ -199,8 +213,9 @@ impl Registrar {
                 wants_shut_down: wants_stop,
             };
             let controller = self.controller.within(self.session_timeout);
+            let sent = self.env.now();
             match controller.heartbeat(heartbeat).await {
-                Ok(reply) => standing.heard(reply),
+                Ok(reply) => standing.heard(sent, reply),
                 Err(refusal)
                     if matches!(
                         refusal.code,

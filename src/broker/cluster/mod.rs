@@ -15,6 +15,7 @@ mod decide;
 mod founding;
 pub mod gate;
 mod identity;
+mod lease;
 pub mod lifecycle;
 mod question;
 mod staying;

@@ -21,7 +21,7 @@ pub async fn handle(
     mut request: OffsetFetchRequest,
 ) -> OffsetFetchResponse {
     if context.version < TOPIC_ID_SINCE {
-        return broker.groups.fetch_offsets(request, context.version).await;
+        return broker.fetch_offsets(request, context.version).await;
     }
     let image = broker.controller.image();
     let refused: Vec<Vec<OffsetFetchResponseTopics>> = request
@@ -29,12 +29,32 @@ pub async fn handle(
         .iter_mut()
         .map(|group| name_topics(&image, group))
         .collect();
-    let mut response = broker.groups.fetch_offsets(request, context.version).await;
+    let mut response = broker.fetch_offsets(request, context.version).await;
     for (group, refused) in response.groups.iter_mut().zip(refused) {
         identify_topics(&image, group);
         group.topics.extend(refused);
     }
     response
+}
+
+impl Broker {
+    /// A coordinator that was paused or cut off may have been replaced: it answers only what was
+    /// true after it was last in touch with a controller.
+    async fn fetch_offsets(
+        &self,
+        request: OffsetFetchRequest,
+        version: i16,
+    ) -> OffsetFetchResponse {
+        let session_timeout = self.config.replication.session_timeout;
+        let is_sure = || match &self.cluster {
+            Some(cluster) => cluster
+                .standing
+                .is_in_touch(self.env.now(), session_timeout),
+            None => true,
+        };
+        let asked = self.groups.fetch_offsets(request, version, &is_sure);
+        asked.await
+    }
 }
 
 /// Puts names in place of ids; answers for the ids that are not known.

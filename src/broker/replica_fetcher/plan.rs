@@ -391,6 +391,7 @@ impl FetchPlan {
                 fetch_offset: Offset(fetch.fetch_offset),
                 last_fetched_epoch: LeaderEpoch(fetch.last_fetched_epoch),
                 diverging,
+                leader_log_start_offset: Offset(data.log_start_offset),
             };
             work.truncations.push(Task {
                 key,

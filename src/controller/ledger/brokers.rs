@@ -157,6 +157,7 @@ impl ControllerLedger {
             is_caught_up,
             is_fenced: broker.fenced,
             should_shut_down: false,
+            metadata_end: self.image.end(),
         };
         if request.wants_shut_down {
             reply.should_shut_down = self.stop(&mut draft, broker, now.others_know);

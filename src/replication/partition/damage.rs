@@ -103,6 +103,7 @@ impl<W: Copy> Partition<W> {
         self.damage.is_known = false;
         if let Role::Follower(following) = &mut self.role {
             following.begins_anew = false;
+            following.is_unverified = false;
             following.restart_at = None;
         }
     }
@@ -110,7 +111,7 @@ impl<W: Copy> Partition<W> {
 
 impl Following {
     /// See [`Partition::restart_for`], of a replica that begins anew at `from`.
-    pub(super) fn restart_damaged(
+    pub(super) fn restart_anew(
         &mut self,
         from: Offset,
         (leader_log_start_offset, leader_high_watermark): (Offset, Offset),

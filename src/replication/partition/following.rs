@@ -89,8 +89,9 @@ impl<W: Copy> Partition<W> {
             return None;
         };
         let leader = (leader_log_start_offset, leader_high_watermark);
-        if let (true, Some(from)) = (following.begins_anew, following.restart_at) {
-            return following.restart_damaged(from, leader, first);
+        let is_anew = following.begins_anew || following.is_unverified;
+        if let (true, Some(from)) = (is_anew, following.restart_at) {
+            return following.restart_anew(from, leader, first);
         }
         if leader_log_start_offset <= self.log_end_offset {
             following.restart_at = None;
@@ -140,5 +141,28 @@ impl<W: Copy> Partition<W> {
             _ => end.min(own_end),
         };
         Ok(cut.min(self.log_end_offset).max(Offset::ZERO))
+    }
+
+    /// Whether the log begins anew instead of being cut at `cut`, as [`Self::cut`] has it: nothing
+    /// from the leader's start on is common to both, and what this log has from before it cannot be
+    /// compared with anything. Kept, it would pass for a part of the leader's log: its batches would
+    /// make this replica take for a duplicate what is nowhere. The log stays as it is until the
+    /// leader has answered what is to be in its place.
+    pub fn begins_anew_for(
+        &mut self,
+        said: &FollowerTruncate,
+        cut: Offset,
+        log_start_offset: Offset,
+    ) -> bool {
+        let start = said.leader_log_start_offset;
+        let Role::Follower(following) = &mut self.role else {
+            return false;
+        };
+        if cut > start || log_start_offset >= start {
+            return false;
+        }
+        following.is_unverified = true;
+        following.restart_at = Some(start);
+        true
     }
 }

@@ -6,17 +6,19 @@ use crate::replication::leader::Seen;
 use crate::types::{ErrorCode, LeaderEpoch, Offset};
 
 impl<W: Copy> Partition<W> {
-    /// A follower fetches; `epochs` is the log's end of an epoch. Nothing of a fetch counts unless
-    /// it is of this leader's epoch, and of a log that agrees with this one.
+    /// A follower fetches; `oldest` is where the log begins and the oldest epoch known there, and
+    /// `epochs` the log's end of an epoch. Nothing of a fetch counts unless it is of this leader's
+    /// epoch, and of a log that agrees with this one.
     pub fn fetched(
         &mut self,
         fetcher: Fetcher,
         fetch: &FollowerFetch,
-        log_start_offset: Offset,
+        oldest: Oldest,
         epochs: impl Fn(LeaderEpoch) -> (LeaderEpoch, Offset),
         around: Surroundings<'_>,
         effects: &mut Vec<Effect<W>>,
     ) -> Result<Served, ErrorCode> {
+        let log_start_offset = oldest.log_start_offset;
         let mine = self.assignment.leader_epoch;
         let wrong_epoch = match fetch.leader_epoch.cmp(&mine) {
             std::cmp::Ordering::Less => Some(ErrorCode::FencedLeaderEpoch),
@@ -45,7 +47,7 @@ impl<W: Copy> Partition<W> {
             // It may know more of the partition than this leader does yet.
             return Err(ErrorCode::UnknownLeaderEpoch);
         }
-        served.diverging = diverging(fetch, epochs)?;
+        served.diverging = diverging(fetch, oldest, epochs)?;
         if served.diverging.is_some() && !crate::mutant!("diverging-fetch-counts") {
             return Ok(served);
         }
@@ -79,9 +81,21 @@ impl<W: Copy> Partition<W> {
     }
 }
 
+/// Where a leader's log begins, and the oldest epoch that it knows of.
+#[derive(Clone, Copy, Debug)]
+pub struct Oldest {
+    pub log_start_offset: Offset,
+    pub epoch: Option<LeaderEpoch>,
+}
+
 /// Where a follower's log parts from this one, if it does (KIP-595).
+///
+/// A follower whose last batch is older than all that this log knows of, and which has records from
+/// before this log's start, may have had them from a leader that nobody else followed. Nobody can
+/// tell: it is told that they part where this log begins, even if its own ends there.
 fn diverging(
     fetch: &FollowerFetch,
+    oldest: Oldest,
     epochs: impl Fn(LeaderEpoch) -> (LeaderEpoch, Offset),
 ) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
     let last = fetch.last_fetched_epoch;
@@ -92,6 +106,8 @@ fn diverging(
     if epoch == LeaderEpoch::NONE {
         return Err(ErrorCode::UnknownLeaderEpoch);
     }
-    let parts = epoch < last || end < fetch.fetch_offset;
+    let is_older_than_known = oldest.epoch.is_none_or(|oldest| last < oldest);
+    let is_unverified = is_older_than_known && fetch.log_start_offset < oldest.log_start_offset;
+    let parts = epoch < last || end < fetch.fetch_offset || is_unverified;
     Ok(parts.then_some((epoch, end)))
 }

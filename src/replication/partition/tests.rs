@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::replication::follower::{FollowerFetch, Served};
+use crate::replication::follower::{FollowerFetch, FollowerTruncate, Served};
 
 const ME: BrokerId = BrokerId(1);
 
@@ -70,6 +70,12 @@ fn durable(end: i64) -> Event<u32> {
     Event::Durable { end: Offset(end) }
 }
 
+/// A log that begins at 0 with epoch 1.
+const OLDEST: Oldest = Oldest {
+    log_start_offset: Offset(0),
+    epoch: Some(LeaderEpoch(1)),
+};
+
 /// A fetch of broker `id` from `offset`, in epoch 1 unless it is to be another, of a log that
 /// agrees.
 fn fetch(
@@ -93,7 +99,7 @@ fn fetch(
     let mut effects = Vec::new();
     let around = around(&eligible, millis);
     let epochs = |asked| (asked, end);
-    let served = partition.fetched(fetcher, &fetch, Offset(0), epochs, around, &mut effects);
+    let served = partition.fetched(fetcher, &fetch, OLDEST, epochs, around, &mut effects);
     (served, effects)
 }
 
@@ -115,7 +121,7 @@ fn fetch_with_start(partition: &mut Partition<u32>, id: i32, start: i64) -> Offs
     };
     let around = around(&eligible, 1);
     let epochs = |asked| (asked, end);
-    let served = partition.fetched(fetcher, &fetch, Offset(0), epochs, around, &mut Vec::new());
+    let served = partition.fetched(fetcher, &fetch, OLDEST, epochs, around, &mut Vec::new());
     served.expect("it is served").log_start_offset
 }
 
@@ -312,6 +318,82 @@ fn a_fetch_of_another_epoch_or_of_a_diverged_log_moves_nothing() {
         Ok(Some((LeaderEpoch(1), Offset(2))))
     );
     assert_eq!((effects, partition.high_watermark()), (vec![], Offset(0)));
+}
+
+#[test]
+fn a_log_that_ends_where_the_leaders_begins_in_an_epoch_that_nobody_knows_is_not_taken_for_equal() {
+    let mut partition = leader(&[1, 2]);
+    step(&mut partition, appended(6, 1));
+    step(&mut partition, durable(6));
+    let oldest = Oldest {
+        log_start_offset: Offset(6),
+        epoch: Some(LeaderEpoch(1)),
+    };
+    // As a log answers that begins at 6 with epoch 1.
+    let epochs = |asked: LeaderEpoch| (asked, Offset(6));
+    let mut diverging = |last: i32, starts_at: i64| {
+        let fetch = FollowerFetch {
+            slot: 0,
+            leader_epoch: LeaderEpoch(1),
+            fetch_offset: Offset(6),
+            last_fetched_epoch: LeaderEpoch(last),
+            log_start_offset: Offset(starts_at),
+        };
+        let fetcher = Fetcher {
+            id: BrokerId(2),
+            broker_epoch: BrokerEpoch(12),
+        };
+        let (eligible, mut effects) = (eligible(), Vec::new());
+        let around = around(&eligible, 1);
+        let served = partition.fetched(fetcher, &fetch, oldest, epochs, around, &mut effects);
+        served.expect("it is served").diverging
+    };
+    assert_eq!(diverging(0, 0), Some((LeaderEpoch(0), Offset(6))));
+    assert_eq!(diverging(1, 0), None, "the same epoch at the same offset");
+    assert_eq!(diverging(0, 6), None, "it has nothing from before");
+}
+
+#[test]
+fn what_cannot_be_compared_with_the_leaders_log_is_replaced_and_not_kept_below_its_start() {
+    let mut effects = Vec::new();
+    let assigned = assignment(3, 2, 5, &[1, 2]);
+    let mut partition = Partition::<u32>::new(&assigned, opened(13), Instant(0), &mut effects);
+    let said = FollowerTruncate {
+        slot: 0,
+        leader_epoch: LeaderEpoch(2),
+        fetch_offset: Offset(13),
+        last_fetched_epoch: LeaderEpoch(1),
+        diverging: (LeaderEpoch(1), Offset(6)),
+        leader_log_start_offset: Offset(6),
+    };
+    let mine = |_| (LeaderEpoch(1), Offset(13));
+    let cut = partition.cut(&said, Some(LeaderEpoch(1)), mine);
+    assert_eq!(cut, Ok(Offset(6)));
+    assert!(
+        !partition.begins_anew_for(&said, Offset(7), Offset(0)),
+        "7 is common to both"
+    );
+    assert!(
+        !partition.begins_anew_for(&said, Offset(6), Offset(6)),
+        "nothing is below"
+    );
+    assert!(partition.begins_anew_for(&said, Offset(6), Offset(0)));
+    let position = partition.position(LeaderEpoch(2), Offset(0), Some(LeaderEpoch(1)));
+    let position = position.expect("it follows").expect("all is safe");
+    assert_eq!(
+        (position.fetch_offset, position.last_fetched_epoch),
+        (Offset(6), LeaderEpoch::NONE)
+    );
+    // The leader's first batch holds its start.
+    let told = (Offset(6), Offset(20));
+    assert_eq!(
+        partition.restart_for(told, Some(Offset(4))),
+        Some(Offset(4))
+    );
+    step(&mut partition, Event::Restarted { start: Offset(4) });
+    let position = partition.position(LeaderEpoch(2), Offset(4), None);
+    let position = position.expect("it follows").expect("all is safe");
+    assert_eq!(position.fetch_offset, Offset(4));
 }
 
 #[test]

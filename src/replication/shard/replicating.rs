@@ -12,7 +12,7 @@ use crate::replication::follower::{
 };
 use crate::replication::following::Copied;
 use crate::replication::leader::Proposal;
-use crate::replication::partition::{Fetcher, Surroundings};
+use crate::replication::partition::{Fetcher, Oldest, Surroundings};
 use crate::replication::replica::Replica;
 use crate::types::{ErrorCode, Instant, LeaderEpoch};
 
@@ -173,10 +173,12 @@ impl Shard {
         let reader = replica.log.reader();
         let epochs = |epoch| reader.end_of_epoch(epoch);
         let around = around(&self.eligible, self.settings.as_ref(), self.env.now());
-        let (start, effects) = (replica.log.log_start_offset(), &mut replica.effects);
-        let served = replica
-            .machine
-            .fetched(fetcher, fetch, start, epochs, around, effects);
+        let oldest = Oldest {
+            log_start_offset: replica.log.log_start_offset(),
+            epoch: reader.oldest_epoch(),
+        };
+        let (machine, effects) = (&mut replica.machine, &mut replica.effects);
+        let served = machine.fetched(fetcher, fetch, oldest, epochs, around, effects);
         replica.tell_counted(fetcher.id);
         self.carry_out(fetch.slot);
         served

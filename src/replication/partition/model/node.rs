@@ -324,7 +324,11 @@ impl Node {
         let fetch = request.fetch;
         let epochs = |asked| log.epochs.end_of_epoch(asked, log.end());
         let around = Self::around(&self.eligible, now);
-        let served = machine.fetched(fetcher, &fetch, log.start, epochs, around, effects);
+        let oldest = Oldest {
+            log_start_offset: log.start,
+            epoch: log.epochs.entries().first().map(|oldest| oldest.epoch),
+        };
+        let served = machine.fetched(fetcher, &fetch, oldest, epochs, around, effects);
         let from = fetch.fetch_offset;
         let served = match served {
             Ok(served) => served,
@@ -373,11 +377,15 @@ impl Node {
                 fetch_offset: answer.fetch_offset,
                 last_fetched_epoch: answer.last_fetched_epoch,
                 diverging,
+                leader_log_start_offset: answer.served.log_start_offset,
             };
             let mine = |asked| log.epochs.end_of_epoch(asked, log.end());
             let Ok(end) = machine.cut(&said, log.latest(), mine) else {
                 return;
             };
+            if machine.begins_anew_for(&said, end, log.start) {
+                return;
+            }
             let end = end.max(log.start);
             for offset in end.0..log.end().0 {
                 let doomed = log.at(Offset(offset));
