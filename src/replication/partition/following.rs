@@ -144,10 +144,10 @@ impl<W: Copy> Partition<W> {
     }
 
     /// Whether the log begins anew instead of being cut at `cut`, as [`Self::cut`] has it: nothing
-    /// from the leader's start on is common to both, and what this log has from before it cannot be
-    /// compared with anything. Kept, it would pass for a part of the leader's log: its batches would
-    /// make this replica take for a duplicate what is nowhere. The log stays as it is until the
-    /// leader has answered what is to be in its place.
+    /// from the leader's start on is common to both, and what this log has from before it cannot
+    /// be compared with anything. Kept, it would pass for a part of the leader's log: a retry of
+    /// what is nowhere would be a duplicate here. The log stays as it is until the leader has
+    /// answered what is to be in its place.
     pub fn begins_anew_for(
         &mut self,
         said: &FollowerTruncate,

@@ -357,6 +357,47 @@ impl Node {
         })
     }
 
+    /// The leader said where the logs part.
+    fn cut(
+        &mut self,
+        answer: &Answer,
+        diverging: (LeaderEpoch, Offset),
+        needed: impl Fn(Offset) -> Option<Record>,
+        effects: &mut Vec<Effect<u32>>,
+    ) {
+        let (Some(machine), log) = (&mut self.machine, &mut self.log) else {
+            return;
+        };
+        let said = FollowerTruncate {
+            slot: 0,
+            leader_epoch: answer.leader_epoch,
+            fetch_offset: answer.fetch_offset,
+            last_fetched_epoch: answer.last_fetched_epoch,
+            diverging,
+            leader_log_start_offset: answer.served.log_start_offset,
+        };
+        let mine = |asked| log.epochs.end_of_epoch(asked, log.end());
+        let Ok(end) = machine.cut(&said, log.latest(), mine) else {
+            return;
+        };
+        if machine.begins_anew_for(&said, end, log.start) {
+            return;
+        }
+        let end = end.max(log.start);
+        for offset in end.0..log.end().0 {
+            let doomed = log.at(Offset(offset));
+            let needed = needed(Offset(offset));
+            assert!(
+                doomed != needed,
+                "R9: {} cuts off {offset}, which is committed",
+                self.id
+            );
+        }
+        log.durable = log.end();
+        log.cut(end);
+        machine.step(Event::Truncated { end }, effects);
+    }
+
     pub fn take(
         &mut self,
         answer: Answer,
@@ -369,38 +410,10 @@ impl Node {
         if answer.process != self.process {
             return;
         }
-        let (epoch, log) = (answer.leader_epoch, &mut self.log);
         if let Some(diverging) = answer.served.diverging {
-            let said = FollowerTruncate {
-                slot: 0,
-                leader_epoch: epoch,
-                fetch_offset: answer.fetch_offset,
-                last_fetched_epoch: answer.last_fetched_epoch,
-                diverging,
-                leader_log_start_offset: answer.served.log_start_offset,
-            };
-            let mine = |asked| log.epochs.end_of_epoch(asked, log.end());
-            let Ok(end) = machine.cut(&said, log.latest(), mine) else {
-                return;
-            };
-            if machine.begins_anew_for(&said, end, log.start) {
-                return;
-            }
-            let end = end.max(log.start);
-            for offset in end.0..log.end().0 {
-                let doomed = log.at(Offset(offset));
-                let needed = needed(Offset(offset));
-                assert!(
-                    doomed != needed,
-                    "R9: {} cuts off {offset}, which is committed",
-                    self.id
-                );
-            }
-            log.durable = log.end();
-            log.cut(end);
-            machine.step(Event::Truncated { end }, effects);
-            return;
+            return self.cut(&answer, diverging, needed, effects);
         }
+        let (epoch, log) = (answer.leader_epoch, &mut self.log);
         machine.prepare_anew(log.start);
         if machine.may_copy(epoch, answer.fetch_offset).is_err() {
             return;
