@@ -140,6 +140,12 @@ impl Controller {
         self.shared.seen().image.clone()
     }
 
+    /// This node has carried out everything below.
+    #[must_use]
+    pub fn carried_out(&self) -> Offset {
+        self.shared.seen().carried_out
+    }
+
     /// The node whose controller is active, as far as this one knows.
     #[must_use]
     pub fn leader(&self) -> Option<BrokerId> {

@@ -81,9 +81,8 @@ impl Standing {
         }
     }
 
-    /// A heartbeat sent at `sent` was answered.
-    fn heard(&self, sent: Instant, reply: HeartbeatReply) {
-        let carried_out = Offset(self.carried_out.load(Ordering::Acquire));
+    /// A heartbeat sent at `sent` was answered. All below `carried_out` is carried out.
+    fn heard(&self, sent: Instant, reply: HeartbeatReply, carried_out: Offset) {
         self.set(|state| {
             state.is_unfenced = !reply.is_fenced;
             state.may_stop |= reply.should_shut_down;
@@ -95,8 +94,12 @@ impl Standing {
     }
 
     /// Whether nobody was put in this broker's place for its silence. See [`Lease`].
-    pub fn is_in_touch(&self, now: Instant, session_timeout: Duration) -> bool {
-        let carried_out = Offset(self.carried_out.load(Ordering::Acquire));
+    pub fn is_in_touch(
+        &self,
+        now: Instant,
+        carried_out: Offset,
+        session_timeout: Duration,
+    ) -> bool {
         self.state().lease.holds(now, carried_out, session_timeout)
     }
 
@@ -205,17 +208,19 @@ impl Registrar {
     pub async fn keep_alive(&self, standing: &Standing, told: &AtomicI64) -> Refusal {
         loop {
             let wants_stop = standing.wants_stop.load(Ordering::Acquire);
+            // A change that undid the one before is told to nobody, and carried out all the same.
+            let known = Offset(standing.carried_out.load(Ordering::Acquire));
             let heartbeat = BrokerHeartbeat {
                 id: self.request.id,
                 epoch: standing.epoch(),
-                metadata_end: Offset(standing.carried_out.load(Ordering::Acquire)),
+                metadata_end: known.max(self.controller.carried_out()),
                 wants_fence: false,
                 wants_shut_down: wants_stop,
             };
             let controller = self.controller.within(self.session_timeout);
             let sent = self.env.now();
             match controller.heartbeat(heartbeat).await {
-                Ok(reply) => standing.heard(sent, reply),
+                Ok(reply) => standing.heard(sent, reply, self.controller.carried_out()),
                 Err(refusal)
                     if matches!(
                         refusal.code,

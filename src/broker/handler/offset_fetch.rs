@@ -47,9 +47,13 @@ impl Broker {
     ) -> OffsetFetchResponse {
         let session_timeout = self.config.replication.session_timeout;
         let is_sure = || match &self.cluster {
-            Some(cluster) => cluster
-                .standing
-                .is_in_touch(self.env.now(), session_timeout),
+            Some(cluster) => {
+                let carried_out = self.controller.carried_out();
+                let now = self.env.now();
+                cluster
+                    .standing
+                    .is_in_touch(now, carried_out, session_timeout)
+            }
             None => true,
         };
         let asked = self.groups.fetch_offsets(request, version, &is_sure);
