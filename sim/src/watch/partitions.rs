@@ -389,6 +389,10 @@ impl Known {
             let detail = format!("{elr:?} stay eligible though {isr:?} are enough in sync");
             broken.push(("R7", detail));
         }
+        if cause == "REASSIGNMENT_COMPLETED" && isr != replicas {
+            let detail = format!("a reassignment ends with {isr:?} in sync of {replicas:?}");
+            broken.push(("R7", detail));
+        }
         let is_known = !self.isr.is_empty();
         for id in isr.difference(&self.isr).filter(|_| is_known) {
             if brokers.dead.contains(id) {
