@@ -275,7 +275,7 @@ pub(super) const MUTANTS: &[Described] = &[
     (
         "follower-serves-its-log-end",
         "R17: a follower gives consumers what may not be committed. Reads by rack, elections.",
-        &["R17", "P1"],
+        &["R17", "P17", "P1"],
     ),
     (
         "groups-stay-with-a-deposed-leader",

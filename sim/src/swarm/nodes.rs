@@ -275,6 +275,11 @@ pub(super) fn snapshots(draw: &mut Draw, plan: &mut Plan) {
 pub(super) fn delayed(draw: &mut Draw, plan: &mut Plan) {
     racing(draw, plan);
     let mut set = |key: &str, value: &str| plan.broker.insert(key.to_owned(), value.to_owned());
+    // Whoever waits for records asks again and again, so that some of it is on its way.
+    set(
+        "replica.fetch.wait.max.ms",
+        draw.one_of(&["20", "50", "200"]),
+    );
     set("replica.lag.time.max.ms", "30000");
     set("auto.leader.rebalance.enable", "false");
     for topic in &mut plan.topics {

@@ -26,6 +26,7 @@
 //! | M11 | epochs of partitions, leaders and brokers grow; a run of a broker has one |
 //! | M12 | no topic id and no producer id is given out twice |
 //! | K6 | a leader's log is made to begin later only where those of all in sync are; who leads next begins no earlier |
+//! | R17 | a copy that serves readers gives nothing at or above the high watermark it tells them (`sim/src/workload/fetching.rs`) |
 //! | R17 | no follower's high watermark goes beyond what a leader told, unless it is the only replica |
 //! | V7 | in the end every node stands where the others do |
 //!

@@ -307,6 +307,7 @@ impl Fetching {
             self.floor = self.floor.max(10);
         }
         let mut error = error_name(data.error_code);
+        let is_near = self.nearer.contains_key(&of);
         if error.is_some() && self.nearer.remove(&of).is_some() {
             // Its copy may be behind; only the leader knows what there is.
             line.take_in(LEADER_NOT_AVAILABLE);
@@ -322,6 +323,15 @@ impl Fetching {
             let place = format!("{}-{}", of.topic, of.partition);
             line.broken(property, format!("{place}: {detail}"));
             error = error.or_else(|| Some("CORRUPT_MESSAGE".to_owned()));
+        }
+        let last = decoded.records.last().map(|seen| seen.offset);
+        if let Some(last) = last.filter(|last| is_near && *last >= data.high_watermark) {
+            let (place, bound) = (
+                format!("{}-{}", of.topic, of.partition),
+                data.high_watermark,
+            );
+            let detail = format!("{place}: a copy gives offset {last}, and says {bound} is next");
+            line.broken("R17", detail);
         }
         self.positions.insert(of.clone(), decoded.next);
         Some(Fetched {
