@@ -1,7 +1,7 @@
 //! Planted bugs, which show that the tests would see a bug of their kind.
 //!
 //! Each is a bug that some broker, log or consensus library really had (the B numbers are those of
-//! the list in `docs/simulation.md`), put where it would live here by a switch in the code:
+//! the list in `docs/mutants.md`), put where it would live here by a switch in the code:
 //! `crate::mutant!("name")`. A process has at most one, chosen before anything else runs.
 //!
 //! Only builds with the feature `mutants` can have one. In all others a switch is the constant

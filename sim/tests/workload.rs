@@ -164,6 +164,7 @@ fn reader(name: &str) -> ClientPlan {
         pause_ms: 20,
         restart_percent: 2,
         library: false,
+        rack: None,
     };
     plan(name, role)
 }

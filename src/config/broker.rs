@@ -37,6 +37,8 @@ pub struct BrokerConfig {
     pub durability: Durability,
     pub controlled_shutdown_enable: bool,
     pub metadata_snapshot_bytes: u64,
+    /// Entries of the metadata log kept besides a snapshot.
+    pub metadata_kept_entries: u64,
     pub network: NetworkConfig,
     pub topics: TopicDefaults,
     pub cleaner: CleanerConfig,
@@ -392,6 +394,7 @@ impl Typed<'_> {
             },
             controlled_shutdown_enable: self.boolean("controlled.shutdown.enable"),
             metadata_snapshot_bytes: self.number("metadata.log.max.record.bytes.between.snapshots"),
+            metadata_kept_entries: self.number("klamm.metadata.log.kept.entries"),
             network: self.network(),
             topics: self.topics(),
             cleaner: CleanerConfig {

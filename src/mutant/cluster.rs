@@ -112,7 +112,7 @@ pub(super) const MUTANTS: &[Described] = &[
     ),
     (
         "older-leader-believed",
-        "B13: a follower acts on what a leader of an older epoch said. Delayed answer across an election.",
+        "B13: a follower acts on what a leader of an older epoch said, of whom it does not copy any more. Delayed answer across an election.",
         &["R9", "R2", "P2"],
     ),
     (
@@ -154,6 +154,11 @@ pub(super) const MUTANTS: &[Described] = &[
         "deleted-beyond-high-watermark",
         "B27: retention and DeleteRecords on a leader reach beyond the high watermark. Slow follower.",
         &["K5", "R10", "P2"],
+    ),
+    (
+        "compacts-beyond-high-watermark",
+        "B105: compaction reaches beyond the high watermark. Slow followers, failover.",
+        &["K1", "CG4", "CG5", "R2", "R13", "P2"],
     ),
     (
         "restart-within-a-batch-refused",
@@ -237,6 +242,11 @@ pub(super) const MUTANTS: &[Described] = &[
         &["M7", "M10", "P2", "V2"],
     ),
     (
+        "snapshot-not-synced",
+        "B65: the metadata log is cut off before the snapshot that takes its place is durable. Power loss.",
+        &["M7", "M10", "P2", "V2"],
+    ),
+    (
         "decides-in-doubt",
         "The controller goes on to decide while nobody knows whether its last change was committed. Lost answers, then a majority again in the same term.",
         &["K8", "V1", "M3", "M6", "M12"],
@@ -253,11 +263,6 @@ pub(super) const MUTANTS: &[Described] = &[
         &["R6", "V3"],
     ),
     (
-        "late-fetch-answer-taken",
-        "B13: a follower takes an answer of a leader it does not follow any more. Elections.",
-        &["R9", "P2", "R2"],
-    ),
-    (
         "list-offsets-before-epoch-start",
         "B18: a new leader tells its high watermark before it has reached its epoch. Elections.",
         &["P14"],
@@ -270,7 +275,7 @@ pub(super) const MUTANTS: &[Described] = &[
     (
         "follower-serves-its-log-end",
         "R17: a follower gives consumers what may not be committed. Reads by rack, elections.",
-        &["R17", "P1"],
+        &["R17", "P17", "P1"],
     ),
     (
         "groups-stay-with-a-deposed-leader",

@@ -404,11 +404,11 @@ impl Shard {
         if replica.is_storage_failed() {
             return None;
         }
-        match replica
-            .log
-            .compaction_plan(now, replica.high_watermark(), map_bytes)
-            .await
-        {
+        let end = match crate::mutant!("compacts-beyond-high-watermark") {
+            true => replica.log.log_end_offset(),
+            false => replica.high_watermark(),
+        };
+        match replica.log.compaction_plan(now, end, map_bytes).await {
             Ok(job) => Some(CompactionRound {
                 job: job?,
                 io: replica.log.compaction_io(),

@@ -68,6 +68,9 @@ pub enum Role {
         pause_ms: u64,
         restart_percent: u8,
         library: bool,
+        /// Where it is: it may be sent to the copy there (KIP-392).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rack: Option<String>,
     },
     /// A member of a group: joins, reads what it is assigned, commits, leaves or vanishes, and
     /// comes back.

@@ -101,6 +101,8 @@ pub enum Fault {
     Reassign { topic: String },
     /// The preferred replicas of `topic` are made leaders.
     Elect { topic: String },
+    /// Every partition of `topic` that has a copy on the node, a name, prefers and elects it.
+    Lead { topic: String, node: String },
 
     /// The next `count` syncs of files of this kind fail.
     FailSync {

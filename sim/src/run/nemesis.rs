@@ -117,7 +117,8 @@ impl Nemesis {
             Fault::Revote { .. }
             | Fault::AddNode { .. }
             | Fault::Reassign { .. }
-            | Fault::Elect { .. } => self.by_operator(fault).await,
+            | Fault::Elect { .. }
+            | Fault::Lead { .. } => self.by_operator(fault).await,
             on_disk => self.on_disk(on_disk).await,
         }
     }

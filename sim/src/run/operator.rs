@@ -80,6 +80,11 @@ impl Nemesis {
                 let count = found.map_or(1, |of| of.partitions);
                 let _ = operator.elect(&topic, count).await;
             }
+            Fault::Lead { topic, node } => {
+                for id in self.cluster.find(&node).iter().filter_map(Server::id) {
+                    let _ = operator.lead(&topic, id).await;
+                }
+            }
             Fault::Revote {
                 node,
                 wipe,

@@ -4,6 +4,7 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::job::Job;
@@ -12,7 +13,7 @@ use super::options::MatrixOptions;
 use super::process::Processes;
 use super::progress::Progress;
 use super::{Failed, NOT_FOUND, files, pool, print, scenarios};
-use table::{Row, between_marks, table};
+use table::{Row, Searched, table, written};
 
 /// Seeds between the first of one round and of the next.
 const ROUND_SEEDS: u64 = 1_000_000;
@@ -88,13 +89,13 @@ pub(crate) fn matrix(options: &MatrixOptions) -> Result<ExitCode, Failed> {
     if let Some(error) = error {
         return Err(error);
     }
-    let table = table(&rows, options.max_seeds, options.rounds);
-    print(&table);
+    let searched = Searched {
+        max_seeds: options.max_seeds,
+        scenarios: options.scenarios.join(", "),
+    };
+    print(&table(&mutants, &rows, &searched, ""));
     if let Some(path) = &options.write {
-        let marks = options.mutants.join(",");
-        let text = between_marks(&files::read(path)?, &marks, &table)
-            .map_err(|Failed(why)| Failed(format!("{}: {why}", path.display())))?;
-        files::write(path, &text)?;
+        write(path, &rows, &searched)?;
     }
     let all_found = rows.iter().all(|row| row.missed() == 0);
     Ok(if all_found {
@@ -102,6 +103,19 @@ pub(crate) fn matrix(options: &MatrixOptions) -> Result<ExitCode, Failed> {
     } else {
         ExitCode::from(NOT_FOUND)
     })
+}
+
+/// Puts the rows into the tables of the file, each into that of its kind.
+fn write(path: &Path, rows: &[Row], searched: &Searched) -> Result<(), Failed> {
+    let mut text = files::read(path)?;
+    for kind in ["node-only", "clusters"] {
+        let mutants = mutants::of_kind(kind)?.unwrap_or_default();
+        if rows.iter().any(|row| row.is_of(&mutants)) {
+            text = written(&text, kind, &mutants, rows, searched)
+                .map_err(|Failed(why)| Failed(format!("{}: {why}", path.display())))?;
+        }
+    }
+    files::write(path, &text)
 }
 
 /// Runs seeds with a mutant until one shows a property that is expected to break.

@@ -229,7 +229,9 @@ pub(crate) struct MatrixOptions {
     /// Searches for each mutant, each with seeds of its own
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) rounds: u64,
-    /// Put the table in this Markdown file, between `<!-- mutants NAMES: begin -->` and `end`
+    /// Put the rows in the tables of this Markdown file, those between
+    /// `<!-- mutants clusters: begin -->` and `end`, and the same for `node-only`; what it says of
+    /// mutants not searched for now stays
     #[arg(long, value_name = "FILE")]
     pub(crate) write: Option<PathBuf>,
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! Who is there.
 
 use super::draw::Draw;
+use super::nodes;
 use crate::plan::{ClientPlan, Plan, Role, Versions};
 
 /// What kind of clients a scenario has most of.
@@ -96,6 +97,24 @@ pub(super) fn hurry(clients: &mut [ClientPlan]) {
     }
 }
 
+/// Has readers be in racks, and read where they are.
+pub(super) fn in_racks(draw: &mut Draw, clients: &mut [ClientPlan]) {
+    for (number, client) in clients.iter_mut().enumerate() {
+        let mut draw = draw.numbered("rack", number as u64);
+        if let Role::Reader {
+            rack,
+            library,
+            pause_ms,
+            ..
+        } = &mut client.role
+        {
+            *rack = Some(nodes::rack(draw.between(0, 2)));
+            *library = false;
+            *pause_ms = (*pause_ms).min(20);
+        }
+    }
+}
+
 fn role(draw: &mut Draw, kind: &str, mix: Mix, plan: &Plan) -> Role {
     let names: Vec<String> = plan.topics.iter().map(|topic| topic.name.clone()).collect();
     let topic = draw.one_of(&names);
@@ -111,6 +130,7 @@ fn role(draw: &mut Draw, kind: &str, mix: Mix, plan: &Plan) -> Role {
             pause_ms: draw.one_of(&[20, 100, 300]),
             restart_percent: draw.one_of(&[0, 2, 10]),
             library: draw.chance(20),
+            rack: None,
         },
         "member" => member(draw, names),
         "committer" => Role::Committer {

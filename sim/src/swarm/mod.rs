@@ -51,8 +51,14 @@ enum Lean {
     Memory,
     /// The metadata of one node is damaged.
     Relics,
+    /// So it is, with most of it in a snapshot, and next to none in the log besides.
+    Snapshots,
     /// Leaders change quickly while links stand still.
     Races,
+    /// A fetch of an earlier leadership comes late.
+    Delayed,
+    /// Brokers and readers are in racks.
+    Racks,
 }
 
 impl Scenario {
@@ -250,6 +256,36 @@ pub const SCENARIOS: &[Scenario] = &[
             nodes::Sizes::Several,
         ),
     },
+    Scenario {
+        name: "snapshots",
+        about: "as relics, where a metadata log keeps next to nothing that its snapshot has",
+        shape: leaning(
+            Lean::Snapshots,
+            clients::Mix::Cluster,
+            nemeses::RELICS,
+            nodes::Sizes::Several,
+        ),
+    },
+    Scenario {
+        name: "delayed",
+        about: "fetches and answers that come when their leader was replaced and leads again",
+        shape: leaning(
+            Lean::Delayed,
+            clients::Mix::Cluster,
+            nemeses::DELAYED,
+            nodes::Sizes::Apart,
+        ),
+    },
+    Scenario {
+        name: "racks",
+        about: "readers that are served by the copy in their rack",
+        shape: leaning(
+            Lean::Racks,
+            clients::Mix::Cluster,
+            nemeses::RACKS,
+            nodes::Sizes::Several,
+        ),
+    },
 ];
 
 /// The plan of `seed`, the same for ever on the same code; `None` when no scenario has this name.
@@ -263,7 +299,7 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
         seed,
         length_ms,
         // A node that was wiped copies everything anew, thousands of small segments on a slow disk.
-        liveness_ms: if found.name == "relics" {
+        liveness_ms: if matches!(found.name, "relics" | "snapshots") {
             180_000
         } else {
             60_000
@@ -282,8 +318,10 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
     }
     plan.clients = clients::draw(&mut draw.part("clients"), found.shape.clients, &plan);
     if let Some(cluster) = found.shape.cluster {
-        if cluster.lean == Lean::Races {
-            clients::hurry(&mut plan.clients);
+        match cluster.lean {
+            Lean::Races | Lean::Delayed => clients::hurry(&mut plan.clients),
+            Lean::Racks => clients::in_racks(&mut draw.part("racks"), &mut plan.clients),
+            Lean::Nothing | Lean::Memory | Lean::Relics | Lean::Snapshots => {}
         }
         plan.faults = nemeses::draw(&mut draw.part("faults"), cluster, &plan);
         return Some(plan);
@@ -304,6 +342,9 @@ fn among_others(plan: &mut Plan, draw: &Draw, cluster: Cluster) {
         Lean::Memory => nodes::in_memory(&mut draw.part("memory"), plan),
         Lean::Relics => nodes::spare(plan),
         Lean::Races => nodes::racing(&mut draw.part("races"), plan),
+        Lean::Snapshots => nodes::snapshots(&mut draw.part("snapshots"), plan),
+        Lean::Delayed => nodes::delayed(&mut draw.part("delayed"), plan),
+        Lean::Racks => nodes::in_racks(plan),
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) enum Class {
     StallNodes,
     /// A sequence in which a leader is held up, another takes its place, and it comes back.
     ToAndFro,
+    /// A sequence in which a fetch or its answer comes when its leader leads again.
+    Delayed,
 }
 
 use Class::{Node, Together};
@@ -137,12 +139,38 @@ pub(super) const RACES: &[Class] = &[
     Node(C::StallDisk),
 ];
 
+pub(super) const DELAYED: &[Class] = &[
+    Class::Delayed,
+    Class::StallNodes,
+    Class::Elect,
+    Node(C::Kill),
+    Node(C::Pause),
+];
+pub(super) const RACKS: &[Class] = &[
+    Class::ToAndFro,
+    Class::StallNodes,
+    Class::Isolate,
+    Class::CutNodes,
+    Class::Elect,
+    Node(C::Kill),
+    Node(C::Power),
+    Node(C::Stop),
+    Node(C::Pause),
+    Node(C::StallDisk),
+    Together(C::Power),
+];
+
 /// What a scenario leans to is always on: these classes.
 const LEADING: &[(Lean, Class)] = &[
     (Lean::Memory, Class::Forgets),
     (Lean::Memory, Node(C::Power)),
     (Lean::Relics, Class::Relic),
     (Lean::Races, Class::ToAndFro),
+    (Lean::Snapshots, Class::Relic),
+    (Lean::Delayed, Class::Delayed),
+    (Lean::Delayed, Class::Delayed),
+    (Lean::Delayed, Class::Delayed),
+    (Lean::Racks, Class::StallNodes),
 ];
 
 pub(super) fn draw(draw: &mut Draw, cluster: Cluster, plan: &Plan) -> Vec<TimedFault> {
@@ -162,13 +190,13 @@ pub(super) fn draw(draw: &mut Draw, cluster: Cluster, plan: &Plan) -> Vec<TimedF
     let count = draw.between(1, FAULTS_MAX);
     // The one node that may lose its power, or its metadata.
     let able = plan.nodes.iter().filter(|node| match lean {
-        Lean::Relics => node.is_controller(),
+        Lean::Relics | Lean::Snapshots => node.is_controller(),
         _ => node.is_broker(),
     });
     let names: Vec<String> = able.map(|node| node.name.clone()).collect();
     let one = draw.numbered("one", 0).one_of(&names);
     let mut faults = Vec::new();
-    if lean == Lean::Relics {
+    if matches!(lean, Lean::Relics | Lean::Snapshots) {
         let mut draw = draw.numbered("relic", 0);
         let at_ms = draw.between(1500, plan.length_ms / 2);
         let drawn = sequences::relic(&mut draw, &one).into_iter();
@@ -184,6 +212,7 @@ pub(super) fn draw(draw: &mut Draw, cluster: Cluster, plan: &Plan) -> Vec<TimedF
         let drawn = match class {
             Class::Forgets => sequences::forgets(&mut draw, plan, &one),
             Class::ToAndFro => sequences::to_and_fro(&mut draw, plan),
+            Class::Delayed => sequences::delayed(&mut draw, plan),
             _ => {
                 let drawn = fault(&mut draw, class, plan).into_iter();
                 drawn.map(|fault| (0, fault)).collect()
@@ -198,8 +227,8 @@ pub(super) fn draw(draw: &mut Draw, cluster: Cluster, plan: &Plan) -> Vec<TimedF
     match lean {
         Lean::Memory => power_of_one(&mut faults, &one),
         // The budget is kept by there being one.
-        Lean::Relics => return faults,
-        Lean::Nothing | Lean::Races => {}
+        Lean::Relics | Lean::Snapshots => return faults,
+        Lean::Nothing | Lean::Races | Lean::Delayed | Lean::Racks => {}
     }
     keep_budget(&mut faults, plan);
     faults
@@ -292,7 +321,7 @@ fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
         }
         Class::StallNodes => vec![stall_nodes(draw, plan)],
         // These are sequences, or begin with the scenario.
-        Class::Forgets | Class::ToAndFro | Class::Relic => Vec::new(),
+        Class::Forgets | Class::ToAndFro | Class::Relic | Class::Delayed => Vec::new(),
         Class::Reassign => vec![Fault::Reassign { topic }],
         Class::Elect => vec![Fault::Elect { topic }],
     }

@@ -44,6 +44,7 @@ pub(super) fn nodes(draw: &mut Draw, sizes: Sizes, late: u64) -> Vec<NodePlan> {
         Sizes::Any => draw.one_of(SIZES),
         Sizes::Three => (3, 0, 0),
         Sizes::Several => draw.one_of(SEVERAL),
+        Sizes::Apart => (0, 3, 3),
     };
     let kinds = [
         (both, true, true),
@@ -86,6 +87,8 @@ pub(super) enum Sizes {
     Any,
     /// Enough brokers for three copies, and few more.
     Several,
+    /// Three controllers, and three brokers beside them.
+    Apart,
     /// Three nodes that are all controllers and brokers.
     Three,
 }
@@ -254,6 +257,52 @@ pub(super) fn racing(draw: &mut Draw, plan: &mut Plan) {
     if draw.chance(50) {
         set("leader.imbalance.check.interval.seconds", 1);
     }
+}
+
+/// Snapshots of the metadata follow each other closely, and take the place of the log.
+pub(super) fn snapshots(draw: &mut Draw, plan: &mut Plan) {
+    spare(plan);
+    let mut set = |key: &str, value: u64| plan.broker.insert(key.to_owned(), value.to_string());
+    set(
+        "metadata.log.max.record.bytes.between.snapshots",
+        draw.one_of(&[512, 2048]),
+    );
+    set("klamm.metadata.log.kept.entries", draw.one_of(&[0, 1, 10]));
+}
+
+/// As [`racing`], with leaders that change when they are asked to alone, and replicas that stay in
+/// sync however late they are.
+pub(super) fn delayed(draw: &mut Draw, plan: &mut Plan) {
+    racing(draw, plan);
+    let mut set = |key: &str, value: &str| plan.broker.insert(key.to_owned(), value.to_owned());
+    // Whoever waits for records asks again and again, so that some of it is on its way.
+    set(
+        "replica.fetch.wait.max.ms",
+        draw.one_of(&["20", "50", "200"]),
+    );
+    set("replica.lag.time.max.ms", "30000");
+    set("auto.leader.rebalance.enable", "false");
+    for topic in &mut plan.topics {
+        topic.partitions = topic.partitions.min(2);
+    }
+}
+
+/// A rack for each broker, and readers may be served by the copy in theirs.
+pub(super) fn in_racks(plan: &mut Plan) {
+    spare(plan);
+    let selector = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+    let by_rack = ("replica.selector.class".to_owned(), selector.to_owned());
+    plan.broker.extend([by_rack]);
+    let brokers = plan.nodes.iter_mut().filter(|node| node.is_broker());
+    for (at, node) in brokers.enumerate() {
+        let rack = ("broker.rack".to_owned(), rack(at as u64));
+        node.settings.extend([rack]);
+    }
+}
+
+/// The name of a rack; there are three.
+pub(super) fn rack(at: u64) -> String {
+    format!("rack-{}", at % 3)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 //! | R6 | the present leader counts on a follower for no more than that has, of the same leaders |
 //! | R7 | in-sync replicas change by a proposal that was made to the state before |
 //! | R7 | in-sync replicas are replicas, the leader is one, none is added while fenced; a high watermark does not move while they are too few; eligible leaders are kept only then |
+//! | R7 | a reassignment ends with all of its replicas in sync |
 //! | R9 | no in-sync or eligible replica truncates below the high watermark, or empties its log; nobody truncates what it leads, or what its leader has as well |
 //! | R15 | nobody leads before it has registered since its start; what a follower told in one life counts for no other |
 //! | R18 | what was acknowledged by all lies below the high watermark |
@@ -25,6 +26,7 @@
 //! | M11 | epochs of partitions, leaders and brokers grow; a run of a broker has one |
 //! | M12 | no topic id and no producer id is given out twice |
 //! | K6 | a leader's log is made to begin later only where those of all in sync are; who leads next begins no earlier |
+//! | R17 | a copy that serves readers gives nothing at or above the high watermark it tells them (`sim/src/workload/fetching.rs`) |
 //! | R17 | no follower's high watermark goes beyond what a leader told, unless it is the only replica |
 //! | V7 | in the end every node stands where the others do |
 //!

@@ -72,6 +72,15 @@ impl View {
     }
 }
 
+/// A reassignment that ends before all of its replicas are in sync.
+fn ends_early(cause: &str, isr: &Ids, replicas: &Ids) -> Option<Broken> {
+    let early = cause == "REASSIGNMENT_COMPLETED" && isr != replicas;
+    early.then(|| {
+        let detail = format!("a reassignment ends with {isr:?} in sync of {replicas:?}");
+        ("R7", detail)
+    })
+}
+
 /// What is known of brokers, by their ids.
 pub(super) struct Brokers<'a> {
     /// Fenced or shutting down.
@@ -389,6 +398,7 @@ impl Known {
             let detail = format!("{elr:?} stay eligible though {isr:?} are enough in sync");
             broken.push(("R7", detail));
         }
+        broken.extend(ends_early(cause, &isr, &replicas));
         let is_known = !self.isr.is_empty();
         for id in isr.difference(&self.isr).filter(|_| is_known) {
             if brokers.dead.contains(id) {

@@ -445,6 +445,17 @@ fn in_sync_replicas_that_nobody_proposed_to_the_state_before_break_r7() {
 }
 
 #[test]
+fn a_reassignment_that_ends_before_all_are_in_sync_breaks_r7() {
+    let ends = |told| broken(&led(), &[("n1", Meta(told))]);
+    let with_one = "end=9 topic=t topic_id=T partition=0 leader=1 leader_epoch=1 \
+                    partition_epoch=2 isr=1 replicas=1,2 cause=REASSIGNMENT_COMPLETED";
+    let with_all = "end=9 topic=t topic_id=T partition=0 leader=1 leader_epoch=1 \
+                    partition_epoch=2 isr=1,2 replicas=1,2 cause=REASSIGNMENT_COMPLETED";
+    assert_eq!(ends(with_one), ["R7"]);
+    assert_eq!(ends(with_all), NONE);
+}
+
+#[test]
 fn a_follower_that_copies_what_its_leader_does_not_have_breaks_r2() {
     let copies = |epochs, end| {
         let told = [

@@ -21,6 +21,11 @@ const SESSIONS_SINCE: i16 = 7;
 /// First version that names topics by id.
 const TOPIC_ID_SINCE: i16 = 13;
 
+/// First version that tells the reader's rack.
+const RACK_SINCE: i16 = 11;
+/// What is noted of an error of a copy that does not lead.
+const LEADER_NOT_AVAILABLE: &str = "LEADER_NOT_AVAILABLE";
+
 /// How to read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FetchOptions {
@@ -40,6 +45,9 @@ pub(super) struct Fetching {
     at: String,
     /// Lowest version to ask in.
     floor: i16,
+    rack: Option<String>,
+    /// Brokers that leaders sent to, for what they are nearer.
+    nearer: BTreeMap<Partition, String>,
 }
 
 /// What the broker is believed to remember.
@@ -61,7 +69,38 @@ impl Fetching {
             sessions: BTreeMap::new(),
             at: String::new(),
             floor: if options.session { SESSIONS_SINCE } else { 0 },
+            rack: None,
+            nearer: BTreeMap::new(),
         }
+    }
+
+    /// Says where it is, and goes where leaders send it to.
+    pub(super) fn in_rack(mut self, rack: Option<String>) -> Self {
+        if rack.is_some() {
+            self.floor = self.floor.max(RACK_SINCE);
+        }
+        self.rack = rack;
+        self
+    }
+
+    /// Whom to ask for what.
+    async fn by_broker(&self, line: &mut Line) -> Result<BTreeMap<String, Vec<Partition>>, String> {
+        let leaders = line
+            .by_leader(self.positions.keys().cloned().collect())
+            .await?;
+        let mut brokers: BTreeMap<String, Vec<Partition>> = BTreeMap::new();
+        for (leader, led) in leaders {
+            for of in led {
+                let at = self.nearer.get(&of).unwrap_or(&leader);
+                brokers.entry(at.clone()).or_default().push(of);
+            }
+        }
+        Ok(brokers)
+    }
+
+    /// Back to leaders with what was asked of this one.
+    fn leave(&mut self, at: &str) {
+        self.nearer.retain(|_, nearer| nearer != at);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -98,9 +137,7 @@ impl Fetching {
         line: &mut Line,
         max_wait_ms: i32,
     ) -> Result<Vec<Fetched>, String> {
-        let leaders = line
-            .by_leader(self.positions.keys().cloned().collect())
-            .await?;
+        let leaders = self.by_broker(line).await?;
         let after = leaders.range((Bound::Excluded(self.at.clone()), Bound::Unbounded));
         let next = after.chain(&leaders).next();
         let (at, asked) = next
@@ -109,7 +146,10 @@ impl Fetching {
         let waits = i32::try_from(leaders.len().max(1)).unwrap_or(1);
         line.toward(&at);
         self.at = at;
-        line.open().await?;
+        if let Err(error) = line.open().await {
+            self.leave(&self.at.clone());
+            return Err(error);
+        }
         let by_id = line.version(ApiKey::Fetch, self.floor) >= TOPIC_ID_SINCE;
         if by_id {
             let topics = by_topic(&asked);
@@ -129,10 +169,14 @@ impl Fetching {
             library: false,
         });
         match line.call(request, self.floor).await {
-            Err(error) => Err(line.refused(op, error)),
+            Err(error) => {
+                self.leave(&self.at.clone());
+                Err(line.refused(op, error))
+            }
             Ok(answer) => match error_name(answer.error_code) {
                 Some(error) => {
                     self.forget_session();
+                    self.leave(&self.at.clone());
                     Err(line.refused(op, error))
                 }
                 None => {
@@ -183,6 +227,7 @@ impl Fetching {
             session_epoch: epoch,
             topics: named.into_iter().map(topic).collect(),
             forgotten_topics_data: self.forgotten(line, asked),
+            rack_id: self.rack.as_deref().unwrap_or_default().into(),
             ..Default::default()
         }
     }
@@ -262,6 +307,15 @@ impl Fetching {
             self.floor = self.floor.max(10);
         }
         let mut error = error_name(data.error_code);
+        let is_near = self.nearer.contains_key(&of);
+        if error.is_some() && self.nearer.remove(&of).is_some() {
+            // Its copy may be behind; only the leader knows what there is.
+            line.take_in(LEADER_NOT_AVAILABLE);
+            error = Some(LEADER_NOT_AVAILABLE.to_owned());
+        }
+        if let Some(address) = line.address_of(data.preferred_read_replica) {
+            self.nearer.insert(of.clone(), address);
+        }
         line.take_in(error.as_deref().unwrap_or_default());
         let bytes = data.records.unwrap_or_default().contiguous();
         let decoded = decode(bytes, from);
@@ -269,6 +323,15 @@ impl Fetching {
             let place = format!("{}-{}", of.topic, of.partition);
             line.broken(property, format!("{place}: {detail}"));
             error = error.or_else(|| Some("CORRUPT_MESSAGE".to_owned()));
+        }
+        let last = decoded.records.last().map(|seen| seen.offset);
+        if let Some(last) = last.filter(|last| is_near && *last >= data.high_watermark) {
+            let (place, bound) = (
+                format!("{}-{}", of.topic, of.partition),
+                data.high_watermark,
+            );
+            let detail = format!("{place}: a copy gives offset {last}, and says {bound} is next");
+            line.broken("R17", detail);
         }
         self.positions.insert(of.clone(), decoded.next);
         Some(Fetched {

@@ -61,6 +61,8 @@ pub(super) struct Line {
     /// several brokers.
     coordinated: BTreeMap<String, Option<String>>,
     leaders: BTreeMap<Partition, String>,
+    /// Addresses by id.
+    brokers: BTreeMap<i32, String>,
     not_before: Instant,
     setup_timeout: Duration,
     call_timeout: Duration,
@@ -112,6 +114,7 @@ impl Line {
             ids: BTreeMap::new(),
             coordinated: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            brokers: BTreeMap::new(),
             setup_timeout,
             call_timeout: Duration::from_millis(call_ms),
         }
@@ -511,6 +514,11 @@ impl Line {
         Ok(found)
     }
 
+    /// Where a broker is, if that was told.
+    pub(super) fn address_of(&self, id: i32) -> Option<String> {
+        self.brokers.get(&id).cloned()
+    }
+
     /// The next request is for the broker at `address`; for anyone if that is empty.
     pub(super) fn toward(&mut self, address: &str) {
         self.wanted = (!address.is_empty()).then(|| address.to_owned());
@@ -532,6 +540,7 @@ impl Line {
         let brokers: BTreeMap<i32, String> = brokers
             .map(|broker| (broker.node_id, format!("{}:{}", broker.host, broker.port)))
             .collect();
+        self.brokers.extend(brokers.clone());
         for topic in answer.topics {
             let Some(name) = topic.name else { continue };
             for found in topic.partitions {

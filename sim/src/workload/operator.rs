@@ -24,6 +24,9 @@ use crate::record::Recorder;
 const DIRECTORIES_SINCE: i16 = 2;
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
+/// Partitions with the brokers that have copies of them, the preferred one first.
+type Copies = Vec<(i32, Vec<i32>)>;
+
 /// An operator's connection.
 pub struct Operator {
     line: Line,
@@ -60,6 +63,37 @@ impl Operator {
     }
 
     async fn try_reassign(&mut self, topic: &str) -> Result<(), String> {
+        let (found, mut brokers) = self.copies(topic).await?;
+        brokers.sort_unstable();
+        let moved = found.into_iter().map(|(partition, replicas)| {
+            let mut left = brokers.clone();
+            let mut drawn = Vec::new();
+            while drawn.len() < replicas.len() && !left.is_empty() {
+                let at = self.rng.below(left.len() as u64);
+                drawn.push(left.remove(usize::try_from(at).unwrap_or(0)));
+            }
+            (partition, drawn)
+        });
+        let moved = moved.collect();
+        self.place(topic, moved).await
+    }
+
+    /// Has every partition of a topic prefer its copy on broker `id`, and then elects the
+    /// preferred ones.
+    pub async fn lead(&mut self, topic: &str, id: i32) -> Result<(), String> {
+        let (found, _) = self.copies(topic).await?;
+        let count = i32::try_from(found.len()).unwrap_or(i32::MAX);
+        let moved = found.into_iter().map(|(partition, mut replicas)| {
+            replicas.sort_unstable_by_key(|replica| *replica != id);
+            (partition, replicas)
+        });
+        let moved = moved.collect();
+        self.place(topic, moved).await?;
+        self.elect(topic, count).await
+    }
+
+    /// Where the copies of each partition are, and all brokers.
+    async fn copies(&mut self, topic: &str) -> Result<(Copies, Vec<i32>), String> {
         let request = MetadataRequest {
             topics: Some(vec![MetadataRequestTopic {
                 name: Some(topic.into()),
@@ -70,21 +104,19 @@ impl Operator {
         };
         self.line.anyone();
         let answer = self.line.call(request, 4).await?;
-        let brokers: Vec<i32> = answer.brokers.iter().map(|broker| broker.node_id).collect();
+        let brokers = answer.brokers.iter().map(|broker| broker.node_id).collect();
         let found = answer.topics.into_iter().next().ok_or(DISCONNECTED)?;
-        let moved = found.partitions.iter().map(|partition| {
-            let mut left = brokers.clone();
-            left.sort_unstable();
-            let mut replicas = Vec::new();
-            while replicas.len() < partition.replica_nodes.len() && !left.is_empty() {
-                let at = self.rng.below(left.len() as u64);
-                replicas.push(left.remove(usize::try_from(at).unwrap_or(0)));
-            }
-            ReassignablePartition {
-                partition_index: partition.partition_index,
-                replicas: Some(replicas),
-                ..Default::default()
-            }
+        let each = found.partitions.into_iter();
+        let copies = each.map(|found| (found.partition_index, found.replica_nodes));
+        Ok((copies.collect(), brokers))
+    }
+
+    async fn place(&mut self, topic: &str, copies: Copies) -> Result<(), String> {
+        let moved = copies.into_iter();
+        let moved = moved.map(|(partition_index, replicas)| ReassignablePartition {
+            partition_index,
+            replicas: Some(replicas),
+            ..Default::default()
         });
         let request = AlterPartitionReassignmentsRequest {
             timeout_ms: 5000,

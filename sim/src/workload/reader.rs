@@ -22,6 +22,7 @@ pub(super) async fn run(mut client: Client) {
         committed,
         pause_ms,
         restart_percent,
+        rack,
         ..
     } = client.plan.role.clone()
     else {
@@ -34,7 +35,7 @@ pub(super) async fn run(mut client: Client) {
         committed,
     };
     let mut line = client.line();
-    let mut fetching = Fetching::new(options);
+    let mut fetching = Fetching::new(options).in_rack(rack);
     let partitions = client.partitions(&topic);
     let wait_bound = u64::try_from(max_wait_ms).unwrap_or(0) + 1;
     while !client.stop.is_set() {

@@ -153,6 +153,7 @@ impl Arriving {
             me: self.me.clone(),
             dir: path,
             snapshot_bytes: config.metadata_snapshot_bytes,
+            kept_entries: config.metadata_kept_entries,
             election_timeout: config.quorum.election_timeout,
             fetch_timeout: config.quorum.fetch_timeout,
             request_timeout: config.quorum.request_timeout,

@@ -207,7 +207,7 @@ impl FetchPlan {
 
     fn current(&mut self, key: Key, assignment: u64) -> Option<&mut Copied> {
         let copied = self.copied.get_mut(&key)?;
-        (copied.assignment == assignment || crate::mutant!("late-fetch-answer-taken"))
+        (copied.assignment == assignment || crate::mutant!("older-leader-believed"))
             .then_some(copied)
     }
 

@@ -125,7 +125,9 @@ impl Fetcher {
                     None => return Waited::Dismissed,
                     Some(changes) => {
                         let is_more = self.change(changes);
-                        let is_late = is_more && !crate::mutant!("late-fetch-answer-taken");
+                        let is_late = is_more
+                            && !crate::mutant!("older-leader-believed")
+                            && !crate::mutant!("session-keeps-first-epoch");
                         if is_late || self.plan.is_empty() {
                             return Waited::Overtaken;
                         }

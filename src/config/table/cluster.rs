@@ -72,6 +72,9 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "Segment age of Kafka's metadata log.";
     "metadata.log.max.record.bytes.between.snapshots" long(1), Some("20971520"), ReadOnly Works,
         "Bytes of metadata records after which a snapshot is written.";
+    "klamm.metadata.log.kept.entries" long(0), Some("500"), ReadOnly Works,
+        "Entries of the metadata log kept besides a snapshot, for nodes that are a little behind; \
+         those that lack older ones get the snapshot.";
     "metadata.log.max.snapshot.interval.ms" long(0), Some("3600000"), ReadOnly NotYet,
         "Time after which a snapshot of the metadata is written.";
     "metadata.max.retention.bytes" long(-1), Some("104857600"), ReadOnly NotYet,

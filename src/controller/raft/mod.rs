@@ -79,8 +79,6 @@ pub const RAFT_QUESTION: u8 = 1;
 const BATCH_BYTES_MAX: usize = 32 << 20;
 /// Most bytes of a question: one batch, or a portion of entries or of a snapshot.
 pub const QUESTION_BYTES_MAX: usize = BATCH_BYTES_MAX + (1 << 20);
-/// Entries kept in the log besides a snapshot, for followers that are a little behind.
-const KEPT_ENTRIES: u64 = 500;
 
 /// What a node's quorum needs to know.
 #[derive(Clone, Debug)]
@@ -91,6 +89,8 @@ pub struct RaftOptions {
     pub dir: PathBuf,
     /// A snapshot is written every so many bytes of log.
     pub snapshot_bytes: u64,
+    /// Entries kept in the log besides a snapshot, for followers that are a little behind.
+    pub kept_entries: u64,
     /// How long an election may take before the next is tried.
     pub election_timeout: Duration,
     /// Without word from the leader for this long a voter stands for election.
@@ -129,7 +129,7 @@ impl RaftOptions {
             install_snapshot_timeout: millis(self.request_timeout),
             max_payload_entries: 256,
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: KEPT_ENTRIES,
+            max_in_snapshot_log_to_keep: self.kept_entries,
             purge_batch_size: 1,
             // A leader that hears of no majority falls silent, so that another can be elected.
             quorum_loss_probe_interval: Some(millis(longer) * 2),

@@ -119,13 +119,15 @@ impl<W: Copy> Partition<W> {
         latest_epoch: Option<LeaderEpoch>,
         mine: impl Fn(LeaderEpoch) -> (LeaderEpoch, Offset),
     ) -> Result<Offset, ErrorCode> {
-        match self.role {
-            Role::Leader(_) if crate::mutant!("truncates-what-it-leads") => {}
-            _ => self.follows(said.leader_epoch)?,
+        let leads = matches!(self.role, Role::Leader(_));
+        let believed = leads && crate::mutant!("truncates-what-it-leads");
+        if !believed {
+            self.follows(said.leader_epoch)?;
         }
         let latest_epoch = latest_epoch.unwrap_or(LeaderEpoch::NONE);
         if (said.fetch_offset, said.last_fetched_epoch) != (self.log_end_offset, latest_epoch)
             && !crate::mutant!("old-answer-truncates")
+            && !believed
         {
             return Err(ErrorCode::OffsetOutOfRange);
         }

@@ -37,19 +37,59 @@ impl Row {
         }
     }
 
+    /// Whether its mutant is one of these.
+    pub(crate) fn is_of(&self, mutants: &[Mutant]) -> bool {
+        mutants.iter().any(|mutant| mutant.name == self.mutant.name)
+    }
+
     /// Searches that did not find it.
     pub(crate) fn missed(&self) -> usize {
         self.after.iter().filter(|after| after.is_none()).count()
     }
 
     /// Runs after which `percent` of the searches had found it, by nearest rank.
-    fn percentile(&self, percent: usize) -> String {
+    fn percentile(&self, percent: usize, max_seeds: u64) -> String {
         let rank = (self.after.len() * percent).div_ceil(100).max(1);
         match self.after.get(rank - 1) {
             Some(Some(after)) => after.to_string(),
-            _ => "-".to_owned(),
+            _ => format!("> {max_seeds}"),
         }
     }
+
+    /// Its line. Ends with a line feed.
+    fn line(&self, searched: &Searched) -> String {
+        let Mutant {
+            name,
+            about,
+            expected,
+        } = self.mutant;
+        format!(
+            "{}{} | {} | {} | {} | {} | {} of {} | {} | {} |\n",
+            start(name),
+            about.replace('|', "\\|"),
+            expected.join(", "),
+            names(&self.by),
+            self.percentile(50, searched.max_seeds),
+            self.percentile(95, searched.max_seeds),
+            self.missed(),
+            self.after.len(),
+            searched.scenarios,
+            names(&self.unexpected),
+        )
+    }
+}
+
+/// What the searches of all rows have in common.
+#[derive(Debug)]
+pub(crate) struct Searched {
+    pub(crate) max_seeds: u64,
+    /// As they were asked for.
+    pub(crate) scenarios: String,
+}
+
+/// How the line of a mutant begins.
+fn start(name: &str) -> String {
+    format!("| `{name}` | ")
 }
 
 fn names(of: &BTreeMap<String, u64>) -> String {
@@ -66,62 +106,79 @@ fn names(of: &BTreeMap<String, u64>) -> String {
     }
 }
 
-/// The whole table. Ends with a line feed.
-pub(crate) fn table(rows: &[Row], max_seeds: u64, rounds: u64) -> String {
-    let mut text = format!(
-        "Runs until the mutant was found, in {rounds} searches of at most {max_seeds} runs with \
-         seeds of their own; `-` where it was not.\n\n\
-         | Mutant | What it does | Must break | Broke (searches) | p50 | p95 | Not found | \
-         Beside that (runs) |\n|---|---|---|---|---:|---:|---:|---|\n"
-    );
-    for row in rows {
-        let Mutant {
-            name,
-            about,
-            expected,
-        } = row.mutant;
-        text.push_str(&format!(
-            "| `{name}` | {} | {} | {} | {} | {} | {} of {} | {} |\n",
-            about.replace('|', "\\|"),
-            expected.join(", "),
-            names(&row.by),
-            row.percentile(50),
-            row.percentile(95),
-            row.missed(),
-            row.after.len(),
-            names(&row.unexpected),
-        ));
+const HEAD: &str = "\
+| Mutant | What it does | Must break | Broke (searches) | p50 | p95 | Not found | In | \
+Beside that (runs) |
+|---|---|---|---|---:|---:|---:|---|---|
+";
+
+/// The table of these mutants, in their order: of each the row if there is one, or else the line
+/// that `before` has of it. Ends with a line feed.
+pub(crate) fn table(mutants: &[Mutant], rows: &[Row], searched: &Searched, before: &str) -> String {
+    let mut text = HEAD.to_owned();
+    for mutant in mutants {
+        let row = rows.iter().find(|row| row.mutant.name == mutant.name);
+        let start = start(mutant.name);
+        let kept = before.lines().find(|line| line.starts_with(&start));
+        match (row, kept) {
+            (Some(row), _) => text.push_str(&row.line(searched)),
+            (None, Some(line)) => text.push_str(&format!("{line}\n")),
+            (None, None) => {}
+        }
     }
     text
 }
 
-/// The file with `table` in place of what was between the marks for these mutants.
-pub(crate) fn between_marks(text: &str, mutants: &str, table: &str) -> Result<String, Failed> {
-    let mark = |what: &str| format!("<!-- mutants {mutants}: {what} -->");
+/// Where the text between the marks for the mutants of this kind begins and ends.
+fn marked(text: &str, kind: &str) -> Result<(usize, usize), Failed> {
+    let mark = |what: &str| format!("<!-- mutants {kind}: {what} -->");
     let (first, last) = (mark("begin"), mark("end"));
     let begin = text.find(&first).map(|at| at + first.len());
-    let end = text.find(&last);
-    match (begin, end) {
-        (Some(begin), Some(end)) if begin <= end => {
-            let (before, after) = (&text[..begin], &text[end..]);
-            Ok(format!("{before}\n\n{table}\n{after}"))
-        }
+    match (begin, text.find(&last)) {
+        (Some(begin), Some(end)) if begin <= end => Ok((begin, end)),
         _ => Err(Failed(format!("no `{first}` with `{last}` behind it"))),
     }
 }
 
+/// The file with these rows in its table of the mutants of this kind, which are `mutants`. What it
+/// says of others of them stays.
+pub(crate) fn written(
+    text: &str,
+    kind: &str,
+    mutants: &[Mutant],
+    rows: &[Row],
+    searched: &Searched,
+) -> Result<String, Failed> {
+    let (begin, end) = marked(text, kind)?;
+    let table = table(mutants, rows, searched, &text[begin..end]);
+    Ok(format!("{}\n\n{table}\n{}", &text[..begin], &text[end..]))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Row, between_marks, table};
+    use super::{Row, Searched, table, written};
     use crate::runner::matrix::Found;
     use crate::runner::mutants::Mutant;
 
+    const MUTANT: Mutant = Mutant {
+        name: "acks-early",
+        about: "answers before the sync",
+        expected: &["P2"],
+    };
+    const OTHER: Mutant = Mutant {
+        name: "acks",
+        ..MUTANT
+    };
+
+    fn searched() -> Searched {
+        Searched {
+            max_seeds: 200,
+            scenarios: "power, disk".to_owned(),
+        }
+    }
+
     fn row(after: &[Option<u64>]) -> Row {
-        let mut row = Row::new(Mutant {
-            name: "acks-early",
-            about: "answers before the sync",
-            expected: &["P2"],
-        });
+        let mut row = Row::new(MUTANT);
         for after in after {
             row.add(Found {
                 after: *after,
@@ -134,13 +191,10 @@ mod tests {
 
     #[test]
     fn a_row_says_how_long_the_searches_took() {
-        let text = table(
-            &[row(&[Some(9), Some(2), Some(4), Some(5), Some(3)])],
-            200,
-            5,
-        );
+        let row = row(&[Some(9), Some(2), Some(4), Some(5), Some(3)]);
+        let text = table(&[MUTANT], &[row], &searched(), "");
         let line = text.lines().last().expect("a row");
-        let end = "| P2 | P2 (5) | 4 | 9 | 0 of 5 | P9 (10) |";
+        let end = "| P2 | P2 (5) | 4 | 9 | 0 of 5 | power, disk | P9 (10) |";
         assert!(
             line.starts_with("| `acks-early` | ") && line.ends_with(end),
             "{line}"
@@ -150,20 +204,22 @@ mod tests {
     #[test]
     fn a_search_that_found_nothing_counts_as_the_longest() {
         let row = row(&[None, Some(2), Some(4)]);
-        assert_eq!((row.missed(), row.percentile(50).as_str()), (1, "4"));
-        assert_eq!(row.percentile(95), "-");
+        assert_eq!((row.missed(), row.percentile(50, 200).as_str()), (1, "4"));
+        assert_eq!(row.percentile(95, 200), "> 200");
     }
 
     #[test]
-    fn only_what_is_between_the_marks_is_replaced() {
-        let text = "a\n<!-- mutants all: begin -->\nold\n<!-- mutants all: end -->\nb\n";
-        let once = between_marks(text, "all", "new\n").expect("it has marks");
-        let expected = "a\n<!-- mutants all: begin -->\n\nnew\n\n<!-- mutants all: end -->\nb\n";
-        assert_eq!(once, expected);
-        assert_eq!(
-            between_marks(&once, "all", "new\n").expect("it has marks"),
-            expected
-        );
-        assert!(between_marks(&once, "clusters", "new\n").is_err());
+    fn only_the_rows_that_are_new_are_replaced() {
+        let text = "a\n<!-- mutants all: begin -->\n| `acks` | old\n| `acks-early` | old\n\
+                    | `gone` | old\n<!-- mutants all: end -->\nb\n";
+        let mutants = [OTHER, MUTANT];
+        let write = |text: &str, rows: &[Row]| written(text, "all", &mutants, rows, &searched());
+        let once = write(text, &[row(&[Some(1)])]).expect("it has marks");
+        assert!(once.starts_with("a\n<!-- mutants all: begin -->\n\n| Mutant |"));
+        assert!(once.ends_with(" |\n\n<!-- mutants all: end -->\nb\n"));
+        assert!(once.contains("\n| `acks` | old\n| `acks-early` | answers"));
+        assert!(!once.contains("gone"));
+        assert_eq!(write(&once, &[]).expect("it has marks"), once);
+        assert!(written(&once, "clusters", &mutants, &[], &searched()).is_err());
     }
 }

@@ -145,3 +145,37 @@ pub(super) fn to_and_fro(draw: &mut Draw, plan: &Plan) -> Sequence {
     }
     sequence
 }
+
+/// A fetch comes late (or its answer): a leader has records that another replica copied, and a
+/// third did not. The third leads, the copy is cut off by its word, and the first leads again, with
+/// all it had, since nothing reached it meanwhile. Then comes the fetch that tells of the copy.
+pub(super) fn delayed(draw: &mut Draw, plan: &Plan) -> Sequence {
+    let topic = draw.one_of(&plan.topics).name;
+    let brokers = plan.nodes.iter().filter(|node| node.is_broker());
+    let mut left: Vec<String> = brokers.map(|node| node.name.clone()).collect();
+    let mut taken = || {
+        let at = draw.between(0, left.len() as u64 - 1);
+        left.swap_remove(usize::try_from(at).unwrap_or(0))
+    };
+    let (first, copies, third) = (taken(), taken(), taken());
+    let lead = |node: &str| Fault::Lead {
+        topic: topic.clone(),
+        node: node.to_owned(),
+    };
+    let behind = draw.between(500, 1200);
+    let late = behind + draw.between(10, 300);
+    let replaced = late + draw.between(10, 150);
+    let again = replaced + draw.between(50, 800);
+    let end = again + draw.between(20, 400);
+    let held_up = match draw.between(0, 3) {
+        0 => stall(&first, &copies, end - late),
+        _ => stall(&copies, &first, end - late),
+    };
+    vec![
+        (0, lead(&first)),
+        (behind, stall(&first, &third, end + 300 - behind)),
+        (late, held_up),
+        (replaced, lead(&third)),
+        (again, lead(&first)),
+    ]
+}

@@ -164,6 +164,7 @@ pub fn options(me: Peer, snapshot_bytes: u64) -> RaftOptions {
         me,
         dir: PathBuf::from("/data/__cluster_metadata-0"),
         snapshot_bytes,
+        kept_entries: 500,
         election_timeout: Duration::from_millis(300),
         fetch_timeout: Duration::from_millis(600),
         request_timeout: Duration::from_millis(1000),
