@@ -237,6 +237,11 @@ pub(super) const MUTANTS: &[Described] = &[
         &["M7", "M10", "P2", "V2"],
     ),
     (
+        "config-answered-before-commit",
+        "A change of settings is answered once the controller has proposed it. Isolation of the controller.",
+        &["M14"],
+    ),
+    (
         "decides-in-doubt",
         "The controller goes on to decide while nobody knows whether its last change was committed. Lost answers, then a majority again in the same term.",
         &["K8", "V1", "M3", "M6", "M12"],
