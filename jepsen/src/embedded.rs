@@ -125,3 +125,35 @@ pub fn share_out<'a>(
     })
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use klamm::wire::message::join_group::JoinGroupResponseMember;
+
+    use super::{read_assignment, share_out, write_subscription};
+
+    fn member(id: &str, topics: &[&str]) -> JoinGroupResponseMember {
+        let topics: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
+        JoinGroupResponseMember {
+            member_id: id.into(),
+            metadata: write_subscription(&topics),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn every_partition_goes_to_one_of_those_who_want_it() {
+        let members = [member("a", &["t", "u"]), member("b", &["t"])];
+        let shares = share_out(&members, [("t", 3), ("u", 2), ("v", 1)]);
+        let told: Vec<(&str, Vec<String>)> = shares
+            .iter()
+            .map(|share| {
+                let given = read_assignment(&share.assignment).into_iter();
+                let given = given.map(|of| format!("{}-{}", of.topic, of.partition));
+                (share.member_id.as_str(), given.collect())
+            })
+            .collect();
+        let a = ["t-0", "t-2", "u-0", "u-1"].map(str::to_owned).to_vec();
+        assert_eq!(told, [("a", a), ("b", vec!["t-1".to_owned()])]);
+    }
+}

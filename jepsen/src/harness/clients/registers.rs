@@ -169,7 +169,9 @@ pub async fn settings_everywhere(shared: &Shared, name: &str) {
     let cluster = Cluster::new(&shared.env, shared.config(name, &[]));
     let cluster = cluster.expect("settings that the harness itself wrote");
     let Ok(view) = cluster.refresh(&Topics::None).await else {
-        return shared.recorder.broken(name, "V1", "nobody tells of the brokers");
+        return shared
+            .recorder
+            .broken(name, "V1", "nobody tells of the brokers");
     };
     let (topic, _) = &shared.topics[0];
     for broker in view.brokers.keys() {

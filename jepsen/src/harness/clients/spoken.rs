@@ -396,10 +396,7 @@ impl Member {
     }
 
     fn note_gone(&self) {
-        self.way
-            .shared
-            .recorder
-            .note(&self.way.name, Note::Gone);
+        self.way.shared.recorder.note(&self.way.name, Note::Gone);
     }
 
     /// Takes in an error of the group. Whether it has to join again.
