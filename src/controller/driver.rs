@@ -389,8 +389,10 @@ impl ControllerTask {
 
 /// Whether a change is answered before it is committed: never, but by a mutant.
 fn answers_early(request: &Request) -> bool {
-    matches!(request, Request::IncrementalAlterConfigs(_))
-        && crate::mutant!("config-answered-before-commit")
+    matches!(
+        request,
+        Request::IncrementalAlterConfigs(_) | Request::CreateTopics(_) | Request::DeleteTopics(_)
+    ) && crate::mutant!("change-answered-before-commit")
 }
 
 /// The outcome of what is proposed; never, if nothing is.

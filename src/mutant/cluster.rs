@@ -237,8 +237,8 @@ pub(super) const MUTANTS: &[Described] = &[
         &["M7", "M10", "P2", "V2"],
     ),
     (
-        "config-answered-before-commit",
-        "A change of settings is answered once the controller has proposed it. Isolation of the controller.",
+        "change-answered-before-commit",
+        "A change of topics or settings is answered once the controller has proposed it. Isolation of the controller.",
         &["M14"],
     ),
     (

@@ -58,7 +58,7 @@ const PROFILES: &[Profile] = &[
     ("producer-state-before-append", "disk-full", LOG),
     ("clean-marker-kept", "power-all", LOG),
     ("no-dir-sync-after-roll", "power-all", LOG),
-    ("commit-acked-before-durable", "power-all", GROUPS),
+    ("commit-acked-before-durable", "isolate,one-way", GROUPS),
     ("commits-replayed-in-wrong-order", "kill-all", GROUPS),
     ("fenced-commit-accepted", "pause", GROUPS),
     ("stale-heartbeat-accepted", "pause", GROUPS),
@@ -68,11 +68,7 @@ const PROFILES: &[Profile] = &[
     ("static-restart-rebalances", "reset", GROUPS),
     ("groups-stay-with-a-deposed-leader", "isolate,pause", GROUPS),
     ("session-expiry-ignored", "none", GROUPS),
-    (
-        "config-answered-before-commit",
-        "isolate,one-way",
-        REGISTERS,
-    ),
+    ("change-answered-before-commit", "isolate", REGISTERS),
 ];
 
 #[derive(Debug, Args)]

@@ -387,7 +387,9 @@ impl Options {
                 let (name, topic) = (format!("configs-{number}"), shared.topics[0].0.clone());
                 crew.writer(clients::configs(shared.clone(), name, topic));
             }
-            crew.writer(clients::topics(shared.clone(), "topics-1".to_owned()));
+            for number in 1..=3 {
+                crew.writer(clients::topics(shared.clone(), format!("topics-{number}")));
+            }
         }
         for (at, language) in self.languages.iter().enumerate() {
             let places = (self.clients.0.as_path(), self.clients.1.as_path());
