@@ -4,6 +4,7 @@ mod log;
 mod member;
 mod registers;
 mod spoken;
+mod way;
 mod worker;
 
 use std::sync::Arc;
