@@ -1,4 +1,4 @@
-//! What `docs/jepsen.md` shows works.
+//! What `docs/history.md` shows works.
 #![allow(
     clippy::disallowed_methods,
     reason = "it reads the documentation and runs what it shows"
@@ -14,7 +14,7 @@ const HISTORY: &str = include_str!("history.jsonl");
 
 /// The block of code of this language in the documentation.
 fn shown(language: &str) -> &'static str {
-    let text = include_str!("../../docs/jepsen.md");
+    let text = include_str!("../../docs/history.md");
     let from = text.split(&format!("```{language}\n")).nth(1);
     let code = from.and_then(|rest| rest.split("```").next());
     code.expect("it is shown")

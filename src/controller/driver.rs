@@ -249,6 +249,11 @@ impl ControllerTask {
                 // Whoever asked may have gone.
                 answer.send(Ok((reply, self.ledger.image().end()))).ok();
             }
+            Ok((records, reply)) if answers_early(&request) => {
+                let end = self.ledger.image().end();
+                answer.send(Ok((reply, end))).ok();
+                self.propose(records, None);
+            }
             Ok((records, reply)) => self.propose(records, Some((reply, answer))),
             Err(refusal) => {
                 answer.send(Err(refusal)).ok();
@@ -380,6 +385,14 @@ impl ControllerTask {
             self.shared.carried_out(self.ledger.image().end());
         }
     }
+}
+
+/// Whether a change is answered before it is committed: never, but by a mutant.
+fn answers_early(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::IncrementalAlterConfigs(_) | Request::CreateTopics(_) | Request::DeleteTopics(_)
+    ) && crate::mutant!("change-answered-before-commit")
 }
 
 /// The outcome of what is proposed; never, if nothing is.

@@ -136,6 +136,11 @@ pub(super) const MUTANTS: &[Described] = &[
         &["R2", "P1"],
     ),
     (
+        "unverified-kept-below-start",
+        "A follower keeps records from before the leader's log start of which nothing says that they are the leader's. Two elections, DeleteRecords meanwhile.",
+        &["R16", "P2", "P4"],
+    ),
+    (
         "restart-leaves-high-watermark",
         "B17: a follower that begins anew at the leader's log start keeps its high watermark. DeleteRecords while a follower is away.",
         &["R10", "V3"],
@@ -247,6 +252,11 @@ pub(super) const MUTANTS: &[Described] = &[
         &["M7", "M10", "P2", "V2"],
     ),
     (
+        "change-answered-before-commit",
+        "A change of topics or settings is answered once the controller has proposed it. Isolation of the controller.",
+        &["M14"],
+    ),
+    (
         "decides-in-doubt",
         "The controller goes on to decide while nobody knows whether its last change was committed. Lost answers, then a majority again in the same term.",
         &["K8", "V1", "M3", "M6", "M12"],
@@ -281,6 +291,11 @@ pub(super) const MUTANTS: &[Described] = &[
         "groups-stay-with-a-deposed-leader",
         "B98: a coordinator goes on after its broker stopped leading. Elections, commits.",
         &["CG7", "CG3"],
+    ),
+    (
+        "answers-out-of-touch",
+        "A group coordinator that heard of no controller for a session, so that another may be in its place, tells committed offsets. Pause.",
+        &["CG4"],
     ),
     (
         "deposed-leader-serves-consumers",

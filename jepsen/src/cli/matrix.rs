@@ -12,6 +12,7 @@ use clap::Args;
 
 use super::test::{Kinds, TestOptions, WorkloadName, run_one};
 use super::{Failed, print};
+use crate::harness::Outcome;
 use crate::harness::nemesis::Kind;
 use crate::judge::Verdict;
 
@@ -57,13 +58,17 @@ const PROFILES: &[Profile] = &[
     ("producer-state-before-append", "disk-full", LOG),
     ("clean-marker-kept", "power-all", LOG),
     ("no-dir-sync-after-roll", "power-all", LOG),
-    ("commit-acked-before-durable", "power-all", GROUPS),
+    ("commit-acked-before-durable", "isolate,one-way", GROUPS),
     ("commits-replayed-in-wrong-order", "kill-all", GROUPS),
     ("fenced-commit-accepted", "pause", GROUPS),
+    ("stale-heartbeat-accepted", "pause", GROUPS),
     ("generation-restarts", "kill,kill-all", GROUPS),
     ("double-assignment", "pause", GROUPS),
+    ("static-id-not-recorded", "kill,kill-all", GROUPS),
+    ("static-restart-rebalances", "reset", GROUPS),
     ("groups-stay-with-a-deposed-leader", "isolate,pause", GROUPS),
     ("session-expiry-ignored", "none", GROUPS),
+    ("change-answered-before-commit", "isolate", REGISTERS),
 ];
 
 #[derive(Debug, Args)]
@@ -96,6 +101,17 @@ struct Row {
     found: Option<(u64, Duration)>,
     /// The properties that it broke, with how often, or how the last run ended.
     told: String,
+    /// Those of them that say that data or answers were wrong: [`is_safety`].
+    wrong: Vec<&'static str>,
+    /// How the same run of a broker without a bug ended, where nothing was wrong but that
+    /// something did not happen in time: an overloaded machine can show that too.
+    control: Option<String>,
+}
+
+/// Whether it is a property that no slowness of the machine can break. What the run itself sees
+/// broken and the list of properties does not know, as a node that ends, is `other`.
+fn is_safety(property: &str) -> bool {
+    !property.starts_with('V') && !["K8", "CG8", "other"].contains(&property)
 }
 
 pub(super) fn run(options: &MatrixOptions) -> Result<Verdict, Failed> {
@@ -115,6 +131,7 @@ pub(super) fn run(options: &MatrixOptions) -> Result<Verdict, Failed> {
         let path = options.out.join("matrix.txt");
         // The next row writes it again; the last is printed.
         let _ = std::fs::write(path, &table);
+        let _ = std::fs::write(options.out.join("matrix.md"), markdown(&rows));
     }
     print(&table(&rows));
     let all_found = rows.iter().all(|row| row.found.is_some());
@@ -134,24 +151,11 @@ impl MatrixOptions {
             nemesis,
             found: None,
             told: String::new(),
+            wrong: Vec::new(),
+            control: None,
         };
         for number in 1..=self.runs {
-            let kinds = Kind::parse(nemesis).map_err(Failed)?;
-            let options = TestOptions {
-                nodes: 3,
-                time: self.time,
-                workload: workload.to_vec(),
-                nemesis: Kinds(kinds),
-                client: Vec::new(),
-                seed: Some(self.seed + number - 1),
-                binary: self.binary.clone(),
-                mutant: Some(mutant.to_owned()),
-                network: None,
-                out: Some(self.out.join(format!("{mutant}-{number}"))),
-                overrides: Vec::new(),
-                keep: false,
-            };
-            let outcome = match run_one(&options) {
+            let outcome = match self.run_of(number, Some(mutant), nemesis, workload) {
                 Ok(outcome) => outcome,
                 // It cannot even found a cluster.
                 Err(Failed(why)) => {
@@ -160,12 +164,90 @@ impl MatrixOptions {
                 }
             };
             row.told = outcome.properties();
-            if outcome.verdict == Verdict::Violated {
-                row.found = Some((number, began.elapsed()));
-                break;
+            if outcome.verdict != Verdict::Violated {
+                continue;
             }
+            row.found = Some((number, began.elapsed()));
+            let broken = outcome.judgement.violations.iter();
+            row.wrong = broken
+                .map(|one| one.property)
+                .filter(|of| is_safety(of))
+                .collect();
+            row.wrong.sort_unstable();
+            row.wrong.dedup();
+            if row.wrong.is_empty() {
+                let control = self.run_of(number, None, nemesis, workload);
+                row.control = Some(match control {
+                    Ok(outcome) => outcome.properties(),
+                    Err(Failed(why)) => why,
+                });
+            }
+            break;
         }
         Ok(row)
+    }
+
+    /// One run, of a mutant or of none.
+    fn run_of(
+        &self,
+        number: u64,
+        mutant: Option<&str>,
+        nemesis: &str,
+        workload: &[WorkloadName],
+    ) -> Result<Outcome, Failed> {
+        let kinds = Kind::parse(nemesis).map_err(Failed)?;
+        let name = mutant.unwrap_or("control");
+        let folder = match mutant {
+            Some(mutant) => format!("{mutant}-{number}"),
+            None => format!("{name}-{nemesis}-{number}-{}", workload.len()),
+        };
+        run_one(&TestOptions {
+            nodes: 3,
+            time: self.time,
+            workload: workload.to_vec(),
+            nemesis: Kinds(kinds),
+            client: Vec::new(),
+            seed: Some(self.seed + number - 1),
+            binary: self.binary.clone(),
+            mutant: mutant.map(str::to_owned),
+            network: None,
+            out: Some(self.out.join(folder)),
+            overrides: Vec::new(),
+            keep: false,
+        })
+    }
+}
+
+/// The rows for people who read Markdown: docs/jepsen-matrix.md is such a table.
+fn markdown(rows: &[Row]) -> String {
+    let mut text = "| Mutant | Nemesis | Run | Seconds | Properties | Verdict |\n".to_owned();
+    text.push_str("| --- | --- | --- | --- | --- | --- |\n");
+    for row in rows {
+        let verdict = match (&row.found, &row.control) {
+            (None, _) => "not found".to_owned(),
+            (Some(_), None) => format!("wrong: {}", row.wrong.join(", ")),
+            (Some(_), Some(control)) => format!("not in time; without the bug: {control}"),
+        };
+        let (run, seconds) = row.places();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {run} | {seconds} | {} | {verdict} |",
+            row.mutant,
+            row.nemesis.replace(',', ", "),
+            row.told
+        );
+    }
+    text
+}
+
+impl Row {
+    /// The run that found it and after how long, as both are shown.
+    fn places(&self) -> (String, String) {
+        match self.found {
+            Some((run, within)) => (run.to_string(), within.as_secs().to_string()),
+            None => ("-".to_owned(), "-".to_owned()),
+        }
     }
 }
 
@@ -175,10 +257,7 @@ fn table(rows: &[Row]) -> String {
         "mutant", "nemesis", "runs", "seconds", "properties"
     );
     for row in rows {
-        let (runs, seconds) = match row.found {
-            Some((run, within)) => (run.to_string(), within.as_secs().to_string()),
-            None => ("-".to_owned(), "-".to_owned()),
-        };
+        let (runs, seconds) = row.places();
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,

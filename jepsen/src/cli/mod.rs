@@ -23,7 +23,7 @@ Exit codes; of several histories the gravest counts, in the order 1, 4, 6:
   6  vacuous: so little worked that it proves nothing
 
 A history is a file of JSON lines: what clients asked and were answered, and what happened to nodes.
-docs/jepsen.md describes it. Simulated runs write one too:
+docs/history.md describes it. Simulated runs write one too:
   klamm-sim run --seed 17 --history run.jsonl
   klamm-jepsen check run.jsonl --report out     judge it; the report shows what is wrong";
 

@@ -98,6 +98,7 @@ impl Cluster {
         node.set("group.initial.rebalance.delay.ms", "0");
         node.set("auto.create.topics.enable", "false");
         node.set("offsets.topic.num.partitions", "4");
+        node.set("group.min.session.timeout.ms", "1000");
         for (key, value) in &self.settings.overrides {
             node.set(key, value.clone());
         }

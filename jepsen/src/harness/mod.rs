@@ -35,7 +35,7 @@ use crate::history::{History, Library, Note, Phase};
 use crate::judge::{Judgement, Verdict, judge};
 use crate::report;
 
-use clients::{Crew, Language, Membered, Producing, Shared, Worker};
+use clients::{Crew, Language, Membered, Producing, Shared, Spoken, Worker};
 use cluster::{Cluster, Settings};
 use finals::Finals;
 use nemesis::{Kind, Nemesis, Plan};
@@ -47,6 +47,8 @@ const CLIENTS_END: Duration = Duration::from_secs(40);
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 /// Records acknowledged and read below which a run proves nothing.
 const ENOUGH: u64 = 50;
+/// Groups whose members speak the protocol themselves.
+const SPOKEN: [&str; 2] = ["spoken-1", "spoken-2"];
 
 /// What the clients do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -313,6 +315,9 @@ async fn last_words(
     progress.set_stage("read");
     finals.read_back().await;
     finals.fetch_committed(&options.groups()).await;
+    if options.workloads.contains(&Workload::Registers) {
+        clients::settings_everywhere(shared, finals::PROCESS).await;
+    }
 }
 
 async fn show(progress: Arc<Progress>, recorder: Arc<Recorder>) {
@@ -330,6 +335,7 @@ impl Options {
         }
         if self.workloads.contains(&Workload::Groups) {
             groups.push("rough".to_owned());
+            groups.extend(SPOKEN.map(str::to_owned));
         }
         groups
     }
@@ -371,12 +377,19 @@ impl Options {
                 crew.reader(clients::run_member(shared.clone(), name, how));
             }
         }
+        if self.workloads.contains(&Workload::Groups) {
+            for group in SPOKEN {
+                self.spoken(group, shared, &mut crew);
+            }
+        }
         if self.workloads.contains(&Workload::Registers) {
             for number in 1..=3 {
                 let (name, topic) = (format!("configs-{number}"), shared.topics[0].0.clone());
                 crew.writer(clients::configs(shared.clone(), name, topic));
             }
-            crew.writer(clients::topics(shared.clone(), "topics-1".to_owned()));
+            for number in 1..=3 {
+                crew.writer(clients::topics(shared.clone(), format!("topics-{number}")));
+            }
         }
         for (at, language) in self.languages.iter().enumerate() {
             let places = (self.clients.0.as_path(), self.clients.1.as_path());
@@ -385,6 +398,27 @@ impl Options {
             crew.workers.push(worker);
         }
         Ok(crew)
+    }
+}
+
+impl Options {
+    /// Members of a group that speak the protocol themselves, and who looks on.
+    fn spoken(&self, group: &str, shared: &Shared, crew: &mut Crew) {
+        for number in 1..=3 {
+            let how = Spoken {
+                group: group.to_owned(),
+                instance: (number == 3).then(|| format!("{group}-fixed")),
+                leave: 4,
+                vanish: 4,
+                freeze: 4,
+            };
+            let name = format!("{group}-member-{number}");
+            crew.reader(clients::speak(shared.clone(), name, how));
+        }
+        let name = |what: &str| format!("{group}-{what}");
+        let (offsets, group) = (name("offsets"), group.to_owned());
+        crew.reader(clients::observe(shared.clone(), offsets, group.clone()));
+        crew.reader(clients::watch(shared.clone(), name("state"), group.clone()));
     }
 }
 

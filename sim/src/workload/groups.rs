@@ -2,10 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use klamm::wire::message::consumer_protocol::{
-    ConsumerProtocolAssignment, ConsumerProtocolSubscription, OwnedPartitions,
-};
 use klamm::wire::message::delete_groups::DeleteGroupsRequest;
 use klamm::wire::message::describe_groups::{DescribeGroupsRequest, DescribedGroup};
 use klamm::wire::message::heartbeat::HeartbeatRequest;
@@ -21,7 +17,8 @@ use klamm::wire::message::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
     OffsetFetchResponse,
 };
-use klamm::wire::{ApiKey, Reader, Str, Version, Wire, Writer};
+use klamm::wire::{ApiKey, Str};
+use klamm_jepsen::embedded::read_assignment;
 use klamm_jepsen::history::{Answer, Call, Committed, Membership, Partition};
 
 use super::line::{DISCONNECTED, Line, error_name};
@@ -31,68 +28,6 @@ use super::{by_topic, partition};
 const TOPIC_ID_SINCE: i16 = 10;
 /// First version of OffsetFetch that asks for several groups.
 const MULTI_GROUP_SINCE: i16 = 8;
-
-/// The embedded protocol of consumers, in its first version.
-const EMBEDDED: Version = Version {
-    number: 0,
-    flexible: false,
-};
-
-fn embed(value: &impl Wire) -> Bytes {
-    let mut to = Writer::default();
-    to.i16(EMBEDDED.number);
-    value.write(&mut to, EMBEDDED);
-    to.finish_contiguous().unwrap_or_default()
-}
-
-fn unpack<T: Wire>(bytes: &Bytes) -> Option<T> {
-    let mut from = Reader::new(bytes.clone());
-    from.i16().ok()?;
-    T::read(&mut from, EMBEDDED).ok()
-}
-
-pub(super) fn write_subscription(topics: &[String]) -> Bytes {
-    let topics = topics.iter().map(|topic| Str::from(topic.as_str()));
-    embed(&ConsumerProtocolSubscription {
-        topics: topics.collect(),
-        ..Default::default()
-    })
-}
-
-/// The topics of a subscription; none if it cannot be read.
-pub(super) fn read_subscription(bytes: &Bytes) -> Vec<String> {
-    let read: Option<ConsumerProtocolSubscription> = unpack(bytes);
-    let topics = read.map(|read| read.topics).unwrap_or_default();
-    topics
-        .iter()
-        .map(|topic| topic.as_str().to_owned())
-        .collect()
-}
-
-pub(super) fn write_assignment(partitions: &[Partition]) -> Bytes {
-    let owned = by_topic(partitions).into_iter();
-    let owned = owned.map(|(topic, partitions)| OwnedPartitions {
-        topic: topic.into(),
-        partitions,
-        ..Default::default()
-    });
-    embed(&ConsumerProtocolAssignment {
-        assigned_partitions: owned.collect(),
-        ..Default::default()
-    })
-}
-
-/// The partitions of an assignment; none if it is empty or cannot be read.
-pub(super) fn read_assignment(bytes: &Bytes) -> Vec<Partition> {
-    let read: Option<ConsumerProtocolAssignment> = unpack(bytes);
-    let topics = read.map(|read| read.assigned_partitions);
-    let topics = topics.unwrap_or_default();
-    let each = topics.iter().flat_map(|topic| {
-        let numbers = topic.partitions.iter();
-        numbers.map(|number| partition(&topic.topic, *number))
-    });
-    each.collect()
-}
 
 fn instance_of(by: &Membership) -> Option<Str> {
     by.instance.as_deref().map(Str::from)

@@ -4,22 +4,20 @@
 //! may leave, vanish, or sit still past its session and then go on with the id and generation it
 //! had: what it then commits has to be refused.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use klamm::types::Instant;
 use klamm::wire::Str;
 use klamm::wire::message::join_group::{
-    JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse, JoinGroupResponseMember,
+    JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
-use klamm::wire::message::sync_group::{
-    SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse,
-};
+use klamm::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
+use klamm_jepsen::embedded;
 use klamm_jepsen::history::{Answer, Call, Committed, Join, Membership, Note, Partition, Position};
 
 use super::fetching::{FetchOptions, Fetching};
 use super::line::{Line, error_name};
-use super::{Client, Topics, groups, offsets, partition, reader};
+use super::{Client, groups, offsets, reader};
 use crate::plan::Role;
 
 const PROTOCOL: Str = Str::from_static("sim");
@@ -193,7 +191,7 @@ impl Member {
         let leads = joined.leader == joined.member_id;
         match self.synchronize(&joined, leads).await {
             Ok(answer) => {
-                let assigned = groups::read_assignment(&answer.assignment);
+                let assigned = embedded::read_assignment(&answer.assignment);
                 self.line.ok(
                     op,
                     Answer::Join {
@@ -229,7 +227,7 @@ impl Member {
                 protocol_type: Str::from_static("consumer"),
                 protocols: vec![JoinGroupRequestProtocol {
                     name: PROTOCOL,
-                    metadata: groups::write_subscription(&self.settings.topics),
+                    metadata: embedded::write_subscription(&self.settings.topics),
                     ..Default::default()
                 }],
                 ..Default::default()
@@ -251,8 +249,10 @@ impl Member {
         joined: &JoinGroupResponse,
         leads: bool,
     ) -> Result<SyncGroupResponse, String> {
+        let counts = self.client.topics.iter();
+        let counts = counts.map(|(topic, count)| (topic.as_str(), *count));
         let assignments = match leads && !joined.skip_assignment {
-            true => share_out(&joined.members, &self.client.topics),
+            true => embedded::share_out(&joined.members, counts),
             false => Vec::new(),
         };
         let request = SyncGroupRequest {
@@ -429,39 +429,4 @@ impl Member {
         }
         left
     }
-}
-
-/// Deals the partitions of each topic out, one after another, to those who want it.
-fn share_out(
-    members: &[JoinGroupResponseMember],
-    counts: &Topics,
-) -> Vec<SyncGroupRequestAssignment> {
-    let mut takers: Vec<(&str, &Str, Vec<String>)> = members
-        .iter()
-        .map(|member| {
-            let instance = member.group_instance_id.as_deref().unwrap_or_default();
-            let wanted = groups::read_subscription(&member.metadata);
-            (instance, &member.member_id, wanted)
-        })
-        .collect();
-    takers.sort();
-    let mut shares: BTreeMap<usize, Vec<Partition>> = BTreeMap::new();
-    let mut turn = 0;
-    for (topic, count) in counts {
-        for number in 0..*count {
-            let order = (0..takers.len()).map(|step| (turn + step) % takers.len());
-            let taker = order.into_iter().find(|at| takers[*at].2.contains(topic));
-            if let Some(at) = taker {
-                shares.entry(at).or_default().push(partition(topic, number));
-                turn = at + 1;
-            }
-        }
-    }
-    let each = takers.iter().enumerate();
-    each.map(|(at, (_, member_id, _))| SyncGroupRequestAssignment {
-        member_id: (*member_id).clone(),
-        assignment: groups::write_assignment(shares.get(&at).map_or(&[], Vec::as_slice)),
-        ..Default::default()
-    })
-    .collect()
 }

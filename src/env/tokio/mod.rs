@@ -11,7 +11,8 @@
 mod clock;
 mod disk;
 mod entropy;
-#[cfg(feature = "faults")]
+// The library's own tests have it too: so every test run compiles and tests it.
+#[cfg(any(test, feature = "faults"))]
 mod faults;
 mod net;
 mod open_file;
@@ -61,7 +62,7 @@ pub fn env(options: Options) -> io::Result<Env> {
 }
 
 /// The clock and the disk as they are.
-#[cfg(not(feature = "faults"))]
+#[cfg(not(any(test, feature = "faults")))]
 fn given_faults(
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
@@ -71,7 +72,7 @@ fn given_faults(
 }
 
 /// The clock and the disk, with the faults that this process may be given.
-#[cfg(feature = "faults")]
+#[cfg(any(test, feature = "faults"))]
 fn given_faults(
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,

@@ -160,7 +160,8 @@ impl<W: Copy> Partition<W> {
         let Role::Follower(following) = &mut self.role else {
             return false;
         };
-        if cut > start || log_start_offset >= start {
+        let is_kept = crate::mutant!("unverified-kept-below-start");
+        if cut > start || log_start_offset >= start || is_kept {
             return false;
         }
         following.is_unverified = true;

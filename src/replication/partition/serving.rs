@@ -107,7 +107,9 @@ fn diverging(
         return Err(ErrorCode::UnknownLeaderEpoch);
     }
     let is_older_than_known = oldest.epoch.is_none_or(|oldest| last < oldest);
-    let is_unverified = is_older_than_known && fetch.log_start_offset < oldest.log_start_offset;
+    let is_unverified = is_older_than_known
+        && fetch.log_start_offset < oldest.log_start_offset
+        && !crate::mutant!("unverified-kept-below-start");
     let parts = epoch < last || end < fetch.fetch_offset || is_unverified;
     Ok(parts.then_some((epoch, end)))
 }

@@ -305,6 +305,10 @@ pub async fn fetch_committed(shared: &Shared, name: &str, admin: &Admin, group: 
     let keys: Vec<TopicPartition> = of.iter().map(key).collect();
     match admin.group_offsets(group, Some(&keys)).await {
         Ok(found) => {
+            // Nothing is told of a partition that has an error: that is no answer of none.
+            if let Some(error) = found.values().find_map(|found| found.as_ref().err()) {
+                return recorder.not_ok(name, op, false, &[error.code.name()]);
+            }
             let told = of.iter().map(|of| {
                 let found = found.get(&key(of)).and_then(|found| found.as_ref().ok());
                 Committed {

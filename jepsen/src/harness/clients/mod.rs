@@ -3,6 +3,8 @@
 mod log;
 mod member;
 mod registers;
+mod spoken;
+mod way;
 mod worker;
 
 use std::sync::Arc;
@@ -20,7 +22,8 @@ use crate::history::Partition;
 
 pub use log::{Producing, assign, list, poll, positions, produce, read};
 pub use member::{Membered, fetch_committed, observe, run as run_member};
-pub use registers::{configs, topics};
+pub use registers::{configs, settings_everywhere, topics};
+pub use spoken::{Spoken, speak, watch};
 pub use worker::{Language, Worker};
 
 /// The request may have had its effect.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use klamm::client::admin::{ConfigChange, ConfigResource, TopicSpec};
-use klamm::client::{Admin, ClientError};
+use klamm::client::{Admin, ClientError, Cluster, Topics};
 use klamm::env::Rng;
-use klamm::types::ErrorCode;
+use klamm::types::{BrokerId, ErrorCode};
+use klamm::wire::message::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 
 use super::{Shared, attempts, attempts_to_change};
 use crate::history::{Answer, Call};
@@ -18,6 +19,9 @@ const SETTINGS: &[(&str, u64, u64)] = &[
     ("max.message.bytes", 1 << 20, 1 << 16),
     ("delete.retention.ms", 86_400_000, 1 << 20),
 ];
+
+/// What DescribeConfigs calls a topic.
+const TOPIC: i8 = 2;
 
 fn admin(shared: &Shared, name: &str) -> Admin {
     let admin = Admin::new(&shared.env, shared.config(name, &[]));
@@ -94,9 +98,33 @@ pub async fn topics(shared: Shared, name: String) {
         create(&shared, &name, &admin, &topic, partitions).await;
         pause(&mut rng).await;
         describe(&shared, &name, &admin, &topic, SETTINGS[0].0).await;
+        describe_topic(&shared, &name, &admin, &topic).await;
         pause(&mut rng).await;
         delete(&shared, &name, &admin, &topic).await;
         pause(&mut rng).await;
+        describe_topic(&shared, &name, &admin, &topic).await;
+    }
+}
+
+async fn describe_topic(shared: &Shared, name: &str, admin: &Admin, topic: &str) {
+    let recorder = &shared.recorder;
+    let call = Call::DescribeTopic {
+        topic: topic.to_owned(),
+    };
+    let op = recorder.invoke(name, call);
+    let found = admin.describe_topics(&[topic.to_owned()]).await;
+    let found = found.map(|mut each| each.remove(topic));
+    match found {
+        Ok(Some(Ok(view))) => {
+            let partitions = i32::try_from(view.partitions.len()).unwrap_or(0);
+            recorder.ok(name, op, Answer::DescribeTopic { partitions });
+        }
+        Ok(Some(Err(error))) if error.code == ErrorCode::UnknownTopicOrPartition => {
+            recorder.ok(name, op, Answer::DescribeTopic { partitions: 0 });
+        }
+        Ok(Some(Err(error))) => recorder.not_ok(name, op, false, &[error.code.name()]),
+        Ok(None) => recorder.not_ok(name, op, false, &[super::TIMEOUT]),
+        Err(error) => recorder.not_ok(name, op, false, &attempts(&error)),
     }
 }
 
@@ -132,6 +160,64 @@ async fn delete(shared: &Shared, name: &str, admin: &Admin, topic: &str) {
     match done.and_then(|mut each| refusal(each.remove(topic))) {
         Ok(()) => recorder.ok(name, op, Answer::DeleteTopic),
         Err(error) => recorder.not_ok(name, op, false, &attempts_to_change(&error)),
+    }
+}
+
+/// Asks each broker for every setting that [`configs`] changes: once all have caught up, all must
+/// tell the same.
+pub async fn settings_everywhere(shared: &Shared, name: &str) {
+    let cluster = Cluster::new(&shared.env, shared.config(name, &[]));
+    let cluster = cluster.expect("settings that the harness itself wrote");
+    let Ok(view) = cluster.refresh(&Topics::None).await else {
+        return shared
+            .recorder
+            .broken(name, "V1", "nobody tells of the brokers");
+    };
+    let (topic, _) = &shared.topics[0];
+    for broker in view.brokers.keys() {
+        for (key, ..) in SETTINGS {
+            ask_broker(shared, name, &cluster, *broker, topic, key).await;
+        }
+    }
+}
+
+async fn ask_broker(
+    shared: &Shared,
+    name: &str,
+    cluster: &Cluster,
+    broker: BrokerId,
+    topic: &str,
+    key: &str,
+) {
+    let request = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: TOPIC,
+            resource_name: topic.into(),
+            configuration_keys: Some(vec![key.into()]),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let recorder = &shared.recorder;
+    let call = Call::DescribeConfig {
+        topic: topic.to_owned(),
+        key: key.to_owned(),
+    };
+    let op = recorder.invoke(name, call);
+    let answer = match cluster.call(broker, request).await {
+        Ok(answer) => answer,
+        Err(error) => return recorder.not_ok(name, op, false, &attempts(&error)),
+    };
+    let found = answer.results.first();
+    let code = found.map(|found| ErrorCode::from_wire(found.error_code));
+    let found = found.and_then(|found| found.configs.iter().find(|entry| *entry.name == *key));
+    match (code, found) {
+        (Some(Some(ErrorCode::None)), Some(entry)) => {
+            let value = entry.value.as_deref().map(str::to_owned);
+            recorder.ok(name, op, Answer::DescribeConfig { value });
+        }
+        (Some(Some(code)), _) => recorder.not_ok(name, op, false, &[code.name()]),
+        _ => recorder.not_ok(name, op, false, &[super::TIMEOUT]),
     }
 }
 

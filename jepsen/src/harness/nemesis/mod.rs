@@ -284,7 +284,10 @@ impl<'a> Nemesis<'a> {
     }
 
     fn leader(&self, drawn: u64) -> Option<usize> {
-        let topics: Vec<String> = self.shared.topics.iter().map(|(t, _)| t.clone()).collect();
+        let topics = self.shared.topics.iter().map(|(topic, _)| topic.clone());
+        // Who leads a partition of this coordinates groups.
+        let topics = topics.chain(["__consumer_offsets".to_owned()]);
+        let topics: Vec<String> = topics.collect();
         let found = self.within(async {
             let admin = self.admin()?;
             admin.describe_topics(&topics).await.ok()

@@ -47,9 +47,12 @@ impl UndoableDisk {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let number = name.strip_prefix('f').map(str::parse::<FileId>);
-            if let Some(Ok(id)) = number {
-                last_file = id.max(last_file);
+            let number = name.strip_prefix(['f', 'k']).map(str::parse::<FileId>);
+            let Some(Ok(id)) = number else { continue };
+            // Links and what is kept draw their numbers from one count. A process that was killed
+            // may have left a kept file that the account does not know yet.
+            last_file = id.max(last_file);
+            if name.starts_with('f') {
                 let inode = Inode::open(id, &entry.path())?;
                 inodes.insert(entry.metadata()?.ino(), Arc::new(inode));
             }

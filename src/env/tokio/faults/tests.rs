@@ -163,3 +163,28 @@ async fn what_lies_in_a_renamed_directory_is_undone_where_it_is() {
     assert!(moved.join("kept").exists());
     assert!(!moved.join("lost").exists());
 }
+
+#[tokio::test]
+async fn the_next_process_keeps_what_it_removes_beside_what_the_last_one_kept() {
+    let (root, dir) = prepared().await;
+    let before = disk(root.path());
+    for name in ["a", "b"] {
+        let file = create(&before, &dir.join(name)).await;
+        file.sync().await.expect("a sync");
+    }
+    before.remove(&dir.join("b")).await.expect("a removal");
+    // Killed before it could sync the directory, or even enter what it keeps.
+    drop(before);
+    let after = disk(root.path());
+    after.remove(&dir.join("a")).await.expect("a removal");
+    let file = create(&after, &dir.join("c")).await;
+    file.sync().await.expect("a sync");
+    drop(after);
+    std::fs::write(root.path().join("undo").join("k9"), b"not entered").expect("a file");
+    let last = disk(root.path());
+    for name in ["d", "e", "f", "g"] {
+        let file = create(&last, &dir.join(name)).await;
+        file.sync().await.expect("a sync");
+        last.remove(&dir.join(name)).await.expect("a removal");
+    }
+}
