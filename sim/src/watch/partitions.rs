@@ -372,12 +372,12 @@ impl Known {
         least: Option<usize>,
         names: &Names,
     ) -> Vec<Broken> {
-        let mut broken = Vec::new();
         let replicas = fields.ids("replicas").unwrap_or_default();
         let isr = fields.ids("isr").unwrap_or_default();
         let elr = fields.ids("elr").unwrap_or_default();
         let leader = fields.small("leader").filter(|id| *id >= 0);
         let cause = fields.text("cause").unwrap_or_default();
+        let mut broken = Vec::from_iter(ends_early(cause, &isr, &replicas));
         let is_unclean = cause.to_lowercase().contains("unclean")
             || fields.number("recovering").is_some_and(|yes| yes != 0);
         if !isr.is_subset(&replicas) || !elr.is_subset(&replicas) {
@@ -398,7 +398,6 @@ impl Known {
             let detail = format!("{elr:?} stay eligible though {isr:?} are enough in sync");
             broken.push(("R7", detail));
         }
-        broken.extend(ends_early(cause, &isr, &replicas));
         let is_known = !self.isr.is_empty();
         for id in isr.difference(&self.isr).filter(|_| is_known) {
             if brokers.dead.contains(id) {
