@@ -35,12 +35,12 @@ struct Copy<'a> {
     batches: BTreeMap<i64, Batch>,
 }
 
-/// What differs between the nodes, below the offset that `settled` gives for the partition: what
-/// lies from there on may still have been on its way. Everything where that is `None`.
+/// What differs between the nodes, below the offsets that `settled` gives for the partition on both:
+/// what lies from there on may still have been on its way. Everything where that is `None`.
 #[must_use]
 pub fn compare_replicas(
     replicas: &[Replica],
-    settled: &dyn Fn(&Partition) -> Option<i64>,
+    settled: &dyn Fn(&str, &Partition) -> Option<i64>,
 ) -> Vec<Finding> {
     let mut copies: BTreeMap<Partition, Vec<Copy<'_>>> = BTreeMap::new();
     for replica in replicas {
@@ -56,10 +56,11 @@ pub fn compare_replicas(
     }
     let mut findings = Findings::default();
     for (of, copies) in &copies {
-        let below = settled(of).unwrap_or(i64::MAX);
+        let settled = |copy: &Copy<'_>| settled(copy.node, of).unwrap_or(i64::MAX);
         for (at, one) in copies.iter().enumerate() {
             let others = copies[at + 1..].iter();
             for other in others.filter(|other| other.topic_id == one.topic_id) {
+                let below = settled(one).min(settled(other));
                 if let Some((property, detail)) = differ(one, other, below) {
                     findings.add(property, Some(of), detail);
                 }

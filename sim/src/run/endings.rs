@@ -179,7 +179,13 @@ impl Stage {
             return;
         }
         let watch = self.cluster.watch();
-        let settled = |of: &Partition| match mode {
+        let is_parked = |node: &str| {
+            let mut servers = self.cluster.servers().iter();
+            servers.any(|server| server.name() == node && server.is_parked())
+        };
+        let settled = |node: &str, of: &Partition| match mode {
+            // It did not live to cut off what the others do not have.
+            Mode::Stopped if is_parked(node) => watch.last_told(node, of).or(Some(0)),
             Mode::Stopped => None,
             Mode::Crashed => watch.high_watermark(of).or(Some(0)),
         };

@@ -262,6 +262,12 @@ impl Watch {
         Some(known.high_watermark)
     }
 
+    /// The high watermark that a node's replica told last in the last life in which it had one.
+    #[must_use]
+    pub fn last_told(&self, node: &str, of: &Partition) -> Option<i64> {
+        self.state().partitions.get(of)?.last_told(node)
+    }
+
     /// Partitions, of topics that promise no more than memory, that had a leader elected who may
     /// lack what was committed, and since when, in nanoseconds.
     #[must_use]

@@ -34,6 +34,8 @@ pub(super) struct Known {
     epoch: i32,
     /// Of running nodes.
     logs: BTreeMap<String, LogState>,
+    /// The last high watermarks of processes that ended.
+    told: BTreeMap<String, i64>,
     /// What each node's image holds.
     views: BTreeMap<String, View>,
     /// What each node's replica goes by: it may have much to do before it hears of the image.
@@ -99,7 +101,9 @@ const CARRIED_OUT_WITHIN: u64 = 500_000_000;
 impl Known {
     /// The node's process ended.
     pub fn forget(&mut self, node: &str) {
-        self.logs.remove(node);
+        if let Some(log) = self.logs.remove(node) {
+            self.told.insert(node.to_owned(), log.high_watermark);
+        }
         self.views.remove(node);
         self.assigned.remove(node);
         self.copies.forget(node);
@@ -112,6 +116,11 @@ impl Known {
 
     pub fn present_epoch(&self) -> i32 {
         self.epoch
+    }
+
+    /// See [`super::Watch::last_told`].
+    pub fn last_told(&self, node: &str) -> Option<i64> {
+        self.told.get(node).copied()
     }
 
     pub fn log_of(&self, node: &str) -> Option<&LogState> {
