@@ -35,8 +35,8 @@ struct Copy<'a> {
     batches: BTreeMap<i64, Batch>,
 }
 
-/// What differs between the nodes, below the offsets that `settled` gives for the partition on both:
-/// what lies from there on may still have been on its way. Everything where that is `None`.
+/// What differs between the nodes, below the offsets that `settled` gives for the partition on
+/// both: what lies from there on may still have been on its way. Everything where that is `None`.
 #[must_use]
 pub fn compare_replicas(
     replicas: &[Replica],
