@@ -24,8 +24,8 @@ pub(super) struct Judged {
 /// What may follow from an election that lost something, in that partition: records that are gone,
 /// and others in their places.
 const AFTER_LOSS: &[&str] = &[
-    "P1", "P2", "P3", "P4", "P8", "P9", "P10", "P12", "P13", "P14", "P16", "R14", "R16", "R17",
-    "R18", "K6",
+    "P1", "P2", "P3", "P4", "P8", "P9", "P10", "P12", "P13", "P14", "P16", "R5", "R14", "R16",
+    "R17", "R18", "K6",
 ];
 /// The same of the partitions that hold the groups.
 const AFTER_LOSS_OF_GROUPS: &[&str] = &["CG1", "CG2", "CG3", "CG4", "CG5", "CG7", "CG9"];
