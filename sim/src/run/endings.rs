@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use klamm::types::Instant;
 use klamm_jepsen::history::{Note, Partition, Phase};
 
 use super::server::End;
 use super::{Stage, phase, white_box};
 use crate::audit::{self, Finding, Mode, Replica};
 use crate::workload::Topics;
+use crate::workload::finals::Lack;
 
+/// Within this a replica that lacks something copies a part of it.
+const COPYING: Duration = Duration::from_secs(10);
+/// Longest that is waited for replicas that copy, beyond the plan's bound.
+const COPYING_MAX: Duration = Duration::from_secs(300);
 const IDLE: Duration = Duration::from_secs(3);
 /// Most polls of tasks in an idle second. Timers of retention, cleaners and idle connections are a
 /// few dozen.
@@ -22,7 +28,7 @@ impl Stage {
     /// Everything works again, within the plan's bound.
     pub(super) async fn liveness(&mut self) {
         let within = Duration::from_millis(self.plan.liveness_ms);
-        let deadline = self.observer.now().plus(within);
+        let mut deadline = self.observer.now().plus(within);
         while !self.cluster.is_serving() && self.observer.now() < deadline {
             self.observer.sleep(Duration::from_millis(100)).await;
             self.leave_out_the_damaged().await;
@@ -41,13 +47,9 @@ impl Stage {
             while self.cluster.watch().images_differ().is_some() && self.observer.now() < deadline {
                 self.observer.sleep(Duration::from_millis(100)).await;
             }
-            let left = deadline.since(self.observer.now());
-            let missing = self.cluster.servers().iter();
-            let missing = missing.filter(|server| server.is_parked()).count();
-            let mut finals = self.finals(left);
-            let lacking = finals
-                .wait_until_whole(missing, |of| self.is_spoilt(of))
-                .await;
+            let lacking = self.wait_until_whole(deadline).await;
+            // Who waited for copies has as long again for the rest.
+            deadline = deadline.max(self.observer.now().plus(within / 2));
             for (of, what) in lacking {
                 if self.is_spoilt(&of) {
                     self.leave_out(of);
@@ -72,6 +74,31 @@ impl Stage {
         for (group, state) in finals.wait_until_stable(&groups).await {
             let detail = format!("group {group} stays {state}");
             self.cluster.first().broken("V4", &detail);
+        }
+    }
+
+    /// What partitions lack by `deadline`, or when nothing more is copied. A node that was wiped
+    /// copies everything anew, thousands of small segments on a slow disk: that takes as long as it
+    /// takes.
+    async fn wait_until_whole(&self, deadline: Instant) -> Vec<(Partition, Lack)> {
+        let missing = self.cluster.servers().iter();
+        let missing = missing.filter(|server| server.is_parked()).count();
+        let last = deadline.plus(COPYING_MAX);
+        let mut within = deadline.since(self.observer.now());
+        let mut copied: Option<Vec<i64>> = None;
+        loop {
+            let mut finals = self.finals(within);
+            let lacking = finals
+                .wait_until_whole(missing, |of| self.is_spoilt(of))
+                .await;
+            let watch = self.cluster.watch();
+            let now = lacking.iter().map(|(of, _)| watch.copied(of)).collect();
+            let is_stuck = copied.as_ref().is_some_and(|before| *before == now);
+            if lacking.is_empty() || is_stuck || self.observer.now() >= last {
+                return lacking;
+            }
+            copied = Some(now);
+            within = COPYING;
         }
     }
 

@@ -298,12 +298,7 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
         scenario: found.name.to_owned(),
         seed,
         length_ms,
-        // A node that was wiped copies everything anew, thousands of small segments on a slow disk.
-        liveness_ms: if matches!(found.name, "relics" | "snapshots") {
-            180_000
-        } else {
-            60_000
-        },
+        liveness_ms: 60_000,
         broker: settings::broker(&mut draw.part("broker")),
         nodes: Vec::new(),
         link: settings::link(&mut draw.part("link")),

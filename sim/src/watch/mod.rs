@@ -262,6 +262,13 @@ impl Watch {
         Some(known.high_watermark)
     }
 
+    /// How much the replicas of a partition hold together: it grows while one of them copies.
+    #[must_use]
+    pub fn copied(&self, of: &Partition) -> i64 {
+        let state = self.state();
+        state.partitions.get(of).map_or(0, Known::held)
+    }
+
     /// The high watermark that a node's replica told last in the last life in which it had one.
     #[must_use]
     pub fn last_told(&self, node: &str, of: &Partition) -> Option<i64> {

@@ -118,6 +118,11 @@ impl Known {
         self.epoch
     }
 
+    /// Records and gaps in all logs of it.
+    pub fn held(&self) -> i64 {
+        self.logs.values().map(|log| log.end - log.start).sum()
+    }
+
     /// See [`super::Watch::last_told`].
     pub fn last_told(&self, node: &str) -> Option<i64> {
         self.told.get(node).copied()
