@@ -19,11 +19,14 @@ from checks import (
 
 suite = Suite("confluent")
 admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
+# Seconds. An administrator asks all brokers for groups, and one that is restarted again and again
+# is asked anew after ever longer pauses.
+WITHIN = 15 * PATIENCE
 
 
 def result(futures):
     (future,) = futures.values()
-    return future.result(15)
+    return future.result(WITHIN)
 
 
 def delete_before(topic, offset):
@@ -270,10 +273,10 @@ def group_with_two_members_and_one_leaving(strategy):
     topic, group = create_topic(4), unique("group")
 
     def described():
-        listed = admin.list_consumer_groups().result(15)
+        listed = admin.list_consumer_groups().result(WITHIN)
         states = {g.group_id: g.state for g in listed.valid}
         expect(states.get(group), ConsumerGroupState.STABLE, "state of the listed group")
-        filtered = admin.list_consumer_groups(states={ConsumerGroupState.EMPTY}).result(15)
+        filtered = admin.list_consumer_groups(states={ConsumerGroupState.EMPTY}).result(WITHIN)
         expect(group in {g.group_id for g in filtered.valid}, False, "listed among the empty")
         description = result(admin.describe_consumer_groups([group]))
         expect(description.state, ConsumerGroupState.STABLE, "state of the described group")
@@ -292,7 +295,7 @@ def group_with_two_members_and_one_leaving(strategy):
     state = result(admin.describe_consumer_groups([group])).state
     expect(state, ConsumerGroupState.EMPTY, "state after all left")
     result(admin.delete_consumer_groups([group]))
-    listed = lambda: {g.group_id for g in admin.list_consumer_groups().result(15).valid}
+    listed = lambda: {g.group_id for g in admin.list_consumer_groups().result(WITHIN).valid}
     wait_until(lambda: group not in listed(), "the group is gone")
     expect_error(
         KafkaError.GROUP_ID_NOT_FOUND, admin.delete_consumer_groups([group]), "deleting again"
@@ -405,7 +408,7 @@ def commit_and_resume():
 def the_cluster():
     def whole():
         # A broker that is away for the moment is not told of.
-        found = admin.describe_cluster().result(15)
+        found = admin.describe_cluster().result(WITHIN)
         ports = {f"{node.host}:{node.port}" for node in found.nodes}
         return found if len(ports) == NODES else None
 
