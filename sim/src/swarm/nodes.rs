@@ -303,7 +303,7 @@ pub(super) fn proposals(draw: &mut Draw, plan: &mut Plan) {
     racing(draw, plan);
     let mut set = |key: &str, value: u64| plan.broker.insert(key.to_owned(), value.to_string());
     set("replica.lag.time.max.ms", draw.one_of(&[500, 800]));
-    set("broker.session.timeout.ms", draw.one_of(&[3000, 6000]));
+    set("broker.session.timeout.ms", 6000);
     set("broker.heartbeat.interval.ms", 100);
 }
 

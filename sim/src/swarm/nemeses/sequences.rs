@@ -194,31 +194,35 @@ fn setting(plan: &Plan, name: &str, or: u64) -> u64 {
 /// - it leaves, and the partition is another one when the controller hears of it (KIP-497).
 pub(super) fn proposal(draw: &mut Draw, plan: &Plan) -> Sequence {
     let lag = setting(plan, "replica.lag.time.max.ms", 1000).min(3000);
-    let (leader, topic) = leader(draw, plan);
-    let other = another(draw, plan, "");
-    match draw.between(0, 2) {
+    let (_, topic) = leader(draw, plan);
+    let leader = another(draw, plan, "");
+    let other = another(draw, plan, &leader);
+    let lead = Fault::Lead {
+        topic: topic.clone(),
+        node: leader.clone(),
+    };
+    let begins = draw.between(200, 500);
+    let late = match draw.between(0, 2) {
         0 => {
-            let again = draw.between(500, 1500);
-            let end = again + draw.between(300, 1000);
+            let again = draw.between(900, 1500);
+            let end = again + draw.between(800, 1600);
             vec![
                 (0, kill(&other, 0)),
-                (draw.between(0, 100), stall(&leader, "controller", end)),
+                (draw.between(20, 100), stall(&leader, "controller", end)),
                 (again, kill(&other, 0)),
             ]
         }
         1 => {
             let back = lag + draw.between(300, 800);
             let for_ms = draw.between(500, 2500);
+            let behind = stall(&other, &leader, for_ms + 1000);
             vec![
                 (0, stall(&other, &leader, back)),
                 (
-                    back - draw.between(0, 50),
+                    back - draw.between(0, 20),
                     stall("controller", &leader, for_ms),
                 ),
-                (
-                    back + draw.between(20, 300),
-                    stall(&other, &leader, for_ms + 1000),
-                ),
+                (back + draw.between(50, 400), behind),
             ]
         }
         _ => {
@@ -229,7 +233,11 @@ pub(super) fn proposal(draw: &mut Draw, plan: &Plan) -> Sequence {
                 (lag + draw.between(50, 300), Fault::Reassign { topic }),
             ]
         }
-    }
+    };
+    let late = late
+        .into_iter()
+        .map(|(after, fault)| (begins + after, fault));
+    [(0, lead)].into_iter().chain(late).collect()
 }
 
 /// Who coordinates groups is replaced: it is paused or cut off for longer than its session, or
@@ -264,7 +272,9 @@ pub(super) fn deposed(draw: &mut Draw, plan: &Plan) -> Sequence {
     }
 }
 
-/// Segments of `one` are damaged, and it leads, with another replica away or not.
+/// Segments of `one` are damaged, and it leads, with another replica away or not. A read fails as
+/// well: a log that cannot be cut for damage in it is offline until the process starts again, which
+/// is done in the end where a disk had errors.
 pub(super) fn rotten(draw: &mut Draw, plan: &Plan, one: &str) -> Sequence {
     let (_, topic) = leader(draw, plan);
     let rot = Fault::Rot {
@@ -276,7 +286,12 @@ pub(super) fn rotten(draw: &mut Draw, plan: &Plan, one: &str) -> Sequence {
         topic,
         node: one.to_owned(),
     };
-    let mut sequence = Vec::new();
+    let fails = Fault::FailRead {
+        node: one.to_owned(),
+        kind: FileKind::Segment,
+        count: 1,
+    };
+    let mut sequence = vec![(draw.between(300, 1000), fails)];
     for _ in 0..draw.between(1, 4) {
         sequence.push((draw.between(0, 300), rot.clone()));
     }
