@@ -408,8 +408,9 @@ impl Hosting {
 fn deletions_first(
     topics: &BTreeMap<TopicId, TopicDelta>,
 ) -> impl Iterator<Item = (&TopicId, &TopicDelta)> {
-    let is_deleted =
-        |(_, change): &(&TopicId, &TopicDelta)| matches!(change, TopicDelta::Deleted { .. });
+    let is_deleted = |(_, change): &(&TopicId, &TopicDelta)| {
+        matches!(change, TopicDelta::Deleted { .. }) && !crate::mutant!("removal-by-topic-name")
+    };
     let (deleted, others): (Vec<_>, Vec<_>) = topics.iter().partition(is_deleted);
     deleted.into_iter().chain(others)
 }

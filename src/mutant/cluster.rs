@@ -38,7 +38,7 @@ pub(super) const MUTANTS: &[Described] = &[
     (
         "high-watermark-forgotten-on-isr-change",
         "B21: the high watermark is not looked at when the ISR changes. Shrunk ISR while acks=all waits.",
-        &["V2", "V3"],
+        &["R5", "V2", "V3"],
     ),
     (
         "high-watermark-assigned-back",
@@ -290,7 +290,7 @@ pub(super) const MUTANTS: &[Described] = &[
     (
         "groups-stay-with-a-deposed-leader",
         "B98: a coordinator goes on after its broker stopped leading. Elections, commits.",
-        &["CG7", "CG3"],
+        &["CG4", "CG7", "CG3"],
     ),
     (
         "answers-out-of-touch",

@@ -226,6 +226,16 @@ impl Replica {
         );
     }
 
+    /// Tells listeners of `klamm::replica` that a round of compaction begins, which covers what is
+    /// below `end`.
+    pub(super) fn tell_compacting(&self, end: Offset) {
+        let of = self.topic_partition();
+        tracing::trace!(
+            target: "klamm::replica", event = "compacting", topic = &*of.topic,
+            partition = of.partition, end = end.0,
+        );
+    }
+
     /// This broker leads from now on.
     pub(super) fn begin_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
         if !crate::mutant!("epoch-start-at-first-append") {

@@ -383,7 +383,8 @@ impl Shard {
                     decide(&mut self.requests, waiter, Some(in_doubt(doubt)));
                 }
                 Effect::Propose(proposal) => {
-                    replicating::propose(self.settings.as_ref(), slot, replica, proposal);
+                    let settings = self.settings.as_ref();
+                    replicating::propose(settings, &self.eligible, slot, replica, proposal);
                 }
                 Effect::GiveUp(epoch) => {
                     replicating::give_up(self.settings.as_ref(), slot, replica, epoch);
@@ -409,10 +410,12 @@ impl Shard {
             false => replica.high_watermark(),
         };
         match replica.log.compaction_plan(now, end, map_bytes).await {
-            Ok(job) => Some(CompactionRound {
-                job: job?,
-                io: replica.log.compaction_io(),
-            }),
+            Ok(job) => {
+                let job = job?;
+                replica.tell_compacting(job.end);
+                let io = replica.log.compaction_io();
+                Some(CompactionRound { job, io })
+            }
             Err(error) => {
                 let partition = replica.topic_partition();
                 tracing::error!(%partition, %error, "compaction could not be planned");

@@ -93,10 +93,18 @@ pub enum Role {
         group: String,
         topic: String,
         pause_ms: u64,
+        /// Only reads.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        only_reads: bool,
     },
     /// Makes, changes, deletes and makes again topics of its own, named from its own name, and
     /// writes to and reads from them.
-    Admin { pause_ms: u64 },
+    Admin {
+        pause_ms: u64,
+        /// Whether it commits offsets of its topics for groups as well.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        commits: bool,
+    },
     /// Deletes records of a topic up to drawn offsets.
     Deleter { topic: String, pause_ms: u64 },
     /// Asks where a topic's partitions begin and end, and what offset a time has.

@@ -16,6 +16,12 @@ pub(super) enum Mix {
     /// Producers with few keys, readers, deleters.
     Cleaning,
     Admin,
+    /// Those who commit offsets and read them, and topics that go.
+    Coordinated,
+    /// Producers, readers, and those who take records away.
+    Deleting,
+    /// Producers with keys, and readers.
+    Keyed,
 }
 
 /// A kind of client, its name, and how many of it a mix has at most.
@@ -60,6 +66,19 @@ impl Mix {
                 ("deleter", 0, 1),
                 ("lister", 1, 1),
             ],
+            Self::Coordinated => &[
+                ("producer", 1, 1),
+                ("member", 0, 2),
+                ("committer", 5, 5),
+                ("admin", 1, 2),
+            ],
+            Self::Deleting => &[
+                ("producer", 2, 4),
+                ("reader", 1, 2),
+                ("lister", 0, 1),
+                ("deleter", 1, 3),
+            ],
+            Self::Keyed => &[("producer", 2, 4), ("reader", 1, 2), ("committer", 0, 1)],
             Self::Admin => &[
                 ("admin", 1, 3),
                 ("producer", 0, 1),
@@ -93,6 +112,46 @@ pub(super) fn hurry(clients: &mut [ClientPlan]) {
         client.start_ms = client.start_ms.min(500);
         if let Role::Producer { pause_ms, .. } | Role::Reader { pause_ms, .. } = &mut client.role {
             *pause_ms = (*pause_ms).min(20);
+        }
+    }
+}
+
+/// Has one committer commit all the time, and others read what it committed now and then, over the
+/// connection that they have; and topics that go have offsets.
+pub(super) fn coordinated(draw: &mut Draw, clients: &mut [ClientPlan]) {
+    let asked = draw.one_of(&["loners", "others"]);
+    let mut first: Option<String> = None;
+    let mut count = 0;
+    for client in clients {
+        client.start_ms = 0;
+        match &mut client.role {
+            Role::Committer {
+                group,
+                topic,
+                pause_ms,
+                only_reads,
+            } => {
+                asked.clone_into(group);
+                let shared = first.get_or_insert_with(|| topic.clone());
+                topic.clone_from(shared);
+                *only_reads = count > 1;
+                *pause_ms = if *only_reads { 4000 } else { 50 };
+                count += 1;
+            }
+            Role::Admin { commits, pause_ms } => {
+                *commits = true;
+                *pause_ms = 100;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Has records be deleted often.
+pub(super) fn deleting(clients: &mut [ClientPlan]) {
+    for client in clients {
+        if let Role::Deleter { pause_ms, .. } = &mut client.role {
+            *pause_ms = 300;
         }
     }
 }
@@ -137,9 +196,11 @@ fn role(draw: &mut Draw, kind: &str, mix: Mix, plan: &Plan) -> Role {
             group: draw.one_of(&["loners", "others"]).to_owned(),
             topic,
             pause_ms: draw.one_of(&[50, 200]),
+            only_reads: false,
         },
         "admin" => Role::Admin {
             pause_ms: draw.one_of(&[50, 300]),
+            commits: false,
         },
         "deleter" => Role::Deleter {
             topic,

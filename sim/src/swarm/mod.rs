@@ -59,6 +59,16 @@ enum Lean {
     Delayed,
     /// Brokers and readers are in racks.
     Racks,
+    /// Coordinators of groups that are replaced, and asked all the same.
+    Coordinators,
+    /// What leaders propose of the in-sync replicas is late, or its answer is.
+    Proposals,
+    /// Segments of one node are damaged, while others are away.
+    Damaged,
+    /// Records are deleted while replicas are away.
+    Deleted,
+    /// Topics are compacted.
+    Compacted,
 }
 
 impl Scenario {
@@ -120,6 +130,14 @@ const fn leaning(
             late: 0,
             lean,
         }),
+    }
+}
+
+/// As `shape`, with topics that are compacted.
+const fn compacted(shape: Shape) -> Shape {
+    Shape {
+        topics: settings::Topics::Compacted,
+        ..shape
     }
 }
 
@@ -286,6 +304,56 @@ pub const SCENARIOS: &[Scenario] = &[
             nodes::Sizes::Several,
         ),
     },
+    Scenario {
+        name: "coordinators",
+        about: "coordinators of groups that are replaced, paused, cut off, and asked all the same",
+        shape: leaning(
+            Lean::Coordinators,
+            clients::Mix::Coordinated,
+            nemeses::COORDINATORS,
+            nodes::Sizes::Several,
+        ),
+    },
+    Scenario {
+        name: "proposals",
+        about: "in-sync replicas that are proposed, and what else happens until that is answered",
+        shape: leaning(
+            Lean::Proposals,
+            clients::Mix::Cluster,
+            nemeses::PROPOSALS,
+            nodes::Sizes::Apart,
+        ),
+    },
+    Scenario {
+        name: "damaged",
+        about: "segments of a leader that rot, with all copies in sync or some away",
+        shape: leaning(
+            Lean::Damaged,
+            clients::Mix::Cluster,
+            nemeses::DAMAGED,
+            nodes::Sizes::Several,
+        ),
+    },
+    Scenario {
+        name: "deleted",
+        about: "records deleted while replicas are away, and leaders that change to and fro",
+        shape: leaning(
+            Lean::Deleted,
+            clients::Mix::Deleting,
+            nemeses::DELETED,
+            nodes::Sizes::Apart,
+        ),
+    },
+    Scenario {
+        name: "compacted",
+        about: "compacted topics with copies that fall behind, and leaders that change",
+        shape: compacted(leaning(
+            Lean::Compacted,
+            clients::Mix::Keyed,
+            nemeses::COMPACTED,
+            nodes::Sizes::Several,
+        )),
+    },
 ];
 
 /// The plan of `seed`, the same for ever on the same code; `None` when no scenario has this name.
@@ -314,7 +382,16 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
     plan.clients = clients::draw(&mut draw.part("clients"), found.shape.clients, &plan);
     if let Some(cluster) = found.shape.cluster {
         match cluster.lean {
-            Lean::Races | Lean::Delayed => clients::hurry(&mut plan.clients),
+            Lean::Races | Lean::Delayed | Lean::Proposals | Lean::Damaged | Lean::Compacted => {
+                clients::hurry(&mut plan.clients);
+            }
+            Lean::Deleted => {
+                clients::hurry(&mut plan.clients);
+                clients::deleting(&mut plan.clients);
+            }
+            Lean::Coordinators => {
+                clients::coordinated(&mut draw.part("coordinators"), &mut plan.clients);
+            }
             Lean::Racks => clients::in_racks(&mut draw.part("racks"), &mut plan.clients),
             Lean::Nothing | Lean::Memory | Lean::Relics | Lean::Snapshots => {}
         }
@@ -340,6 +417,11 @@ fn among_others(plan: &mut Plan, draw: &Draw, cluster: Cluster) {
         Lean::Snapshots => nodes::snapshots(&mut draw.part("snapshots"), plan),
         Lean::Delayed => nodes::delayed(&mut draw.part("delayed"), plan),
         Lean::Racks => nodes::in_racks(plan),
+        Lean::Coordinators => nodes::coordinators(&mut draw.part("coordinators"), plan),
+        Lean::Proposals => nodes::proposals(&mut draw.part("proposals"), plan),
+        Lean::Damaged => nodes::spare(plan),
+        Lean::Deleted => nodes::deleted(&mut draw.part("deleted"), plan),
+        Lean::Compacted => nodes::compacted(&mut draw.part("compacted"), plan),
     }
 }
 

@@ -38,6 +38,14 @@ pub(super) enum Class {
     ToAndFro,
     /// A sequence in which a fetch or its answer comes when its leader leads again.
     Delayed,
+    /// A sequence in which what a leader proposes of its in-sync replicas is late.
+    Proposal,
+    /// A sequence in which a coordinator of groups is replaced.
+    Deposed,
+    /// A sequence in which one node leads with damaged segments.
+    Rotten,
+    /// A sequence in which an answer comes when who asked leads.
+    Crossed,
 }
 
 use Class::{Node, Together};
@@ -160,6 +168,55 @@ pub(super) const RACKS: &[Class] = &[
     Together(C::Power),
 ];
 
+pub(super) const COORDINATORS: &[Class] = &[
+    Class::Deposed,
+    Class::Deposed,
+    Node(C::Kill),
+    Node(C::Pause),
+    Class::Isolate,
+    Class::StallNodes,
+];
+pub(super) const PROPOSALS: &[Class] = &[
+    Class::Proposal,
+    Class::Proposal,
+    Class::StallNodes,
+    Class::Reassign,
+    Node(C::Kill),
+    Node(C::Stop),
+    Node(C::Pause),
+    Class::Isolate,
+];
+pub(super) const DAMAGED: &[Class] = &[
+    Class::Rotten,
+    Node(C::Kill),
+    Node(C::Stop),
+    Node(C::Pause),
+    Class::StallNodes,
+    Class::Elect,
+];
+pub(super) const DELETED: &[Class] = &[
+    Class::Crossed,
+    Class::Delayed,
+    Node(C::Kill),
+    Node(C::Power),
+    Node(C::Pause),
+    Class::StallNodes,
+    Class::CutNodes,
+    Class::Elect,
+    Together(C::Kill),
+    Together(C::Power),
+];
+pub(super) const COMPACTED: &[Class] = &[
+    Class::ToAndFro,
+    Class::StallNodes,
+    Class::StallNodes,
+    Class::Elect,
+    Node(C::Kill),
+    Node(C::Power),
+    Node(C::StallDisk),
+    Together(C::Power),
+];
+
 /// What a scenario leans to is always on: these classes.
 const LEADING: &[(Lean, Class)] = &[
     (Lean::Memory, Class::Forgets),
@@ -171,6 +228,16 @@ const LEADING: &[(Lean, Class)] = &[
     (Lean::Delayed, Class::Delayed),
     (Lean::Delayed, Class::Delayed),
     (Lean::Racks, Class::StallNodes),
+    (Lean::Coordinators, Class::Deposed),
+    (Lean::Coordinators, Class::Deposed),
+    (Lean::Proposals, Class::Proposal),
+    (Lean::Proposals, Class::Proposal),
+    (Lean::Proposals, Class::Proposal),
+    (Lean::Damaged, Class::Rotten),
+    (Lean::Damaged, Class::Rotten),
+    (Lean::Deleted, Class::Crossed),
+    (Lean::Deleted, Class::Delayed),
+    (Lean::Compacted, Class::StallNodes),
 ];
 
 pub(super) fn draw(draw: &mut Draw, cluster: Cluster, plan: &Plan) -> Vec<TimedFault> {
@@ -213,6 +280,10 @@ pub(super) fn draw(draw: &mut Draw, cluster: Cluster, plan: &Plan) -> Vec<TimedF
             Class::Forgets => sequences::forgets(&mut draw, plan, &one),
             Class::ToAndFro => sequences::to_and_fro(&mut draw, plan),
             Class::Delayed => sequences::delayed(&mut draw, plan),
+            Class::Proposal => sequences::proposal(&mut draw, plan),
+            Class::Deposed => sequences::deposed(&mut draw, plan),
+            Class::Rotten => sequences::rotten(&mut draw, plan, &one),
+            Class::Crossed => sequences::crossed(&mut draw, plan),
             _ => {
                 let drawn = fault(&mut draw, class, plan).into_iter();
                 drawn.map(|fault| (0, fault)).collect()
@@ -228,7 +299,7 @@ pub(super) fn draw(draw: &mut Draw, cluster: Cluster, plan: &Plan) -> Vec<TimedF
         Lean::Memory => power_of_one(&mut faults, &one),
         // The budget is kept by there being one.
         Lean::Relics | Lean::Snapshots => return faults,
-        Lean::Nothing | Lean::Races | Lean::Delayed | Lean::Racks => {}
+        _ => {}
     }
     keep_budget(&mut faults, plan);
     faults
@@ -321,7 +392,14 @@ fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
         }
         Class::StallNodes => vec![stall_nodes(draw, plan)],
         // These are sequences, or begin with the scenario.
-        Class::Forgets | Class::ToAndFro | Class::Relic | Class::Delayed => Vec::new(),
+        Class::Forgets
+        | Class::ToAndFro
+        | Class::Relic
+        | Class::Delayed
+        | Class::Proposal
+        | Class::Deposed
+        | Class::Rotten
+        | Class::Crossed => Vec::new(),
         Class::Reassign => vec![Fault::Reassign { topic }],
         Class::Elect => vec![Fault::Elect { topic }],
     }

@@ -287,6 +287,52 @@ pub(super) fn delayed(draw: &mut Draw, plan: &mut Plan) {
     }
 }
 
+/// Coordinators are replaced soon after they fell silent.
+pub(super) fn coordinators(draw: &mut Draw, plan: &mut Plan) {
+    spare(plan);
+    let mut set = |key: &str, value: u64| plan.broker.insert(key.to_owned(), value.to_string());
+    set("broker.session.timeout.ms", draw.one_of(&[1000, 2000]));
+    set("broker.heartbeat.interval.ms", draw.one_of(&[100, 300]));
+    set("offsets.topic.num.partitions", draw.between(1, 2));
+    plan.broker.remove("connections.max.idle.ms");
+}
+
+/// As [`racing`], with replicas that leave soon, and leaders that stay however long their proposals
+/// take.
+pub(super) fn proposals(draw: &mut Draw, plan: &mut Plan) {
+    racing(draw, plan);
+    let mut set = |key: &str, value: u64| plan.broker.insert(key.to_owned(), value.to_string());
+    set("replica.lag.time.max.ms", draw.one_of(&[500, 800]));
+    set("broker.session.timeout.ms", 6000);
+    set("broker.heartbeat.interval.ms", 100);
+}
+
+/// As [`racing`], with followers that leave soon or never.
+pub(super) fn deleted(draw: &mut Draw, plan: &mut Plan) {
+    racing(draw, plan);
+    let lag = draw.one_of(&["600", "30000", "30000"]);
+    let lag = ("replica.lag.time.max.ms".to_owned(), lag.to_owned());
+    plan.broker.extend([lag]);
+    for topic in &mut plan.topics {
+        topic.partitions = topic.partitions.min(2);
+    }
+}
+
+/// As [`racing`], with segments that are full soon, and compacted often.
+pub(super) fn compacted(draw: &mut Draw, plan: &mut Plan) {
+    racing(draw, plan);
+    let backoff = draw.one_of(&["20", "100"]).to_owned();
+    let backoff = ("log.cleaner.backoff.ms".to_owned(), backoff);
+    plan.broker.extend([backoff]);
+    for topic in &mut plan.topics {
+        topic.partitions = topic.partitions.min(2);
+        let mut set =
+            |key: &str, value: &str| topic.config.insert(key.to_owned(), value.to_owned());
+        set("segment.bytes", "4096");
+        set("min.cleanable.dirty.ratio", "0.0");
+    }
+}
+
 /// A rack for each broker, and readers may be served by the copy in theirs.
 pub(super) fn in_racks(plan: &mut Plan) {
     spare(plan);

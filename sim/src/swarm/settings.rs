@@ -13,6 +13,7 @@ pub(super) enum Topics {
     Kept,
     /// Everything is compacted, expires, or both.
     Cleaned,
+    Compacted,
 }
 
 /// What topics are for, by the first letter of their names.
@@ -104,6 +105,7 @@ pub(super) fn topics(draw: &mut Draw, which: Topics) -> Vec<TopicPlan> {
         Topics::Any => KINDS,
         Topics::Kept => &["kept", "kept", "stamped"],
         Topics::Cleaned => &["compacted", "compacted", "expiring", "bounded"],
+        Topics::Compacted => &["compacted"],
     };
     (0..count)
         .map(|number| {

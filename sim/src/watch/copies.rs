@@ -22,6 +22,8 @@ pub(super) struct Kind {
     /// What replicas confirm they have in memory: `klamm.durability=replicated`.
     pub in_memory: bool,
     pub is_compacted: bool,
+    /// The plan says how many have to be in sync, and nobody changes that.
+    pub is_own: bool,
     /// Least in-sync replicas that an acknowledgement needs.
     pub least: usize,
 }
@@ -80,7 +82,7 @@ impl Copies {
         Some(self.epoch_at(one, offset)? != self.epoch_at(other, offset)?)
     }
 
-    fn leads(&self, node: &str, epoch: i32) -> bool {
+    pub fn leads(&self, node: &str, epoch: i32) -> bool {
         self.leading.get(node) == Some(&epoch)
             && self.assigned.get(node).is_none_or(|told| *told == epoch)
     }

@@ -11,10 +11,13 @@
 //! | R2 | a follower copies what its leader has, in a leader epoch; a leader whose log was cut appends nothing in that epoch |
 //! | R3 | who begins to lead has everything below the partition's high watermark; the last leader is elected for having been that only when all who had everything ended without an orderly stop |
 //! | R4 | who is added to the in-sync replicas has everything below it, and so has who counts as such when it opens its log |
+//! | R2 | who led in an epoch leads in it no more once its process ended |
+//! | R5 | a node's high watermark goes back with its log alone, and a leader's moves as soon as who kept it back is in sync no more |
 //! | R5, R6 | a high watermark that a leader tells is durable on every in-sync replica, or in its memory where the topic promises no more |
 //! | R6 | the present leader counts on a follower for no more than that has, of the same leaders |
 //! | R7 | in-sync replicas change by a proposal that was made to the state before |
 //! | R7 | in-sync replicas are replicas, the leader is one, none is added while fenced; a high watermark does not move while they are too few; eligible leaders are kept only then |
+//! | R7 | a leader proposes nobody to be in sync whom it knows to be fenced |
 //! | R7 | a reassignment ends with all of its replicas in sync |
 //! | R9 | no in-sync or eligible replica truncates below the high watermark, or empties its log; nobody truncates what it leads, or what its leader has as well |
 //! | R15 | nobody leads before it has registered since its start; what a follower told in one life counts for no other |
@@ -25,6 +28,7 @@
 //! | M7 | what the metadata log of a node that starts lacks is in its snapshot |
 //! | M11 | epochs of partitions, leaders and brokers grow; a run of a broker has one |
 //! | M12 | no topic id and no producer id is given out twice |
+//! | K1 | nothing is compacted that is not committed |
 //! | K6 | a leader's log is made to begin later only where those of all in sync are; who leads next begins no earlier |
 //! | R17 | a copy that serves readers gives nothing at or above the high watermark it tells them (`sim/src/workload/fetching.rs`) |
 //! | R17 | no follower's high watermark goes beyond what a leader told, unless it is the only replica |
@@ -38,6 +42,7 @@ mod copies;
 mod fields;
 mod metadata;
 mod partitions;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -366,6 +371,7 @@ impl State {
         Kind {
             in_memory: in_memory.copied().unwrap_or(false),
             is_compacted: of.topic.starts_with("__") || self.compacted.contains(&of.topic),
+            is_own: least.is_some(),
             least: least.copied().unwrap_or(self.min_in_sync_default),
         }
     }

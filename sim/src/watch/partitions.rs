@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use klamm_jepsen::history::LogState;
 
 use super::copies::{Copies, Kind};
+use super::standing::Standing;
 use super::{Broken, Fields, now};
 
 /// Ids of brokers.
@@ -41,6 +42,7 @@ pub(super) struct Known {
     /// What each node's replica goes by: it may have much to do before it hears of the image.
     assigned: BTreeMap<String, View>,
     pub copies: Copies,
+    pub standing: Standing,
     /// Who held everything when enough were last in sync, and those who came in sync since.
     holders: Ids,
     /// When the life began in which a replica last came in sync, in nanoseconds.
@@ -107,6 +109,17 @@ impl Known {
         self.views.remove(node);
         self.assigned.remove(node);
         self.copies.forget(node);
+        self.standing.forget(node);
+    }
+
+    /// What the node's replica goes by.
+    pub fn assigned_to(&self, node: &str) -> Option<&View> {
+        self.assigned.get(node)
+    }
+
+    /// The highest that a leader ever told.
+    pub fn committed_once(&self) -> i64 {
+        self.high_watermark.max(self.high_watermark_before)
     }
 
     /// Whom the controller made the leader, and in which epoch.
@@ -185,14 +198,27 @@ impl Known {
             "assigned" => {
                 self.assigned.insert(node.to_owned(), View::of(fields));
                 self.copies.on_assigned(node, fields);
+                self.on_replicas_changed(node, fields, kind, names);
                 Vec::new()
             }
+            "closed" => {
+                self.standing.closed(node);
+                Vec::new()
+            }
+            "compacting" => Vec::from_iter(self.on_compacting(node, fields)),
             "epochs" => {
                 self.copies.on_epochs(node, fields);
                 Vec::new()
             }
-            "counted" => self.on_counted(node, fields, kind, names, registered),
-            "isr-proposed" => self.copies.on_proposed(node, fields),
+            "counted" => {
+                self.standing.on_counted(node, fields);
+                self.on_counted(node, fields, kind, names, registered)
+            }
+            "isr-proposed" => {
+                let mut broken = self.copies.on_proposed(node, fields);
+                broken.extend(self.on_proposes(node, fields));
+                broken
+            }
             "leading" => self.on_leading(node, fields),
             "truncated" => {
                 let mut broken = self.on_truncated(node, fields, names);
@@ -215,12 +241,14 @@ impl Known {
             return broken;
         };
         self.copies.on_leading(node, epoch);
-        // After a restart it may lead again in the epoch that it began before.
+        // Where it is the only replica it may, after a restart, lead again as before.
         let is_new = !self.leaders.contains_key(&epoch);
         let first = self.leaders.entry(epoch).or_insert_with(|| node.to_owned());
         if first != node {
             let detail = format!("{first} and {node} both lead in epoch {epoch}");
             broken.push(("R1", detail));
+        } else {
+            broken.extend(self.on_led(node, epoch, is_new));
         }
         // One who hears late that it was elected, and not yet that another was since, leads nobody.
         let is_past = self.leaders.keys().any(|known| *known > epoch);
@@ -269,7 +297,8 @@ impl Known {
     /// A node's log stands somewhere else.
     pub fn on_log(&mut self, node: &str, log: LogState, kind: Kind, names: &Names) -> Vec<Broken> {
         let before = self.logs.insert(node.to_owned(), log);
-        let of_end = self.on_end(node, before, log, kind, names);
+        let mut of_end = self.on_end(node, before, log, kind, names);
+        of_end.extend(self.standing.on_log(node, log));
         let leads = self.leaders.get(&log.leader_epoch);
         let rises = before.is_some_and(|before| {
             before.leader_epoch == log.leader_epoch && before.start < log.start

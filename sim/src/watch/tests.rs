@@ -1,5 +1,7 @@
 //! Stories told to the watch, right and wrong.
 
+mod standing;
+
 use super::partitions::View;
 use super::*;
 

@@ -15,13 +15,13 @@ use klamm::wire::message::create_topics::{
 use klamm::wire::message::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use klamm::wire::message::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use klamm::wire::message::incremental_alter_configs as changing;
-use klamm_jepsen::history::{Answer, Call};
+use klamm_jepsen::history::{Answer, Call, Committed, Membership};
 
 use super::content::{Content, value_of};
 use super::fetching::{FetchOptions, Fetching};
 use super::line::{Line, error_name};
 use super::produce::{pack, send_once};
-use super::{Client, offsets, partition};
+use super::{Client, groups, offsets, partition};
 use crate::plan::Role;
 
 /// The number of topics among kinds of resources.
@@ -33,6 +33,9 @@ const DELETE: i8 = 1;
 
 const TIMEOUT_MS: i32 = 5000;
 
+/// Groups that it commits for.
+const GROUPS: [&str; 2] = ["loners", "others"];
+
 /// The settings this client changes, and values they may get.
 const SETTINGS: &[(&str, &[&str])] = &[
     ("cleanup.policy", &["delete", "compact", "compact,delete"]),
@@ -43,7 +46,7 @@ const SETTINGS: &[(&str, &[&str])] = &[
 ];
 
 pub(super) async fn run(mut client: Client) {
-    let Role::Admin { pause_ms } = client.plan.role.clone() else {
+    let Role::Admin { pause_ms, commits } = client.plan.role.clone() else {
         return;
     };
     let mut line = client.line();
@@ -56,6 +59,10 @@ pub(super) async fn run(mut client: Client) {
         let at = usize::try_from(client.rng.below(2)).unwrap_or(0);
         let name = &names[at];
         let count = believed.get(name).copied().unwrap_or(0);
+        if commits && count > 0 && client.rng.below(4) == 0 {
+            // Whether it worked is for whoever reads it.
+            let _ = commit(&mut client, &mut line, name).await;
+        }
         match step(&mut client, &mut line, name, count).await {
             Ok(count) => {
                 believed.insert(name.clone(), count);
@@ -113,6 +120,23 @@ async fn step(client: &mut Client, line: &mut Line, name: &str, count: i32) -> R
         }
     }
     Ok(count)
+}
+
+/// Commits an offset of a topic for one of the groups.
+async fn commit(client: &mut Client, line: &mut Line, name: &str) -> Result<(), String> {
+    let at = usize::try_from(client.rng.below(2)).unwrap_or(0);
+    let by = Membership {
+        group: GROUPS[at].to_owned(),
+        member: String::new(),
+        generation: -1,
+        instance: None,
+    };
+    let committed = Committed {
+        of: partition(name, 0),
+        offset: i64::try_from(client.rng.below(10_000)).unwrap_or(0),
+        metadata: format!("{name}:{}", client.recorder.next_id()),
+    };
+    groups::commit(line, &by, &[committed]).await.map(drop)
 }
 
 fn draw_setting(client: &mut Client) -> (String, String) {

@@ -6,11 +6,15 @@ use super::line::Line;
 use super::{Client, groups};
 use crate::plan::Role;
 
+/// What is drawn when it reads.
+const READS: u64 = 55;
+
 pub(super) async fn run(mut client: Client) {
     let Role::Committer {
         group,
         topic,
         pause_ms,
+        only_reads,
     } = client.plan.role.clone()
     else {
         return;
@@ -19,12 +23,16 @@ pub(super) async fn run(mut client: Client) {
     let mut count = 0;
     while !client.stop.is_set() {
         let of = client.draw_partition(&topic);
-        let done = match client.rng.below(100) {
-            0..55 => {
+        let drawn = match only_reads {
+            true => READS,
+            false => client.rng.below(100),
+        };
+        let done = match drawn {
+            0..READS => {
                 count += 1;
                 commit(&mut client, &mut line, &group, &topic, count).await
             }
-            55..92 => {
+            READS..92 => {
                 let all = client.partitions(&topic);
                 let found = groups::fetch_committed(&mut line, &group, &all).await;
                 found.map(drop)

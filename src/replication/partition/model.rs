@@ -528,7 +528,10 @@ impl World {
     }
 }
 
+/// With `KLAMM_MUTANT`, and the feature `mutants`, the replicas have that bug.
 fn run(count: usize, min_insync: usize, moves: Vec<Move>) {
+    let asked = || std::env::var("KLAMM_MUTANT").ok();
+    crate::mutant::choose_asked(asked).expect("a mutant of this build");
     let mut world = World::new(count, min_insync);
     for next in moves {
         world.apply(next);

@@ -49,6 +49,9 @@ impl<W: Copy> Partition<W> {
         }
         served.diverging = diverging(fetch, oldest, epochs)?;
         if served.diverging.is_some() && !crate::mutant!("diverging-fetch-counts") {
+            // It may begin anew there, and ask for what follows before it has let go of what it
+            // has: what is yet to go here must not count as being there.
+            served.log_start_offset = log_start_offset;
             return Ok(served);
         }
         if fetch.fetch_offset < log_start_offset || fetch.fetch_offset > log_end_offset {

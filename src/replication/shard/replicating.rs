@@ -14,7 +14,7 @@ use crate::replication::following::Copied;
 use crate::replication::leader::Proposal;
 use crate::replication::partition::{Fetcher, Oldest, Surroundings};
 use crate::replication::replica::Replica;
-use crate::types::{ErrorCode, Instant, LeaderEpoch};
+use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Instant, LeaderEpoch};
 
 /// `replica.lag.time.max.ms` where nobody says so.
 const LAG_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(30);
@@ -40,9 +40,16 @@ fn around<'a>(
     }
 }
 
+/// Brokers with their epochs, as listeners are told of them.
+fn told(brokers: impl Iterator<Item = (BrokerId, BrokerEpoch)>) -> String {
+    let each = brokers.map(|(id, epoch)| format!("{}@{}", id.0, epoch.0));
+    each.collect::<Vec<String>>().join(",")
+}
+
 /// Passes a proposal on to whoever asks the controller.
 pub(super) fn propose(
     settings: Option<&ReplicationSettings>,
+    eligible: &EligibleBrokers,
     slot: Slot,
     replica: &Replica,
     proposal: Proposal,
@@ -50,13 +57,13 @@ pub(super) fn propose(
     let identity = replica.log.identity();
     let of = &identity.topic_partition;
     if tracing::enabled!(target: "klamm::replica", tracing::Level::TRACE) {
-        let members = proposal.isr.iter();
-        let members = members.map(|(id, epoch)| format!("{}@{}", id.0, epoch.0));
-        let members = members.collect::<Vec<String>>().join(",");
+        let members = told(proposal.isr.iter().copied());
+        let eligible = told(eligible.iter().map(|(id, epoch)| (*id, *epoch)));
         tracing::trace!(
             target: "klamm::replica", event = "isr-proposed", topic = &*of.topic,
             partition = of.partition, leader_epoch = proposal.leader_epoch.0,
             partition_epoch = proposal.partition_epoch, members = &*members,
+            eligible = &*eligible,
         );
     }
     tracing::trace!(target: "klamm::probe", name = "isr-proposed");

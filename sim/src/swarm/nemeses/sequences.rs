@@ -1,6 +1,6 @@
 //! Faults that follow one another: what single draws at single times would meet too rarely.
 
-use crate::plan::{Fault, FileKind, Plan, Target};
+use crate::plan::{Fault, FileKind, LinkOptions, Plan, Target};
 use crate::swarm::draw::Draw;
 
 /// Faults with the milliseconds after which each comes.
@@ -176,6 +176,167 @@ pub(super) fn delayed(draw: &mut Draw, plan: &Plan) -> Sequence {
         (behind, stall(&first, &third, end + 300 - behind)),
         (late, held_up),
         (replaced, lead(&third)),
+        (again, lead(&first)),
+    ]
+}
+
+/// A setting of all nodes, in milliseconds.
+fn setting(plan: &Plan, name: &str, or: u64) -> u64 {
+    let told = plan.broker.get(name);
+    told.and_then(|told| told.parse().ok()).unwrap_or(or)
+}
+
+/// A leader's proposal of in-sync replicas is late, or its answer is:
+///
+/// - a follower comes in sync, as of a life that is over when the controller hears of it
+///   (KIP-903);
+/// - it comes in sync, falls behind at once, and the leader is not told that it did;
+/// - it leaves, and the partition is another one when the controller hears of it (KIP-497).
+pub(super) fn proposal(draw: &mut Draw, plan: &Plan) -> Sequence {
+    let lag = setting(plan, "replica.lag.time.max.ms", 1000).min(3000);
+    let (_, topic) = leader(draw, plan);
+    let leader = another(draw, plan, "");
+    let other = another(draw, plan, &leader);
+    let lead = Fault::Lead {
+        topic: topic.clone(),
+        node: leader.clone(),
+    };
+    let begins = draw.between(200, 500);
+    let late = match draw.between(0, 2) {
+        0 => {
+            let again = draw.between(900, 1500);
+            let end = again + draw.between(800, 1600);
+            vec![
+                (0, kill(&other, 0)),
+                (draw.between(20, 100), stall(&leader, "controller", end)),
+                (again, kill(&other, 0)),
+            ]
+        }
+        1 => {
+            let back = lag + draw.between(300, 800);
+            let for_ms = draw.between(500, 2500);
+            let behind = stall(&other, &leader, for_ms + 1000);
+            vec![
+                (0, stall(&other, &leader, back)),
+                (
+                    back - draw.between(0, 20),
+                    stall("controller", &leader, for_ms),
+                ),
+                (back + draw.between(50, 400), behind),
+            ]
+        }
+        _ => {
+            let for_ms = draw.between(500, 1500);
+            vec![
+                (0, stall(&other, &leader, lag + for_ms)),
+                (lag - 200, stall(&leader, "controller", for_ms)),
+                (lag + draw.between(50, 300), Fault::Reassign { topic }),
+            ]
+        }
+    };
+    let late = late
+        .into_iter()
+        .map(|(after, fault)| (begins + after, fault));
+    [(0, lead)].into_iter().chain(late).collect()
+}
+
+/// Who coordinates groups is replaced: it is paused or cut off for longer than its session, or
+/// another is elected while it is well.
+pub(super) fn deposed(draw: &mut Draw, plan: &Plan) -> Sequence {
+    let session = setting(plan, "broker.session.timeout.ms", 3000);
+    let count = setting(plan, "offsets.topic.num.partitions", 1);
+    let topic = "__consumer_offsets".to_owned();
+    let node = format!("leader {topic}-{}", draw.between(0, count - 1));
+    let for_ms = session + draw.between(1500, 6000);
+    match draw.between(0, 3) {
+        0 | 1 => vec![(0, Fault::Pause { node, for_ms })],
+        2 => {
+            let first = another(draw, plan, "");
+            let second = another(draw, plan, &first);
+            let lead = |node: String| Fault::Lead {
+                topic: topic.clone(),
+                node,
+            };
+            vec![(0, lead(first)), (draw.between(500, 2500), lead(second))]
+        }
+        _ => vec![(
+            0,
+            Fault::Isolate {
+                node,
+                inbound: true,
+                outbound: draw.chance(50),
+                clients: false,
+                for_ms,
+            },
+        )],
+    }
+}
+
+/// Segments of `one` are damaged, and it leads, with another replica away or not. A read fails as
+/// well: a log that cannot be cut for damage in it is offline until the process starts again, which
+/// is done in the end where a disk had errors.
+pub(super) fn rotten(draw: &mut Draw, plan: &Plan, one: &str) -> Sequence {
+    let (_, topic) = leader(draw, plan);
+    let rot = Fault::Rot {
+        node: one.to_owned(),
+        kind: FileKind::Segment,
+        bits: 8,
+    };
+    let lead = Fault::Lead {
+        topic,
+        node: one.to_owned(),
+    };
+    let fails = Fault::FailRead {
+        node: one.to_owned(),
+        kind: FileKind::Segment,
+        count: 1,
+    };
+    let mut sequence = vec![(draw.between(300, 1000), fails)];
+    for _ in 0..draw.between(1, 4) {
+        sequence.push((draw.between(0, 300), rot.clone()));
+    }
+    sequence.push((draw.between(0, 600), lead.clone()));
+    if draw.chance(50) {
+        let other = another(draw, plan, one);
+        sequence.push((0, kill(&other, draw.between(1000, 5000))));
+    }
+    if draw.chance(50) {
+        sequence.push((draw.between(1000, 4000), lead));
+    }
+    sequence
+}
+
+/// A leader has records that nobody copied, another one leads, and says so when the first leads
+/// again: all that this one hears of the other is slow.
+pub(super) fn crossed(draw: &mut Draw, plan: &Plan) -> Sequence {
+    let (_, topic) = leader(draw, plan);
+    let first = another(draw, plan, "");
+    let second = another(draw, plan, &first);
+    let lead = |node: &str| Fault::Lead {
+        topic: topic.clone(),
+        node: node.to_owned(),
+    };
+    let late_ms = draw.between(150, 400);
+    let begins = draw.between(300, 700);
+    let replaced = begins + late_ms + draw.between(300, 800);
+    // It takes two answers until it can ask where their logs part.
+    let again = replaced + 2 * late_ms + draw.between(10, late_ms + 100);
+    let slow = Fault::Slow {
+        link: Target {
+            from: second.clone(),
+            to: first.clone(),
+        },
+        options: LinkOptions {
+            latency_min_ms: late_ms,
+            latency_mean_ms: late_ms,
+            ..plan.link
+        },
+        for_ms: again + 1000 - begins,
+    };
+    vec![
+        (0, lead(&first)),
+        (begins, slow),
+        (replaced, lead(&second)),
         (again, lead(&first)),
     ]
 }
