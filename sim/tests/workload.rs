@@ -455,14 +455,19 @@ fn others() -> Vec<ClientPlan> {
             group: "offsets".to_owned(),
             topic: TOPIC.to_owned(),
             pause_ms: 60,
+            only_reads: false,
         };
         plan(name, role)
     };
     let (topic, pause_ms) = (TOPIC.to_owned(), 60);
+    let admin = Role::Admin {
+        pause_ms: 40,
+        commits: false,
+    };
     vec![
         committer("committer"),
         in_versions(committer("committer-old"), Versions::Oldest),
-        in_versions(plan("admin", Role::Admin { pause_ms: 40 }), Versions::Mixed),
+        in_versions(plan("admin", admin), Versions::Mixed),
         plan("lister", Role::Lister { topic, pause_ms }),
     ]
 }

@@ -19,12 +19,7 @@ impl<W: Copy> Partition<W> {
         effects: &mut Vec<Effect<W>>,
     ) -> Result<Served, ErrorCode> {
         let log_start_offset = oldest.log_start_offset;
-        let mine = self.assignment.leader_epoch;
-        let wrong_epoch = match fetch.leader_epoch.cmp(&mine) {
-            std::cmp::Ordering::Less => Some(ErrorCode::FencedLeaderEpoch),
-            std::cmp::Ordering::Greater => Some(ErrorCode::UnknownLeaderEpoch),
-            std::cmp::Ordering::Equal => None,
-        };
+        let wrong_epoch = wrong_epoch(fetch.leader_epoch, self.assignment.leader_epoch);
         let late = crate::mutant!("fetch-epoch-checked-late");
         if let Some(code) = wrong_epoch
             && !late
@@ -81,6 +76,15 @@ impl<W: Copy> Partition<W> {
         }
         served.high_watermark = self.high_watermark;
         Ok(served)
+    }
+}
+
+/// How a fetch of another leader epoch is refused (KIP-320).
+fn wrong_epoch(asked: LeaderEpoch, mine: LeaderEpoch) -> Option<ErrorCode> {
+    match asked.cmp(&mine) {
+        std::cmp::Ordering::Less => Some(ErrorCode::FencedLeaderEpoch),
+        std::cmp::Ordering::Greater => Some(ErrorCode::UnknownLeaderEpoch),
+        std::cmp::Ordering::Equal => None,
     }
 }
 
