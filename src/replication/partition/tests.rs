@@ -354,6 +354,28 @@ fn a_log_that_ends_where_the_leaders_begins_in_an_epoch_that_nobody_knows_is_not
 }
 
 #[test]
+fn where_logs_part_a_leader_tells_where_its_log_begins_and_not_where_it_is_to_begin() {
+    let mut partition = leader(&[1, 2]);
+    step(&mut partition, appended(6, 1));
+    step(&mut partition, durable(6));
+    fetch(&mut partition, (2, 6, 1), 1).0.expect("it is served");
+    partition.want_start(Offset(5)).expect("it is below");
+    let (served, _) = fetch(&mut partition, (2, 6, 1), 1);
+    let served = served.expect("it is served");
+    assert_eq!(
+        (served.diverging, served.log_start_offset),
+        (None, Offset(5))
+    );
+    let (served, _) = fetch(&mut partition, (2, 7, 1), 1);
+    let served = served.expect("it is served");
+    let parted = Some((LeaderEpoch(1), Offset(6)));
+    assert_eq!(
+        (served.diverging, served.log_start_offset),
+        (parted, Offset(0))
+    );
+}
+
+#[test]
 fn what_cannot_be_compared_with_the_leaders_log_is_replaced_and_not_kept_below_its_start() {
     let mut effects = Vec::new();
     let assigned = assignment(3, 2, 5, &[1, 2]);
