@@ -90,7 +90,8 @@ pub(crate) fn show_ended(report: &Report) {
 }
 
 /// Names of scenarios as options give them: none for the first there is, `all` for every one,
-/// `node-only` and `clusters` for those with one node and those with several.
+/// `node-only` and `clusters` for those with one node and those with several, but for what is on
+/// trial.
 pub(crate) fn scenarios(asked: &[String]) -> Result<Vec<String>, Failed> {
     let known: Vec<String> = crate::swarm::SCENARIOS
         .iter()
@@ -106,6 +107,8 @@ pub(crate) fn scenarios(asked: &[String]) -> Result<Vec<String>, Failed> {
         if asked.iter().any(|asked| asked == name) {
             let fitting = crate::swarm::SCENARIOS.iter();
             let fitting = fitting.filter(|scenario| scenario.is_cluster() == is_cluster);
+            let fitting =
+                fitting.filter(|scenario| !crate::swarm::ON_TRIAL.contains(&scenario.name));
             return Ok(fitting.map(|scenario| scenario.name.to_owned()).collect());
         }
     }

@@ -355,19 +355,10 @@ fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
             clients: draw.chance(30),
             for_ms,
         }],
-        Class::Split => {
-            let (mut one, mut other) = (Vec::new(), Vec::new());
-            for name in names {
-                let side = if draw.chance(50) {
-                    &mut one
-                } else {
-                    &mut other
-                };
-                side.push(name);
-            }
-            let sides = vec![one, other];
-            vec![Fault::Split { sides, for_ms }]
-        }
+        Class::Split => vec![Fault::Split {
+            sides: sides(draw, names),
+            for_ms,
+        }],
         Class::Rolling => vec![Fault::Rolling {
             down_ms: draw.one_of(&[0, 100, 1000]),
             pause_ms: draw.one_of(&[0, 500, 2000]),
@@ -403,6 +394,20 @@ fn fault(draw: &mut Draw, class: Class, plan: &Plan) -> Vec<Fault> {
         Class::Reassign => vec![Fault::Reassign { topic }],
         Class::Elect => vec![Fault::Elect { topic }],
     }
+}
+
+/// Nodes, each on one of two sides.
+fn sides(draw: &mut Draw, names: Vec<String>) -> Vec<Vec<String>> {
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    for name in names {
+        let side = if draw.chance(50) {
+            &mut one
+        } else {
+            &mut other
+        };
+        side.push(name);
+    }
+    vec![one, other]
 }
 
 fn stall_nodes(draw: &mut Draw, plan: &Plan) -> Fault {
