@@ -203,8 +203,10 @@ impl Fetch<'_> {
         data.high_watermark = view.high_watermark().0;
         data.last_stable_offset = view.last_stable_offset().0;
         let (from, start) = (source.from(), view.reader().log_start_offset());
+        // Who is told that it may begin anew has yet to let go of what it has.
+        let is_same = serving.diverging.is_none();
         data.log_start_offset = match self.reader {
-            Reader::Follower { .. } if from >= view.wanted_start() => {
+            Reader::Follower { .. } if is_same && from >= view.wanted_start() => {
                 view.wanted_start().max(start).0
             }
             _ => start.0,
