@@ -38,8 +38,9 @@ pub(super) struct Scanned {
     pub chain_at: Option<u32>,
     /// Why it ended before the end of the file.
     pub damage: Option<String>,
-    /// Whether what it ended at is a batch that reaches past the limit.
-    pub at_limit: bool,
+    /// The end of the batch that it ended at, where that reaches past the limit. Of its offsets
+    /// nothing is proved: the CRC of a batch does not cover where it begins.
+    pub at_limit: Option<Offset>,
 }
 
 /// What to scan, and how.
@@ -108,7 +109,7 @@ impl Scan<'_> {
             chain: 0,
             chain_at: None,
             damage: None,
-            at_limit: false,
+            at_limit: None,
         };
         let mut epoch = LeaderEpoch::NONE;
         loop {
@@ -124,8 +125,9 @@ impl Scan<'_> {
                 Err(reason) => Err(reason),
             };
             let checked = checked.and_then(|header| {
-                found.at_limit = self.limit.is_some_and(|limit| header.end_offset() > limit);
-                match found.at_limit {
+                let end = header.end_offset();
+                found.at_limit = self.limit.filter(|limit| end > *limit).map(|_| end);
+                match found.at_limit.is_some() {
                     true => Err("a batch that reaches past the segment".to_owned()),
                     false => Ok(header),
                 }

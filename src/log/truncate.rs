@@ -144,7 +144,9 @@ impl Log {
         let found = found.map_err(LogError::io(&path))?;
         // What begins where the log is to end goes in any case, damaged or not.
         if let Some(damage) = &found.damage
-            && !found.at_limit
+            && found
+                .at_limit
+                .is_none_or(|last| last > self.writer.end.offset)
             && found.end_offset < end
         {
             return Err(corrupt(&path, &found, damage).into());

@@ -290,8 +290,12 @@ impl Stage {
             }
             server.release_all();
         }
+        // A log that is to be cut, and cannot be for damage in it, is offline until then.
+        let damaged = self.plan.scenario == "damaged";
         let cluster = &self.cluster;
-        cluster.restart_failed(&self.observer, RESTART_WITHIN).await;
+        cluster
+            .restart_failed(&self.observer, RESTART_WITHIN, damaged)
+            .await;
     }
 
     async fn clients_end(&self, clients: Vec<Task>) {

@@ -196,6 +196,7 @@ pub(super) const DAMAGED: &[Class] = &[
 ];
 pub(super) const DELETED: &[Class] = &[
     Class::Crossed,
+    Class::LoseDisk,
     Class::Delayed,
     Node(C::Kill),
     Node(C::Power),
@@ -237,6 +238,7 @@ const LEADING: &[(Lean, Class)] = &[
     (Lean::Damaged, Class::Rotten),
     (Lean::Deleted, Class::Crossed),
     (Lean::Deleted, Class::Delayed),
+    (Lean::Deleted, Class::LoseDisk),
     (Lean::Compacted, Class::StallNodes),
 ];
 

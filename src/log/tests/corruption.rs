@@ -230,3 +230,28 @@ fn a_segment_of_another_partition_is_refused() {
         Err(LogError::Foreign { .. })
     ));
 }
+
+#[test]
+fn a_batch_that_says_a_wrong_offset_is_not_taken_for_the_end_of_a_cut() {
+    let mut bench = Bench::new();
+    let mut log = bench.create();
+    fill(&mut log, 4);
+    let batches = read_all(&log.reader(), Offset(0), 9999);
+    let first = batches[0].total_bytes() as usize;
+    let names = bench.disk.names();
+    let name = names
+        .iter()
+        .find(|name| name.ends_with(".log"))
+        .expect("there is one");
+    // The second batch says that it begins far beyond the end of the log; its CRC is right.
+    bench
+        .disk
+        .damage(&bench.path(name), |bytes| bytes[4096 + first + 5] ^= 0x40);
+    let (cut, end) = (batches[3].header.base_offset, log.log_end_offset());
+    let error = run(log.truncate_to(cut)).expect_err("it would take what is to stay");
+    assert!(matches!(error, LogError::Corrupt(_)), "{error}");
+    assert!(
+        bench.disk.content(&bench.path(name)).len() > 4096 + 2 * first,
+        "{end}"
+    );
+}

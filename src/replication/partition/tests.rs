@@ -468,6 +468,36 @@ fn a_follower_that_has_not_reached_what_is_to_go_is_not_told_yet() {
 }
 
 #[test]
+fn who_is_told_where_logs_part_is_not_told_what_is_yet_to_go() {
+    let mut partition = leader_of_ten(&[1, 2]);
+    partition.want_start(Offset(6)).expect("it leads");
+    let fetch = FollowerFetch {
+        slot: 0,
+        leader_epoch: LeaderEpoch(1),
+        fetch_offset: Offset(8),
+        last_fetched_epoch: LeaderEpoch(0),
+        log_start_offset: Offset(0),
+    };
+    let fetcher = Fetcher {
+        id: BrokerId(3),
+        broker_epoch: BrokerEpoch(13),
+    };
+    let (eligible, mut effects) = (eligible(), Vec::new());
+    let around = around(&eligible, 1);
+    // Epoch 0 ended at 4 here.
+    let epochs = |asked: LeaderEpoch| (asked, Offset(4));
+    let served = partition.fetched(fetcher, &fetch, OLDEST, epochs, around, &mut effects);
+    let served = served.expect("it is served");
+    assert_eq!(served.diverging, Some((LeaderEpoch(0), Offset(4))));
+    let told = served.log_start_offset;
+    assert_eq!(
+        told,
+        Offset(0),
+        "from 6 on it would count as having what is before"
+    );
+}
+
+#[test]
 fn a_replica_that_left_the_in_sync_ones_holds_up_no_deletion() {
     let mut partition = leader_of_ten(&[1, 2, 3]);
     partition.want_start(Offset(6)).expect("it leads");

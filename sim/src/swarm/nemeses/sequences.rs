@@ -272,9 +272,7 @@ pub(super) fn deposed(draw: &mut Draw, plan: &Plan) -> Sequence {
     }
 }
 
-/// Segments of `one` are damaged, and it leads, with another replica away or not. A read fails as
-/// well: a log that cannot be cut for damage in it is offline until the process starts again, which
-/// is done in the end where a disk had errors.
+/// Segments of `one` are damaged, and it leads, with another replica away or not.
 pub(super) fn rotten(draw: &mut Draw, plan: &Plan, one: &str) -> Sequence {
     let (_, topic) = leader(draw, plan);
     let rot = Fault::Rot {
@@ -286,12 +284,7 @@ pub(super) fn rotten(draw: &mut Draw, plan: &Plan, one: &str) -> Sequence {
         topic,
         node: one.to_owned(),
     };
-    let fails = Fault::FailRead {
-        node: one.to_owned(),
-        kind: FileKind::Segment,
-        count: 1,
-    };
-    let mut sequence = vec![(draw.between(300, 1000), fails)];
+    let mut sequence = Vec::new();
     for _ in 0..draw.between(1, 4) {
         sequence.push((draw.between(0, 300), rot.clone()));
     }
