@@ -237,7 +237,7 @@ fn a_batch_that_says_a_wrong_offset_is_not_taken_for_the_end_of_a_cut() {
     let mut log = bench.create();
     fill(&mut log, 4);
     let batches = read_all(&log.reader(), Offset(0), 9999);
-    let first = batches[0].total_bytes() as usize;
+    let first = batches[0].total_bytes();
     let names = bench.disk.names();
     let name = names
         .iter()
