@@ -233,11 +233,11 @@ fn a_segment_of_another_partition_is_refused() {
 
 #[test]
 fn a_batch_that_says_a_wrong_offset_is_not_taken_for_the_end_of_a_cut() {
-    let mut bench = Bench::new();
+    let bench = Bench::new();
     let mut log = bench.create();
     fill(&mut log, 4);
     let batches = read_all(&log.reader(), Offset(0), 9999);
-    let first = batches[0].total_bytes() as usize;
+    let first = batches[0].total_bytes();
     let names = bench.disk.names();
     let name = names
         .iter()
