@@ -22,13 +22,10 @@ fn a_high_watermark_goes_back_with_its_log_alone() {
 #[test]
 fn a_copy_that_was_let_go_of_begins_anew() {
     let watch = watch();
-    broken(
-        &watch,
-        &[("n2", Log(1, 0, 10)), ("n1", LEADS_1), ("n1", RISES)],
-    );
+    broken(&watch, &[("n1", LEADS_1), ("n1", RISES)]);
     let closed = Replica("event=closed topic=t partition=0");
     assert_eq!(
-        broken(&watch, &[("n2", closed), ("n2", Log(1, 0, 10))]),
+        broken(&watch, &[("n1", closed), ("n1", Log(1, 4, 10))]),
         NONE
     );
 }
