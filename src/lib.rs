@@ -21,6 +21,7 @@ pub mod log;
 pub mod controller;
 pub mod coordinator;
 pub mod group;
+pub mod mirror;
 pub mod replication;
 
 // L4: the parts together.

@@ -10,6 +10,7 @@
 
 mod alone;
 mod cluster;
+mod mirror;
 
 /// A mutant: its name, what is wrong with it, and the properties of which it breaks at least one
 /// when the faults that it needs befall it.
@@ -21,9 +22,12 @@ pub const ALONE: &[Described] = alone::MUTANTS;
 /// Those that take several nodes to show.
 pub const CLUSTERS: &[Described] = cluster::MUTANTS;
 
+/// Those that take a second cluster to show.
+pub const MIRRORS: &[Described] = mirror::MUTANTS;
+
 /// Every mutant, in the order of their numbers.
 pub fn all() -> impl Iterator<Item = &'static Described> {
-    ALONE.iter().chain(CLUSTERS)
+    ALONE.iter().chain(CLUSTERS).chain(MIRRORS)
 }
 
 /// No mutant of this name, or not in this build.
@@ -95,10 +99,15 @@ pub(crate) const fn is_chosen(_: usize) -> bool {
 
 /// The number of a mutant: its place in [`all`]. Evaluated as a switch is compiled.
 pub(crate) const fn number(name: &str) -> usize {
-    match (place(ALONE, name), place(CLUSTERS, name)) {
-        (Some(at), _) => at,
-        (None, Some(at)) => ALONE.len() + at,
-        (None, None) => panic!("a switch names a mutant that is not in src/mutant/"),
+    match (
+        place(ALONE, name),
+        place(CLUSTERS, name),
+        place(MIRRORS, name),
+    ) {
+        (Some(at), ..) => at,
+        (None, Some(at), _) => ALONE.len() + at,
+        (None, None, Some(at)) => ALONE.len() + CLUSTERS.len() + at,
+        (None, None, None) => panic!("a switch names a mutant that is not in src/mutant/"),
     }
 }
 
@@ -145,7 +154,7 @@ mod tests {
         let mut names: Vec<&str> = all().map(|mutant| mutant.0).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), ALONE.len() + CLUSTERS.len());
+        assert_eq!(names.len(), all().count());
         assert!(all().all(|mutant| !mutant.1.is_empty() && !mutant.2.is_empty()));
     }
 

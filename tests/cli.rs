@@ -16,15 +16,15 @@ use serde_json::{Value, json};
 use crate::broker_process::{BrokerProcess, free_port, wait_for_exit};
 
 /// What a command left behind.
-struct Done {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub struct Done {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Done {
     #[track_caller]
-    fn ok(self) -> String {
+    pub fn ok(self) -> String {
         assert_eq!(
             self.code, 0,
             "stdout: {}\nstderr: {}",
@@ -34,14 +34,14 @@ impl Done {
     }
 
     #[track_caller]
-    fn json(self) -> Value {
+    pub fn json(self) -> Value {
         let text = self.ok();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
     }
 
     /// Fails unless the command ended with `code` and said each of `words` on stderr.
     #[track_caller]
-    fn fails(self, code: i32, words: &[&str]) {
+    pub fn fails(self, code: i32, words: &[&str]) {
         assert_eq!(
             self.code, code,
             "stdout: {}\nstderr: {}",
@@ -69,7 +69,7 @@ fn command(server: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn run_with(server: &str, arguments: &[&str], input: &str) -> Done {
+pub fn run_with(server: &str, arguments: &[&str], input: &str) -> Done {
     let mut child = command(server, arguments).spawn().expect("the binary runs");
     let mut stdin = child.stdin.take().expect("piped");
     // A command that fails may not read it all.
@@ -83,7 +83,7 @@ fn run_with(server: &str, arguments: &[&str], input: &str) -> Done {
     }
 }
 
-fn run(broker: &BrokerProcess, arguments: &[&str]) -> Done {
+pub fn run(broker: &BrokerProcess, arguments: &[&str]) -> Done {
     run_with(&broker.bootstrap(), arguments, "")
 }
 

@@ -22,6 +22,7 @@ const LAYERS: &[(&str, usize)] = &[
     ("controller", 3),
     ("coordinator", 3),
     ("group", 3),
+    ("mirror", 3),
     ("broker", 4),
     ("cli", 5),
 ];
@@ -40,6 +41,7 @@ const DRIVERS: &[&str] = &[
     "replication/replica.rs",
     "replication/view.rs",
     "replication/following.rs",
+    "replication/mirroring.rs",
     "replication/shard/deleting.rs",
     "replication/shard/replicating.rs",
     "controller/announcer.rs",

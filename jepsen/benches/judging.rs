@@ -101,6 +101,7 @@ impl<W: std::io::Write> Making<W> {
         let event = Event {
             time: self.time,
             process,
+            cluster: None,
             what,
         };
         file::write(&mut self.to, [&event]).expect("the file takes it");
@@ -329,6 +330,7 @@ fn main() -> ExitCode {
         replicated: true,
         weak_acks_one: true,
         retention: false,
+        sources_may_lose: false,
     };
     let judgement = judge(&history, options);
     let took = cpu().saturating_sub(begun);

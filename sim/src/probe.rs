@@ -106,6 +106,7 @@ pub const NAMES: &[&str] = &[
     "metadata-snapshot-written",
     "metadata-tail-cut",
     "metadata-tail-made-anew",
+    "mirror-fetch-failed",
     "offset-expired",
     "offset-not-available",
     "oversized-request-refused",
@@ -144,6 +145,7 @@ pub const NAMES: &[&str] = &[
     "unfinished-deletion-finished",
     "unfinished-log-created",
     "unfinished-segment-remade",
+    "unusable-log-copied-anew",
 ];
 
 thread_local! {
@@ -192,17 +194,47 @@ pub fn show_logs(level: Level) {
 /// Begins to listen on this thread, in place of whoever listened: log states go to `recorder`,
 /// warnings and errors to `trace`.
 pub fn install(recorder: Recorder, trace: Trace) -> Probes {
-    install_with(recorder, trace, Watch::default())
+    listen(
+        trace,
+        Told {
+            otherwise: Some((recorder, Watch::default())),
+            ..Told::default()
+        },
+    )
 }
 
-/// As [`install`], with somebody who judges what the nodes tell.
-pub fn install_with(recorder: Recorder, trace: Trace, watch: Watch) -> Probes {
+/// As [`install`], with whom to tell what each node tells, by its name: who writes the history of
+/// its cluster, and who judges.
+pub fn install_for(nodes: BTreeMap<String, (Recorder, Watch)>, trace: Trace) -> Probes {
+    listen(
+        trace,
+        Told {
+            nodes,
+            otherwise: None,
+        },
+    )
+}
+
+/// Who is told.
+#[derive(Default)]
+struct Told {
+    nodes: BTreeMap<String, (Recorder, Watch)>,
+    /// Of nodes that have no names.
+    otherwise: Option<(Recorder, Watch)>,
+}
+
+impl Told {
+    fn of(&self, node: &str) -> Option<&(Recorder, Watch)> {
+        self.nodes.get(node).or(self.otherwise.as_ref())
+    }
+}
+
+fn listen(trace: Trace, told: Told) -> Probes {
     let counts = Arc::default();
     let listener = Listener {
         counts: Arc::clone(&counts),
-        recorder,
         trace,
-        watch,
+        told,
     };
     let heard = listener.with_filter(filter_fn(is_heard));
     let listeners = tracing_subscriber::registry().with(heard);
@@ -260,23 +292,22 @@ fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 struct Listener {
     counts: Arc<Mutex<BTreeMap<String, u64>>>,
-    recorder: Recorder,
     trace: Trace,
-    watch: Watch,
+    told: Told,
 }
 
 impl Listener {
     fn hear(&self, source: Source, event: &Event<'_>) {
-        if !self.watch.is_on() {
+        let node = current_node();
+        let Some((_, watch)) = self.told.of(&node).filter(|(_, watch)| watch.is_on()) else {
             return;
-        }
+        };
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let node = current_node();
         let (name, rest) = (fields.name(), fields.without(&["name"]));
         self.trace
             .event(&node, format_args!("{source:?} {name}{rest}"));
-        self.watch.hear(&node, source, &fields);
+        watch.hear(&node, source, &fields);
     }
 }
 
@@ -298,10 +329,13 @@ impl<S: Subscriber> Layer<S> for Listener {
                 let mut fields = StateFields::default();
                 event.record(&mut fields);
                 let (node, note) = (current_node(), fields.note());
+                let Some((recorder, watch)) = self.told.of(&node) else {
+                    return;
+                };
                 if let Note::Log { of, state } = &note {
-                    self.watch.log(&node, of, state);
+                    watch.log(&node, of, state);
                 }
-                self.recorder.note(&node, note);
+                recorder.note(&node, note);
             }
             REPLICA => self.hear(Source::Replica, event),
             METADATA => self.hear(Source::Metadata, event),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use klamm_jepsen::history::{Answer, Attempt, Call, Event, Note, What, outcome};
+use klamm_jepsen::history::{Answer, Attempt, Call, Event, Note, What, of_cluster, outcome};
 
 use crate::clock::elapsed;
 use crate::trace::Trace;
@@ -12,6 +12,8 @@ use crate::trace::Trace;
 pub struct Recorder {
     state: Arc<Mutex<State>>,
     trace: Trace,
+    /// Whose history this is: the first of several clusters has no name.
+    cluster: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +30,16 @@ impl Recorder {
         Self {
             state: Arc::default(),
             trace,
+            cluster: None,
+        }
+    }
+
+    /// The same history, where what is written is of `cluster`.
+    #[must_use]
+    pub fn of_cluster(&self, cluster: Option<&str>) -> Self {
+        Self {
+            cluster: cluster.map(str::to_owned),
+            ..self.clone()
         }
     }
 
@@ -79,10 +91,19 @@ impl Recorder {
         self.push(process, What::Note { note });
     }
 
-    /// Everything so far.
+    /// Everything so far, of all clusters.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.state().events.clone()
+    }
+
+    /// Everything so far that is of this cluster.
+    #[must_use]
+    pub fn own_events(&self) -> Vec<Event> {
+        let state = self.state();
+        of_cluster(&state.events, self.cluster.as_deref())
+            .cloned()
+            .collect()
     }
 
     fn push(&self, process: &str, what: What) {
@@ -91,6 +112,7 @@ impl Recorder {
         self.state().events.push(Event {
             time,
             process: process.to_owned(),
+            cluster: self.cluster.clone(),
             what,
         });
     }

@@ -7,8 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Seeds that every test run tries, of each scenario; `KLAMM_SIM_SEEDS=A..B` asks for others.
-const FRESH_SEEDS: &str = "4000..4004";
+/// Seeds that every test run tries, of each scenario of one node, and of several;
+/// `KLAMM_SIM_SEEDS=A..B` asks for others.
+const FRESH_SEEDS: &str = "4000..4002";
+const FRESH_SEEDS_OF_CLUSTERS: &str = "4000..4001";
 
 /// Runs the program; its exit code and what it printed.
 fn klamm_sim(arguments: &[&str]) -> (i32, String) {
@@ -59,13 +61,24 @@ fn nothing_of_the_corpus_fails_again() {
     assert_eq!(code, 0, "see above for what failed and how to see it again");
 }
 
+/// Runs `usual` seeds, or those asked for, of every scenario of a kind.
+fn fresh(kind: &str, usual: &str) {
+    let seeds = std::env::var("KLAMM_SIM_SEEDS").unwrap_or_else(|_| usual.to_owned());
+    let sweep = ["--scenario", kind, "--keep-going", "--twice", "25"];
+    let patience = ["--timeout", "600"];
+    let arguments = ["seeds", &seeds].into_iter().chain(sweep).chain(patience);
+    let (code, _) = klamm_sim(&arguments.collect::<Vec<&str>>());
+    assert_eq!(code, 0, "see above for what failed and how to see it again");
+}
+
 #[test]
 fn fresh_seeds_of_every_scenario_of_one_node_break_nothing_and_mean_one_run() {
-    let seeds = std::env::var("KLAMM_SIM_SEEDS").unwrap_or_else(|_| FRESH_SEEDS.to_owned());
-    let sweep = ["--scenario", "node-only", "--keep-going", "--twice", "25"];
-    let arguments: Vec<&str> = ["seeds", &seeds].into_iter().chain(sweep).collect();
-    let (code, _) = klamm_sim(&arguments);
-    assert_eq!(code, 0, "see above for what failed and how to see it again");
+    fresh("node-only", FRESH_SEEDS);
+}
+
+#[test]
+fn fresh_seeds_of_every_scenario_of_clusters_break_nothing_and_mean_one_run() {
+    fresh("clusters", FRESH_SEEDS_OF_CLUSTERS);
 }
 
 #[test]

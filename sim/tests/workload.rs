@@ -86,6 +86,7 @@ fn start_clients(
         let node = world.node(&plan.name);
         let env = node.start();
         let client = Client {
+            promoted: Stop::default(),
             env: env.clone(),
             rng: rng(seed, &plan.name),
             plan,
@@ -187,6 +188,7 @@ fn member(name: &str) -> ClientPlan {
 
 fn plan(name: &str, role: Role) -> ClientPlan {
     ClientPlan {
+        after_promotion: false,
         name: name.to_owned(),
         start_ms: 0,
         versions: Versions::Newest,
@@ -232,6 +234,9 @@ fn kind(call: &Call) -> &'static str {
         Call::AlterConfig { .. } => "alter-config",
         Call::DescribeConfig { .. } => "describe-config",
         Call::InitProducer => "init-producer",
+        Call::CreateLink { .. } => "create-link",
+        Call::Promote { .. } => "promote",
+        Call::DescribeLink { .. } => "describe-link",
     }
 }
 

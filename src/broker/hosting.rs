@@ -21,16 +21,18 @@ use super::clean_shutdown::Ends;
 use super::high_watermarks::HighWatermarks;
 use super::hosted_register::{Entry, HostedRegister};
 use super::log_dir::LogDir;
+use super::mirror::Mirrors;
 use super::partitions::{Hosted, HostedTopic};
 use super::replica_fetcher::{Move, ReplicaFetchers};
 use super::{Broker, topics};
 use crate::config::TopicConfig;
 use crate::controller::{
-    ClusterImage, ConfigResource, ImageDelta, ResourceType, TopicDelta, TopicImage,
+    ClusterImage, ConfigResource, ImageDelta, MirrorImage, ResourceType, TopicDelta, TopicImage,
 };
+use crate::replication::UnusableLog;
 use crate::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
 
-use dirs::{existing, remove_logs, set_aside};
+use dirs::{existing, remove_logs, set_aside, set_damaged_aside};
 use opening::{Plan, Wanted, may_repair, open};
 pub use roles::assignment;
 
@@ -50,6 +52,7 @@ pub struct Hosting {
     /// From the checkpoints.
     high_watermarks: HighWatermarks,
     fetchers: ReplicaFetchers,
+    mirrors: Mirrors,
     /// Partitions of the offsets topic whose groups were loaded here, with the epoch of that.
     coordinating: BTreeMap<i32, LeaderEpoch>,
 }
@@ -73,6 +76,7 @@ impl Hosting {
         let register = HostedRegister::open(env, &broker.log_dirs[0].path, &known, any_log).await?;
         Ok(Self {
             fetchers: ReplicaFetchers::new(broker.clone()),
+            mirrors: Mirrors::new(broker.clone()),
             broker,
             register,
             found,
@@ -93,6 +97,7 @@ impl Hosting {
             moves.extend(self.host(image, topic, &all).await);
         }
         self.fetchers.apply(image, moves);
+        self.mirrors.apply(image);
         if image.cluster_id().is_some() {
             for path in std::mem::take(&mut self.found).into_values() {
                 set_aside(&self.broker, &path).await;
@@ -107,6 +112,8 @@ impl Hosting {
             self.tell_eligible(image).await;
             self.fetchers.follow_addresses(image);
         }
+        // Before the owners hear of the leader epochs in which clients write.
+        self.configure_mirrors(image, delta).await;
         let mut moves = Vec::new();
         for (id, change) in deletions_first(&delta.topics) {
             match change {
@@ -141,6 +148,26 @@ impl Hosting {
         }
         self.fetchers.apply(image, moves);
         self.apply_configs(image, delta).await;
+        self.open_to_clients(image, delta);
+        if Mirrors::are_touched(image, delta) {
+            self.mirrors.apply(image);
+        }
+    }
+
+    async fn configure_mirrors(&mut self, image: &ClusterImage, delta: &ImageDelta) {
+        let mirrors = delta.mirrors.iter();
+        for topic in mirrors.filter_map(|id| image.topic_by_id(*id)) {
+            self.configure(image, &topic.name).await;
+        }
+    }
+
+    /// Lets clients write to mirrors that were promoted. The owners of their logs have been told
+    /// the new leader epochs: what was still being copied is refused before the first such write.
+    fn open_to_clients(&self, image: &ClusterImage, delta: &ImageDelta) {
+        for id in &delta.mirrors {
+            let read_only = is_read_only(image, *id);
+            self.broker.partitions.set_read_only(*id, read_only);
+        }
     }
 
     async fn apply_configs(&mut self, image: &ClusterImage, delta: &ImageDelta) {
@@ -167,9 +194,47 @@ impl Hosting {
         let Some(known) = table.topic_by_id(topic.id) else {
             return false;
         };
-        let wanted = self.wanted(topic, &BTreeSet::from([partition]), &known.config);
+        let only = BTreeSet::from([partition]);
+        let wanted = self.wanted(topic, &only, (&known.config, None));
         let me = self.broker.config.node_id;
         wanted.iter().any(|wanted| may_repair(me, wanted))
+    }
+
+    /// Takes away the log of a follower that cannot be used, and begins another one, which is
+    /// copied from its leader: as at a start of the process, where nobody counts on what is in it.
+    /// That is judged by the metadata in which the log's owner knew that its leader does not; with
+    /// any other it asks again.
+    pub async fn copy_anew(&mut self, image: &ClusterImage, unusable: UnusableLog) {
+        let key = (unusable.topic_id, unusable.partition);
+        let Some(topic) = image.topic_by_id(key.0).cloned() else {
+            return;
+        };
+        let table = self.broker.partitions.table();
+        let Some(known) = table.topic_by_id(key.0).cloned() else {
+            return;
+        };
+        let only = BTreeSet::from([key.1]);
+        let me = self.broker.config.node_id;
+        let may = self
+            .wanted(&topic, &only, (&known.config, None))
+            .iter()
+            .any(|it| it.state.leader_epoch == unusable.leader_epoch && may_repair(me, it));
+        let hosted = known.partitions.get(&key.1);
+        if !may || hosted.is_none_or(|hosted| hosted.slot != unusable.slot) {
+            return;
+        }
+        let Some(hosted) = self.broker.partitions.take_offline(key.0, key.1).await else {
+            return;
+        };
+        tracing::trace!(target: "klamm::probe", name = "unusable-log-copied-anew");
+        let partition = &hosted.topic_partition;
+        tracing::error!(%partition, "a log that cannot be cut for damage in it is copied anew");
+        if let Err(error) = set_damaged_aside(&self.broker, &hosted.dir).await {
+            tracing::error!(%partition, %error, "the damaged log cannot be set aside");
+            self.unusable.insert(key, Some(hosted.dir.clone()));
+        }
+        let moves = self.host(image, &topic, &only).await;
+        self.fetchers.apply(image, moves);
     }
 
     /// Opens those of `partitions` that are this broker's; answers how they are copied.
@@ -184,7 +249,8 @@ impl Hosting {
             self.broker.groups.set_partitions(count);
         }
         let config = Arc::new(self.topic_config(image, &topic.name));
-        let wanted = self.wanted(topic, partitions, &config);
+        let mirror = image.mirror(topic.id);
+        let wanted = self.wanted(topic, partitions, (&config, mirror));
         if wanted.is_empty() {
             return Vec::new();
         }
@@ -209,7 +275,9 @@ impl Hosting {
             }
         }
         drop(opening);
-        self.publish(topic, config, opened.clone(), &offline).await;
+        let read_only = is_read_only(image, topic.id);
+        self.publish(topic, (config, read_only), opened.clone(), &offline)
+            .await;
         for partition in offline {
             self.resign_offline(image, topic, partition);
         }
@@ -225,7 +293,7 @@ impl Hosting {
         &self,
         topic: &TopicImage,
         partitions: &BTreeSet<i32>,
-        config: &Arc<TopicConfig>,
+        (config, mirror): (&Arc<TopicConfig>, Option<&Arc<MirrorImage>>),
     ) -> Vec<Wanted> {
         let me = self.broker.config.node_id;
         let wanted = partitions.iter().filter_map(|partition| {
@@ -235,6 +303,7 @@ impl Hosting {
                 topic_id: topic.id,
                 state,
                 config: config.clone(),
+                mirror: mirror.cloned(),
             })
         });
         wanted.collect()
@@ -243,7 +312,7 @@ impl Hosting {
     async fn publish(
         &mut self,
         topic: &TopicImage,
-        config: Arc<TopicConfig>,
+        (config, read_only): (Arc<TopicConfig>, bool),
         opened: Vec<Hosted>,
         offline: &BTreeSet<i32>,
     ) {
@@ -257,7 +326,7 @@ impl Hosting {
         }
         self.broker
             .partitions
-            .publish(&topic.name, topic.id, config, opened, offline);
+            .publish(&topic.name, topic.id, config, read_only, opened, offline);
     }
 
     fn plan(&mut self, wanted: Wanted) -> Plan {
@@ -316,12 +385,16 @@ impl Hosting {
             return;
         };
         let config = Arc::new(self.topic_config(image, name));
-        let log_config = topics::log_config(&self.broker.config, &config);
+        let mirror = image.mirror(hosted.id);
+        let log_config = |partition| {
+            let mirror = mirror.map(|mirror| &**mirror);
+            topics::partition_log_config(&self.broker.config, &config, mirror, partition)
+        };
         let durability = topics::durability(&config);
         let is_min_changed = hosted.config.min_insync_replicas != config.min_insync_replicas;
         self.broker
             .partitions
-            .configure(name, config, &log_config, durability)
+            .configure(name, config.clone(), log_config, durability)
             .await;
         if is_min_changed && let Some(topic) = image.topic_by_id(hosted.id) {
             let all = hosted.partitions.keys().copied().collect();
@@ -413,6 +486,12 @@ fn deletions_first(
     };
     let (deleted, others): (Vec<_>, Vec<_>) = topics.iter().partition(is_deleted);
     deleted.into_iter().chain(others)
+}
+
+/// Whether a link alone writes to the topic.
+fn is_read_only(image: &ClusterImage, topic: TopicId) -> bool {
+    let mirror = image.mirror(topic);
+    mirror.is_some_and(|mirror| mirror.topic.is_read_only())
 }
 
 /// The partitions that the metadata gives to this broker.

@@ -2,7 +2,8 @@
 //!
 //! What comes while a request is under way goes out together in the next. Every proposal is
 //! answered; one whose outcome is not known is answered so, and its partition proposes again. A
-//! resignation is repeated until the metadata has another leader or a newer epoch.
+//! resignation is repeated until the metadata has another leader or a newer epoch. What the
+//! controller has nothing to say of, a log that cannot be used, is passed on to whoever hosts it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::hosting::assignment;
 use crate::controller::{
     AlterPartition, ClusterImage, IsrChange, IsrChanged, Refusal, Reply, Request,
 };
-use crate::replication::{Command, IsrOutcome, IsrProposal, ReplicationEvent};
+use crate::replication::{Command, IsrOutcome, IsrProposal, ReplicationEvent, UnusableLog};
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, TopicId};
 
 /// Partitions in one request.
@@ -31,7 +32,11 @@ type Key = (TopicId, i32);
 type Resignations = BTreeMap<Key, LeaderEpoch>;
 
 /// Runs until the shards are gone.
-pub async fn run(broker: Arc<Broker>, mut events: mpsc::UnboundedReceiver<ReplicationEvent>) {
+pub async fn run(
+    broker: Arc<Broker>,
+    mut events: mpsc::UnboundedReceiver<ReplicationEvent>,
+    unusable: mpsc::UnboundedSender<UnusableLog>,
+) {
     let mut batch = Vec::new();
     let mut resignations = Resignations::new();
     loop {
@@ -49,6 +54,10 @@ pub async fn run(broker: Arc<Broker>, mut events: mpsc::UnboundedReceiver<Replic
         for event in batch.drain(..) {
             match event {
                 ReplicationEvent::Isr(proposal) => proposals.push(proposal),
+                ReplicationEvent::LogUnusable(log) => {
+                    // Nobody listens only while the broker stops.
+                    let _ = unusable.send(log);
+                }
                 ReplicationEvent::StorageFailed {
                     topic_id,
                     partition,

@@ -24,6 +24,7 @@ mod listener;
 mod log_dir;
 mod maintenance;
 mod metrics;
+mod mirror;
 mod partitions;
 mod quorum_admin;
 mod replica_fetcher;
@@ -48,6 +49,7 @@ use crate::controller::Controller;
 use crate::env::{DiskStats, Env, Rng, Task};
 use crate::group::GroupCoordinator;
 use crate::log::{CleanEnd, TailCache};
+use crate::mirror::MirrorStatuses;
 use crate::replication::ReplicationEvent;
 
 use cluster::ClusterPart;
@@ -89,6 +91,8 @@ pub struct Broker {
     cluster: Option<Arc<ClusterPart>>,
     groups: GroupCoordinator,
     fetch_sessions: Mutex<FetchSessions>,
+    /// Of the mirrors that are led here.
+    mirrors: MirrorStatuses,
     produce_memory: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     disk_stats: Option<Arc<DiskStats>>,

@@ -34,6 +34,8 @@ pub struct HostedTopic {
     pub id: TopicId,
     pub config: Arc<TopicConfig>,
     pub counters: Arc<TopicCounters>,
+    /// It is a mirror that a link fills: no client writes to it.
+    pub read_only: bool,
     pub partitions: BTreeMap<i32, Hosted>,
     /// Partitions that should be here but whose log cannot be used.
     pub offline: BTreeSet<i32>,
@@ -174,6 +176,7 @@ impl Partitions {
         name: &Arc<str>,
         id: TopicId,
         config: Arc<TopicConfig>,
+        read_only: bool,
         partitions: Vec<Hosted>,
         offline: &BTreeSet<i32>,
     ) {
@@ -185,11 +188,13 @@ impl Partitions {
                     id,
                     config: config.clone(),
                     counters: Arc::default(),
+                    read_only,
                     partitions: BTreeMap::new(),
                     offline: BTreeSet::new(),
                 },
             };
             topic.config = config;
+            topic.read_only = read_only;
             let added = partitions
                 .into_iter()
                 .map(|p| (p.topic_partition.partition, p));
@@ -220,6 +225,30 @@ impl Partitions {
             self.close(hosted).await;
         }
         Some(topic)
+    }
+
+    /// Takes the log of a partition away, which stays in the table as one that is offline, and
+    /// closes it; answers what was hosted of it.
+    pub async fn take_offline(&self, id: TopicId, partition: i32) -> Option<Hosted> {
+        let mut taken = None;
+        self.change(|table| {
+            let Some(name) = table.by_id.get(&id).cloned() else {
+                return;
+            };
+            let topic = table.by_name.get_mut(&name);
+            let Some(topic) = topic.filter(|topic| topic.id == id) else {
+                return;
+            };
+            let mut copy = HostedTopic::clone(topic);
+            taken = copy.partitions.remove(&partition);
+            if taken.is_some() {
+                copy.offline.insert(partition);
+                *topic = Arc::new(copy);
+            }
+        });
+        let taken = taken?;
+        self.close(&taken).await;
+        Some(taken)
     }
 
     /// Takes one partition out of the table and closes its log; answers what was hosted of it.
@@ -265,12 +294,26 @@ impl Partitions {
         end.await.ok().flatten()
     }
 
-    /// Applies a changed topic configuration.
+    /// Whether clients may write to a topic.
+    pub fn set_read_only(&self, id: TopicId, read_only: bool) {
+        self.change(|table| {
+            let name = table.by_id.get(&id).cloned();
+            if let Some(topic) = name.and_then(|name| table.by_name.get_mut(&name))
+                && topic.read_only != read_only
+            {
+                let mut copy = HostedTopic::clone(topic);
+                copy.read_only = read_only;
+                *topic = Arc::new(copy);
+            }
+        });
+    }
+
+    /// Applies a changed topic configuration, and what it comes to for each partition's log.
     pub async fn configure(
         &self,
         name: &str,
         config: Arc<TopicConfig>,
-        log_config: &LogConfig,
+        log_config: impl Fn(i32) -> LogConfig,
         durability: WantedDurability,
     ) {
         let mut changed = None;
@@ -284,7 +327,7 @@ impl Partitions {
         });
         let Some(topic) = changed else { return };
         for hosted in topic.partitions.values() {
-            let config = Box::new(log_config.clone());
+            let config = Box::new(log_config(hosted.topic_partition.partition));
             let command = Command::Configure {
                 slot: hosted.slot,
                 config,

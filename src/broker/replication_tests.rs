@@ -38,6 +38,7 @@ fn config(dir: &Path, ports: &[(u16, u16)], node: u16) -> BrokerConfig {
         ("min.insync.replicas", "2".to_owned()),
         ("offsets.topic.replication.factor", "3".to_owned()),
         ("offsets.topic.num.partitions", "1".to_owned()),
+        ("klamm.mirror.discovery.interval.ms", "100".to_owned()),
     ];
     let settings = settings
         .into_iter()
@@ -62,15 +63,15 @@ async fn free_ports(env: &Env) -> Vec<(u16, u16)> {
         .collect()
 }
 
-struct Nodes {
-    env: Env,
-    brokers: BTreeMap<BrokerId, Arc<Broker>>,
+pub(super) struct Nodes {
+    pub(super) env: Env,
+    pub(super) brokers: BTreeMap<BrokerId, Arc<Broker>>,
     ports: Vec<(u16, u16)>,
-    servers: String,
+    pub(super) servers: String,
 }
 
 impl Nodes {
-    async fn start(env: &Env, dir: &Path) -> Self {
+    pub(super) async fn start(env: &Env, dir: &Path) -> Self {
         let ports = free_ports(env).await;
         let starting = (1..=NODES).map(|node| {
             let config = config(dir, &ports, node);
@@ -93,26 +94,26 @@ impl Nodes {
         }
     }
 
-    async fn stop(&mut self, id: BrokerId) {
+    pub(super) async fn stop(&mut self, id: BrokerId) {
         let gone = self.brokers.remove(&id).expect("it runs");
         gone.stop().await;
     }
 
-    async fn restart(&mut self, id: BrokerId, dir: &Path) {
+    pub(super) async fn restart(&mut self, id: BrokerId, dir: &Path) {
         let node = u16::try_from(id.0).expect("a small id");
         let config = config(dir, &self.ports, node);
         let started = Broker::start(self.env.clone(), config, None).await;
         self.brokers.insert(id, started.expect("it starts again"));
     }
 
-    fn client(&self, pairs: &[(&str, &str)]) -> ClientConfig {
+    pub(super) fn client(&self, pairs: &[(&str, &str)]) -> ClientConfig {
         let servers = [("bootstrap.servers", self.servers.as_str())];
         let all = servers.into_iter().chain(pairs.iter().copied());
         ClientConfig::from_pairs(all).expect("valid settings")
     }
 
     /// The partition's leader and in-sync replicas, as every node that runs says.
-    async fn until_in_sync(&self, topic: &str, count: usize) -> BrokerId {
+    pub(super) async fn until_in_sync(&self, topic: &str, count: usize) -> BrokerId {
         loop {
             let agreed = self.brokers.values().all(|broker| {
                 let image = broker.controller.image();
@@ -139,7 +140,7 @@ async fn write(producer: &Producer, topic: &str, values: std::ops::Range<u32>) {
 }
 
 /// Runs a test on three directories of its own.
-fn run_test<T: Future<Output = ()>>(body: impl FnOnce(Env, std::path::PathBuf) -> T) {
+pub(super) fn run_test<T: Future<Output = ()>>(body: impl FnOnce(Env, std::path::PathBuf) -> T) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

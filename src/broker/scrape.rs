@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::Broker;
 use super::metrics::{self, Samples, TopicCounters, as_f64};
 use super::partitions::{HostedTopic, Table};
+use crate::controller::MirrorState;
 
 /// The text of `/metrics`.
 pub async fn metrics_text(broker: &Arc<Broker>) -> Result<String, fmt::Error> {
@@ -16,6 +17,7 @@ pub async fn metrics_text(broker: &Arc<Broker>) -> Result<String, fmt::Error> {
     samples.extend(partition_gauges(broker, &table));
     samples.extend(broker_gauges(broker, &table));
     samples.extend(group_gauges(broker, &table).await);
+    samples.extend(mirror_gauges(broker, &table));
     samples.extend(disk_counters(broker));
     metrics::render(&broker.metrics, samples)
 }
@@ -219,6 +221,56 @@ async fn group_gauges(broker: &Broker, table: &Table) -> Vec<Samples> {
         groups.push(vec![("state", state)], count(number));
     }
     vec![committed, lag, members, groups]
+}
+
+/// Of the mirrors that are led here and not promoted.
+fn mirror_gauges(broker: &Broker, table: &Table) -> Vec<Samples> {
+    let mut records = Samples::gauge(
+        "klamm_mirror_lag_records",
+        "Offsets the source was last seen to have that are not copied",
+    );
+    let mut seconds = Samples::gauge(
+        "klamm_mirror_lag_seconds",
+        "Time since the copy last had all that the source had",
+    );
+    let mut stopped = Samples::gauge(
+        "klamm_mirror_stopped",
+        "1 where nothing is copied until somebody chooses",
+    );
+    let image = broker.controller.image();
+    let now = broker.env.wall();
+    for (id, mirror) in image.mirrors() {
+        let (Some(topic), true) = (table.topic_by_id(id), mirror.topic.is_read_only()) else {
+            continue;
+        };
+        let is_failed = matches!(mirror.topic.state, MirrorState::Failed { .. });
+        let link = image.link(mirror.topic.link);
+        for (partition, hosted) in &topic.partitions {
+            if !hosted.view.is_leader() {
+                continue;
+            }
+            let labels = vec![
+                (
+                    "link",
+                    link.map_or_else(String::new, |link| link.name.clone()),
+                ),
+                ("topic", topic.name.to_string()),
+                ("partition", partition.to_string()),
+            ];
+            let known = mirror.partition(*partition);
+            let is_stopped = is_failed || known.is_some_and(|known| known.fault.is_some());
+            stopped.push(labels.clone(), f64::from(u8::from(is_stopped)));
+            let status = broker.mirrors.get(id, *partition);
+            let Some(status) = status.filter(|status| status.seen_at.0 >= 0) else {
+                continue;
+            };
+            records.push(labels.clone(), offset(status.lag()));
+            if let Some(millis) = status.lag_ms(now) {
+                seconds.push(labels, offset(millis) / 1e3);
+            }
+        }
+    }
+    vec![records, seconds, stopped]
 }
 
 fn high_watermark(topic: Option<&Arc<HostedTopic>>, partition: i32) -> Option<i64> {

@@ -27,7 +27,8 @@ use crate::env::{DiskStats, Env, Listener, Task};
 use crate::group::{GroupConfig, GroupCoordinator};
 use crate::log::TailCache;
 use crate::log::checkpoint::CheckpointError;
-use crate::replication::{ReplicationEvent, ReplicationSettings, ShardHandle};
+use crate::mirror::MirrorStatuses;
+use crate::replication::{ReplicationEvent, ReplicationSettings, ShardHandle, UnusableLog};
 use crate::types::{BrokerEpoch, Uuid};
 
 /// Changes of the metadata that may wait to be carried out.
@@ -96,6 +97,7 @@ pub(super) async fn start(
     let broker = Arc::new(Broker {
         quorum: ground.desk,
         fetch_sessions: Mutex::new(FetchSessions::new(config.network.fetch_session_cache_slots)),
+        mirrors: MirrorStatuses::default(),
         tail_cache: TailCache::new(tail_bytes),
         produce_memory: Arc::new(Semaphore::new(super::PRODUCE_KIB_MAX as usize)),
         rng: Mutex::new(env.entropy.stream("broker")),
@@ -184,7 +186,8 @@ impl Opening {
         );
         let (epoch, image) = register(&broker, &registrar, &mut self.incoming).await?;
         // Before the logs are opened: their owners may propose at once.
-        let proposals = isr_proposals::run(broker.clone(), self.proposals);
+        let (told, unusable) = mpsc::unbounded_channel();
+        let proposals = isr_proposals::run(broker.clone(), self.proposals, told);
         tasks.push(broker.env.spawn("isr-proposals", proposals));
         broker.broker_epoch.store(epoch.0, Ordering::Release);
         let marks = high_watermarks::read(&broker.env, &broker.log_dirs).await;
@@ -202,7 +205,7 @@ impl Opening {
                     .spawn("heartbeats", live(broker.clone(), registrar)),
             );
         }
-        let following = follow(broker.clone(), hosting, self.incoming);
+        let following = follow(broker.clone(), (hosting, image), self.incoming, unusable);
         tasks.push(broker.env.spawn("hosting", following));
         Ok(())
     }
@@ -256,17 +259,30 @@ async fn register(
     }
 }
 
-/// Carries out what changes.
+/// Carries out what changes, from `image` on.
 async fn follow(
     broker: Arc<Broker>,
-    mut hosting: Hosting,
+    (mut hosting, mut image): (Hosting, Arc<ClusterImage>),
     mut incoming: mpsc::Receiver<ImageUpdate>,
+    mut unusable: mpsc::UnboundedReceiver<UnusableLog>,
 ) {
-    while let Some(update) = incoming.recv().await {
+    loop {
+        let update = tokio::select! {
+            biased;
+            update = incoming.recv() => match update {
+                Some(update) => update,
+                None => return,
+            },
+            Some(log) = unusable.recv() => {
+                hosting.copy_anew(&image, log).await;
+                continue;
+            }
+        };
         hosting.apply(&update.image, &update.delta).await;
         if let Some(cluster) = &broker.cluster {
             cluster.standing.carried_out(update.image.end());
         }
+        image = update.image;
         let _ = update.done.send(());
     }
 }

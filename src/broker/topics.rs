@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::Broker;
 use crate::config::{BrokerConfig, Durability, TimestampType, TopicConfig};
-use crate::controller::{CreateTopics, NewTopic};
+use crate::controller::{CreateTopics, MirrorImage, NewTopic};
 use crate::log::{CleanupPolicy, LogConfig};
 use crate::replication::WantedDurability;
-use crate::types::ErrorCode;
+use crate::types::{ErrorCode, Offset};
 use crate::wire::batch;
 
 /// A topic's settings as its logs take them.
 #[must_use]
-pub fn log_config(broker: &BrokerConfig, topic: &TopicConfig) -> LogConfig {
+fn log_config(broker: &BrokerConfig, topic: &TopicConfig) -> LogConfig {
     LogConfig {
         segment_bytes: topic.segment_bytes,
         segment_ms: topic.segment_ms,
@@ -21,6 +21,8 @@ pub fn log_config(broker: &BrokerConfig, topic: &TopicConfig) -> LogConfig {
         index_interval_bytes: topic.index_interval_bytes,
         retention_ms: topic.retention_ms,
         retention_bytes: topic.retention_bytes,
+        producers_since: None,
+        first_offset: Offset::ZERO,
         max_message_bytes: topic.max_message_bytes,
         cleanup: CleanupPolicy {
             delete: topic.cleanup.delete,
@@ -37,6 +39,29 @@ pub fn log_config(broker: &BrokerConfig, topic: &TopicConfig) -> LogConfig {
         },
         producer_id_expiration_ms: broker.topics.producer_id_expiration_ms,
     }
+}
+
+/// The settings of one partition of a topic that is, or was, a mirror as `mirror` says.
+#[must_use]
+pub fn partition_log_config(
+    broker: &BrokerConfig,
+    topic: &TopicConfig,
+    mirror: Option<&MirrorImage>,
+    partition: i32,
+) -> LogConfig {
+    let mut config = log_config(broker, topic);
+    if let Some(mirror) = mirror {
+        config.producers_since = mirror.topic.promoted_since(partition);
+        if mirror.topic.is_read_only() {
+            // The source decides when records go.
+            (config.retention_ms, config.retention_bytes) = (None, None);
+        }
+        let known = mirror.partition(partition);
+        if let Some((_, first)) = known.and_then(|known| known.lineage.first()) {
+            config.first_offset = *first;
+        }
+    }
+    config
 }
 
 /// When appends to the topic count as safe.

@@ -127,6 +127,7 @@ pub fn fix_of(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::VoterNotFound | ErrorCode::DuplicateVoter => {
             "`klamm quorum describe` shows who has a vote, and with which directory."
         }
+        ErrorCode::ResourceNotFound => "`klamm link list` shows the links there are.",
         ErrorCode::OffsetOutOfRange => {
             "`klamm topic offsets` shows where each partition begins and ends."
         }

@@ -17,6 +17,7 @@ mod consume;
 mod dev;
 mod failure;
 mod group;
+mod link;
 mod node;
 mod options;
 mod perf;
@@ -70,6 +71,7 @@ Examples:
   klamm group describe billing                   members, offsets, lag
   klamm cluster health --wait 30                 for scripts and health checks
   klamm why partition orders 0                   who leads it, and what led there
+  klamm link create west --from west:9092 --topics 'orders.*'    mirror another cluster
   klamm perf produce bench --duration 10         how fast is it?
 
 Commands speak to any Kafka-compatible cluster: --bootstrap-server HOST:PORT or
@@ -91,6 +93,8 @@ pub enum Command {
     Consume(consume::ConsumeOptions),
     /// List, describe, reset and delete consumer groups
     Group(group::GroupCommand),
+    /// Mirrors of another cluster's topics: links to it, how far they are, failover
+    Link(link::LinkCommand),
     /// Settings: explain a node's, describe and alter a cluster's
     Config(config::ConfigCommand),
     /// Brokers, health, metadata, versions, log directories, where partitions are
@@ -149,6 +153,7 @@ async fn dispatch(session: &mut Session, command: Command) -> Result<(), Failure
         Command::Produce(options) => produce::run(session, options).await,
         Command::Consume(options) => consume::run(session, options).await,
         Command::Group(command) => group::run(session, command).await,
+        Command::Link(command) => link::run(session, command).await,
         Command::Config(command) => config::run(session, command).await,
         Command::Cluster(command) => cluster::run(session, command).await,
         Command::Quorum(command) => quorum::run(session, command).await,

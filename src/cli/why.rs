@@ -147,6 +147,8 @@ fn because(change: &PartitionChange) -> String {
         "REASSIGNMENT" => "replicas began to move".to_owned(),
         "REASSIGNMENT_COMPLETED" => "replicas have moved".to_owned(),
         "REASSIGNMENT_CANCELLED" => "the move of replicas was cancelled".to_owned(),
+        "LEADER_RESIGNED" => format!("{who} (leader) could not go on"),
+        "MIRROR_PROMOTED" => "the mirror was promoted: clients write to it from here on".to_owned(),
         "MIN_INSYNC_REPLICAS_CHANGED" => "fewer replicas in sync are enough now".to_owned(),
         other => other.to_owned(),
     }

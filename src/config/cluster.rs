@@ -68,6 +68,8 @@ pub struct ReplicationConfig {
     pub fetch_wait_max: Duration,
     pub fetch_backoff: Duration,
     pub socket_timeout: Duration,
+    /// Between two looks at the source of a link.
+    pub mirror_discovery_interval: Duration,
     pub session_timeout: Duration,
     pub heartbeat_interval: Duration,
     pub registration_timeout: Duration,

@@ -125,7 +125,7 @@ fn topic_entry(
         name: setting.name.to_owned(),
         value: Some(value),
         source,
-        read_only: false,
+        read_only: setting.update == Update::ReadOnly,
         sensitive: setting.kind.is_sensitive(),
         config_type: setting.kind.wire_code(),
         synonyms,

@@ -266,6 +266,7 @@ impl Typed<'_> {
             fetch_wait_max: self.millis("replica.fetch.wait.max.ms"),
             fetch_backoff: self.millis("replica.fetch.backoff.ms"),
             socket_timeout: self.millis("replica.socket.timeout.ms"),
+            mirror_discovery_interval: self.millis("klamm.mirror.discovery.interval.ms"),
             session_timeout,
             heartbeat_interval,
             registration_timeout: self.millis("initial.broker.registration.timeout.ms"),

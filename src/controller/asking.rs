@@ -59,7 +59,7 @@ impl Asking {
                 TopicSelector::Name(name) => self.doomed.contains_key(name),
                 TopicSelector::Id(_) => true,
             }),
-            Request::UnregisterBroker { .. } => false,
+            Request::UnregisterBroker { .. } | Request::DeleteLink(_) => false,
             _ => true,
         }
     }

@@ -1,12 +1,14 @@
 //! Requests by name: [`Controller::ask`] with the types of each.
 
 use super::handle::Controller;
+use super::link::LinkId;
 use super::record::ConfigResource;
 use super::request::{
-    AlterConfigs, AlterPartition, AlterReassignments, BrokerHeartbeat, CreatePartitions,
-    CreateTopics, CreatedTopic, DeleteTopics, DeletedTopic, ElectLeaders, HeartbeatReply,
-    IncrementalAlterConfigs, IsrChanged, PartitionResult, Refusal, RegisterBroker, Reply, Request,
-    TopicSelector,
+    AlterConfigs, AlterLink, AlterPartition, AlterReassignments, BrokerHeartbeat, CreateLink,
+    CreatePartitions, CreateTopics, CreatedTopic, DeleteLink, DeleteTopics, DeletedTopic,
+    ElectLeaders, EnterEpoch, EpochEntered, FailMirror, HeartbeatReply, IncrementalAlterConfigs,
+    IsrChanged, LearnSource, PartitionResult, PromoteMirrors, PromotedMirror, Refusal,
+    RegisterBroker, Reply, Request, TopicSelector,
 };
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Uuid};
 
@@ -42,6 +44,33 @@ calls! {
     elect_leaders(ElectLeaders) ElectLeaders => ElectLeaders(Vec<PartitionResult>);
     alter_reassignments(AlterReassignments) AlterReassignments
         => AlterReassignments(Vec<PartitionResult>);
+    create_link(CreateLink) CreateLink => CreateLink(LinkId);
+    /// Answers the topics that were promoted with it.
+    delete_link(DeleteLink) DeleteLink => DeleteLink(Vec<String>);
+    /// Answers in the order of the request.
+    enter_epochs(Vec<EnterEpoch>) EnterEpochs => EnterEpochs(Vec<EpochEntered>);
+    promote_mirrors(PromoteMirrors) PromoteMirrors => PromoteMirrors(Vec<PromotedMirror>);
+}
+
+/// A method that asks `Request::$variant`, the answer to which says nothing.
+macro_rules! commands {
+    ($($(#[$doc:meta])* $name:ident($variant:ident);)*) => {
+        impl Controller {
+            $($(#[$doc])*
+            pub async fn $name(&self, request: $variant) -> Result<(), Refusal> {
+                match self.ask(Request::$variant(request)).await? {
+                    Reply::$variant => Ok(()),
+                    other => mismatched(&other),
+                }
+            })*
+        }
+    };
+}
+
+commands! {
+    alter_link(AlterLink);
+    learn_source(LearnSource);
+    fail_mirror(FailMirror);
 }
 
 impl Controller {

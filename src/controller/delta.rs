@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::image::ClusterImage;
+use super::link::LinkId;
 use super::record::ConfigResource;
 use crate::types::{BrokerId, TopicId};
 
@@ -14,6 +15,10 @@ pub struct ImageDelta {
     /// Things whose settings changed; those of new and deleted topics are not among them.
     pub configs: BTreeSet<ConfigResource>,
     pub brokers: BTreeSet<BrokerId>,
+    /// Links that are new, changed or gone.
+    pub links: BTreeSet<LinkId>,
+    /// Topics that are mirrors, or were: as such, or in a partition, not what they were.
+    pub mirrors: BTreeSet<TopicId>,
     /// The cluster was founded or a feature level changed.
     pub cluster: bool,
 }
@@ -106,9 +111,22 @@ impl ImageDelta {
             .into_iter()
             .filter(|id| old.broker(*id) != new.broker(*id))
             .collect();
+        delta.links = differing_links(old, new);
+        delta.mirrors = differing_mirrors(old, new);
         delta.cluster = old.cluster_id() != new.cluster_id() || old.features() != new.features();
         delta
     }
+}
+
+fn differing_links(old: &ClusterImage, new: &ClusterImage) -> BTreeSet<LinkId> {
+    let ids = old.links().chain(new.links()).map(|link| link.id);
+    ids.filter(|id| old.link(*id) != new.link(*id)).collect()
+}
+
+fn differing_mirrors(old: &ClusterImage, new: &ClusterImage) -> BTreeSet<TopicId> {
+    let ids = old.mirrors().chain(new.mirrors()).map(|(id, _)| id);
+    ids.filter(|id| old.mirror(*id) != new.mirror(*id))
+        .collect()
 }
 
 fn differing_configs(

@@ -417,6 +417,7 @@ fn tell(image: &ClusterImage, delta: &ImageDelta) {
         return;
     }
     let end = image.end().0;
+    tracing::trace!(target: "klamm::metadata", event = "applied", end);
     for id in &delta.brokers {
         let broker = image.broker(*id);
         tracing::trace!(

@@ -77,6 +77,9 @@ pub(super) fn waits_until(request: &Request) -> Until {
         Request::Found { .. }
         | Request::RegisterBroker(_)
         | Request::AlterPartition(_)
+        | Request::LearnSource(_)
+        | Request::EnterEpochs(_)
+        | Request::FailMirror(_)
         | Request::AllocateProducerIds { .. } => Until::Seen,
         _ => Until::CarriedOut,
     }

@@ -4,6 +4,8 @@
 //! one: two nodes with the same end have equal images. It never changes once published; the next
 //! one shares with it what stayed the same.
 
+mod mirrors;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,6 +18,9 @@ use super::sorted::SortedMap;
 use super::topic_name::collision_key;
 use crate::config::BrokerDefaults;
 use crate::types::{BrokerEpoch, BrokerId, Offset, ProducerId, Timestamp, TopicId, Uuid};
+
+pub use mirrors::MirrorImage;
+use mirrors::Mirrors;
 
 /// The state of the cluster. Cheap to clone.
 #[derive(Clone, PartialEq, Debug)]
@@ -32,6 +37,7 @@ pub struct ClusterImage {
     collisions: SortedMap<String, Arc<str>>,
     configs: SortedMap<ConfigResource, Arc<BTreeMap<String, String>>>,
     partitions: usize,
+    mirrors: Mirrors,
 }
 
 /// A topic and its partitions, by index.
@@ -69,6 +75,7 @@ impl Default for ClusterImage {
             collisions: SortedMap::default(),
             configs: SortedMap::default(),
             partitions: 0,
+            mirrors: Mirrors::default(),
         }
     }
 }
@@ -205,6 +212,7 @@ impl ClusterImage {
             next: self.next_producer_id,
             broker: BrokerId(-1),
         });
+        records.extend(self.link_records());
         for topic in self.topics() {
             records.push(MetadataRecord::Topic {
                 id: topic.id,
@@ -231,6 +239,7 @@ impl ClusterImage {
                 });
             }
         }
+        records.extend(self.mirror_records());
         records
     }
 }
@@ -358,6 +367,16 @@ impl ClusterImage {
                 }
                 self.next_producer_id = *next;
             }
+            MetadataRecord::Link(link) => self.replay_link(link, delta)?,
+            MetadataRecord::LinkRemoved { id } => self.replay_link_removal(*id, delta)?,
+            MetadataRecord::MirrorTopic { topic_id, mirror } => {
+                self.replay_mirror(*topic_id, mirror, delta)?;
+            }
+            MetadataRecord::MirrorPartition {
+                topic_id,
+                partition,
+                state,
+            } => self.replay_mirror_partition(*topic_id, *partition, state, delta)?,
         }
         Ok(())
     }
@@ -471,6 +490,7 @@ impl ClusterImage {
         self.collisions.remove(&collision_key(&topic.name));
         self.configs.remove(&ConfigResource::topic(&*topic.name));
         self.partitions -= topic.partitions.len();
+        self.forget_mirror(id, delta);
         delta.deleted(id, topic.name.clone(), topic.partitions.len());
         Ok(())
     }

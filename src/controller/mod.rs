@@ -27,6 +27,7 @@ mod forward;
 mod handle;
 mod image;
 mod ledger;
+mod link;
 mod liveness;
 mod local;
 mod next_state;
@@ -45,8 +46,12 @@ pub use delta::{ImageDelta, PartitionChanges, TopicDelta};
 pub use driver::{ControllerError, ControllerTask, ImageUpdate};
 pub use forward::Forward;
 pub use handle::Controller;
-pub use image::{ClusterImage, HISTORY_MAX, ReplayError, TopicImage};
+pub use image::{ClusterImage, HISTORY_MAX, MirrorImage, ReplayError, TopicImage};
 pub use ledger::{ControllerLedger, Situation};
+pub use link::{
+    LinkId, LinkMode, LinkRecord, MirrorFault, MirrorPartition, MirrorState, MirrorTopic,
+    PROVENANCE, is_mirrored_setting, pattern_matches, validate_link_name,
+};
 pub use local::{LocalQuorum, LocalQuorumError};
 pub use peers::{Peer, PeerError, PeerService, Peers};
 pub use quorum::{Committed, ProposeError, Quorum};
@@ -59,10 +64,11 @@ pub use record::{
     PartitionRecord, PartitionState, RecordError, ResourceType,
 };
 pub use request::{
-    AlterConfigs, AlterOperation, AlterPartition, AlterReassignments, BrokerHeartbeat,
-    ConfigChange, CreatePartitions, CreateTopics, CreatedTopic, DeleteTopics, DeletedTopic,
-    ElectLeaders, ElectionKind, HeartbeatReply, IncrementalAlterConfigs, IsrChange, IsrChanged,
-    MorePartitions, NewSetting, NewTopic, PartitionResult, ProducerIdBlock, Refusal,
-    RegisterBroker, Reply, Request, TopicSelector,
+    AlterConfigs, AlterLink, AlterOperation, AlterPartition, AlterReassignments, BrokerHeartbeat,
+    ConfigChange, CreateLink, CreatePartitions, CreateTopics, CreatedTopic, DeleteLink,
+    DeleteTopics, DeletedTopic, ElectLeaders, ElectionKind, EnterEpoch, EpochEntered, FailMirror,
+    HeartbeatReply, IncrementalAlterConfigs, IsrChange, IsrChanged, LearnSource, LinkChange,
+    MorePartitions, NewLink, NewMirror, NewSetting, NewTopic, PartitionResult, ProducerIdBlock,
+    PromoteMirrors, PromotedMirror, Refusal, RegisterBroker, Reply, Request, TopicSelector,
 };
 pub use topic_name::{INTERNAL_TOPICS, is_internal_topic, validate_topic_name};

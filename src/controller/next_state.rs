@@ -38,6 +38,8 @@ pub(super) enum Leadership {
     Preferred,
     /// A new leader epoch, even with the same leader.
     Anew,
+    /// As [`Leadership::Stays`], but in a new leader epoch.
+    Renewed,
 }
 
 /// What a broker that came back may lack.
@@ -69,7 +71,7 @@ pub(super) fn next_state(
         (None, None) => next.last_known_elr,
     };
     let has_new_epoch = next.leader != before.leader
-        || leadership == Leadership::Anew
+        || matches!(leadership, Leadership::Anew | Leadership::Renewed)
         || before.replicas.iter().any(|id| !next.replicas.contains(id));
     if !has_new_epoch && is_same(before, &next) {
         return None;
@@ -133,7 +135,8 @@ fn refresh_eligible(
 
 fn hold_election(next: &mut PartitionState, leadership: Leadership, rules: &Rules<'_>) {
     let is_good = |id: BrokerId| next.isr.contains(&id) && (rules.may_lead)(id);
-    if leadership == Leadership::Stays && next.leader.is_some_and(is_good) {
+    let may_stay = matches!(leadership, Leadership::Stays | Leadership::Renewed);
+    if may_stay && next.leader.is_some_and(is_good) {
         return;
     }
     let election = elect(next, rules.may_lead, rules.unclean_allowed);

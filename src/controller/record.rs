@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::link::{LinkId, LinkRecord, MirrorPartition, MirrorTopic};
 use crate::types::{
     BrokerEpoch, BrokerId, LeaderEpoch, Offset, ProducerId, Timestamp, TopicId, Uuid,
 };
@@ -44,6 +45,22 @@ pub enum MetadataRecord {
     },
     /// No producer id below `next` is given again.
     ProducerIds { next: ProducerId, broker: BrokerId },
+    /// A link is made, or its whole new state.
+    Link(LinkRecord),
+    /// A link that fills no topic any more is gone.
+    LinkRemoved { id: LinkId },
+    /// A topic is a mirror, or the whole new state of one but for its partitions. Gone with the
+    /// topic.
+    MirrorTopic {
+        topic_id: TopicId,
+        mirror: MirrorTopic,
+    },
+    /// The whole new state of a partition of a mirror.
+    MirrorPartition {
+        topic_id: TopicId,
+        partition: i32,
+        state: MirrorPartition,
+    },
 }
 
 /// A broker of the cluster.
@@ -167,10 +184,12 @@ pub enum Cause {
     /// The leader could not go on: its storage failed, or it may have lost what it had given to
     /// followers in this epoch.
     LeaderResigned = 16,
+    /// A mirror became a topic that clients write to; what was still being copied comes too late.
+    MirrorPromoted = 17,
 }
 
 impl Cause {
-    const ALL: [(Self, &'static str); 17] = [
+    const ALL: [(Self, &'static str); 18] = [
         (Self::TopicCreated, "TOPIC_CREATED"),
         (Self::PartitionsAdded, "PARTITIONS_ADDED"),
         (Self::BrokerStarted, "BROKER_STARTED"),
@@ -191,6 +210,7 @@ impl Cause {
             "MIN_INSYNC_REPLICAS_CHANGED",
         ),
         (Self::LeaderResigned, "LEADER_RESIGNED"),
+        (Self::MirrorPromoted, "MIRROR_PROMOTED"),
     ];
 
     fn from_code(code: u8) -> Option<Self> {

@@ -1,5 +1,7 @@
 //! What can be asked of the controller, and its answers.
 
+mod links;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,13 @@ use crate::config::ConfigEntry;
 use crate::types::{
     BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset, ProducerId, TopicId, Uuid,
 };
+
+pub use links::{
+    AlterLink, CreateLink, DeleteLink, EnterEpoch, EpochEntered, FailMirror, LearnSource,
+    LinkChange, NewLink, NewMirror, PromoteMirrors, PromotedMirror,
+};
+
+use super::link::LinkId;
 
 /// An item of a request that was not carried out: Kafka's code, and a text that names the thing
 /// and the fix.
@@ -53,6 +62,9 @@ pub struct NewTopic {
     /// controller draws the id.
     #[serde(default)]
     pub ids: Vec<TopicId>,
+    /// What makes it a mirror.
+    #[serde(default)]
+    pub mirror: Option<NewMirror>,
 }
 
 impl NewTopic {
@@ -65,6 +77,7 @@ impl NewTopic {
             assignments: BTreeMap::new(),
             configs: Vec::new(),
             ids: Vec::new(),
+            mirror: None,
         }
     }
 }
@@ -299,6 +312,13 @@ pub enum Request {
     AlterPartition(AlterPartition),
     ElectLeaders(ElectLeaders),
     AlterReassignments(AlterReassignments),
+    CreateLink(CreateLink),
+    AlterLink(AlterLink),
+    DeleteLink(DeleteLink),
+    LearnSource(LearnSource),
+    EnterEpochs(Vec<EnterEpoch>),
+    FailMirror(FailMirror),
+    PromoteMirrors(PromoteMirrors),
 }
 
 /// The answer to the [`Request`] of the same name. Items come in the order of the request.
@@ -317,4 +337,12 @@ pub enum Reply {
     AlterPartition(Vec<IsrChanged>),
     ElectLeaders(Vec<PartitionResult>),
     AlterReassignments(Vec<PartitionResult>),
+    CreateLink(LinkId),
+    AlterLink,
+    /// Topics that were promoted with it.
+    DeleteLink(Vec<String>),
+    LearnSource,
+    EnterEpochs(Vec<EpochEntered>),
+    FailMirror,
+    PromoteMirrors(Vec<PromotedMirror>),
 }

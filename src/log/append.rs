@@ -119,6 +119,27 @@ impl Log {
             .await
     }
 
+    /// Appends a batch copied from another cluster's log: with the offsets it has there, which may
+    /// leave a gap, and an epoch of this one. Its producer is believed.
+    pub async fn append_mirrored(
+        &mut self,
+        batch: &RecordBatch,
+        leader_epoch: LeaderEpoch,
+        now: Timestamp,
+        sync: bool,
+    ) -> Result<Appended, AppendError> {
+        let base_offset = batch.header.base_offset;
+        let log_end_offset = self.writer.end.offset;
+        if base_offset < log_end_offset {
+            return Err(AppendError::OutOfOrder {
+                offset: base_offset,
+                log_end_offset,
+            });
+        }
+        self.append_at(batch, base_offset, leader_epoch, now, sync)
+            .await
+    }
+
     fn check_size(&self, batch: &RecordBatch) -> Result<(), AppendError> {
         let limit = self.config.max_message_bytes;
         match batch.total_bytes() {
@@ -228,7 +249,11 @@ impl Log {
         }
         self.writer.end = end;
         self.dirty = true;
-        if !crate::mutant!("producer-state-before-append") {
+        let since = self.config.producers_since;
+        let since = since.filter(|_| !crate::mutant!("mirror-producers-kept"));
+        if since.is_some_and(|since| header.leader_epoch < since) {
+            self.producers.pass_over(header);
+        } else if !crate::mutant!("producer-state-before-append") {
             self.producers.append(header);
         }
         let interval = self.config.index_interval_bytes;

@@ -1,5 +1,6 @@
 //! The settings of one log, as plain values. Defaults are Kafka's.
 
+use crate::types::{LeaderEpoch, Offset};
 use crate::wire::batch::TimestampType;
 
 /// What happens to old records (`cleanup.policy`). Neither: they stay for ever.
@@ -38,6 +39,13 @@ pub struct LogConfig {
     pub message_timestamp_type: TimestampType,
     /// An idle producer is forgotten after this (`producer.id.expiration.ms`).
     pub producer_id_expiration_ms: i64,
+    /// Of a mirror that became writable: only what producers did in batches of this leader epoch
+    /// or a later one counts. Ids in earlier ones were given out by another cluster, which may have
+    /// meant other producers by them.
+    pub producers_since: Option<LeaderEpoch>,
+    /// Where the log begins while it has never held a record: a mirror's source may have lost
+    /// its first ones before.
+    pub first_offset: Offset,
 }
 
 impl Default for LogConfig {
@@ -62,6 +70,8 @@ impl Default for LogConfig {
             file_delete_delay_ms: 60_000,
             message_timestamp_type: TimestampType::CreateTime,
             producer_id_expiration_ms: DAY_MS,
+            producers_since: None,
+            first_offset: Offset::ZERO,
         }
     }
 }

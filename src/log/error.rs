@@ -71,6 +71,22 @@ impl LogError {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether what is stored is not what was written there, rather than out of reach.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt(_)
+            | Self::Checkpoint(CheckpointError::Damaged { .. })
+            | Self::Foreign { .. }
+            | Self::AnotherTopic { .. } => true,
+            Self::Checkpoint(_)
+            | Self::Io { .. }
+            | Self::Exists { .. }
+            | Self::Stopped { .. }
+            | Self::OutOfRange { .. } => false,
+        }
+    }
+
     /// What a client is told.
     #[must_use]
     pub fn code(&self) -> ErrorCode {

@@ -232,6 +232,7 @@ impl Log {
         if end.position > HEADER_PAGE_BYTES {
             log.writer.filled_since = Some(env.wall());
         }
+        log.forget_foreign_producers();
         log
     }
 
@@ -264,10 +265,50 @@ impl Log {
         }
         let redraw = config.segment_jitter_ms != self.config.segment_jitter_ms
             || config.segment_ms != self.config.segment_ms;
+        let is_since_changed = config.producers_since != self.config.producers_since;
         self.config = config;
+        if is_since_changed {
+            self.forget_foreign_producers();
+            self.dirty = true;
+        }
         if redraw {
             self.writer.jitter_ms = self.draw_jitter();
         }
+    }
+
+    /// Forgets producers of batches from before `producers_since`. To be called whenever the
+    /// producers were put together from batches of any epoch.
+    pub(super) fn forget_foreign_producers(&mut self) {
+        let since = self.config.producers_since;
+        let since = since.filter(|_| !crate::mutant!("mirror-producers-kept"));
+        let Some(since) = since else {
+            return;
+        };
+        let floor = {
+            let view = self.shared.view();
+            let entries = view.epochs.entries();
+            let at = entries.partition_point(|entry| entry.epoch < since);
+            // Of the time before nothing is left, and what is remembered of it was forgotten then.
+            (at > 0).then(|| {
+                let first = entries.get(at);
+                first.map_or(view.log_end_offset, |entry| entry.start_offset)
+            })
+        };
+        if let Some(floor) = floor {
+            self.producers.forget_below(floor);
+        }
+    }
+
+    /// Moves a log that has no record to where its first may be, if that is later; whether it did.
+    /// Durable when it returns. An error is one of [`Log::restart_at`].
+    pub async fn begin_at_first(&mut self) -> Result<bool, LogError> {
+        let first = self.config.first_offset;
+        let is_empty = self.log_start_offset() == self.log_end_offset();
+        if !is_empty || self.log_end_offset() >= first {
+            return Ok(false);
+        }
+        self.restart_at(first).await?;
+        Ok(true)
     }
 
     #[must_use]

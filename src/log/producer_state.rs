@@ -292,6 +292,22 @@ impl ProducerState {
         None
     }
 
+    /// A batch that says nothing of the producers known here.
+    pub fn pass_over(&mut self, header: &BatchHeader) {
+        self.end = self.end.max(header.end_offset());
+    }
+
+    /// Forgets what producers did in batches before `floor`, as if those had been passed over.
+    pub fn forget_below(&mut self, floor: Offset) {
+        self.producers.retain(|_, producer| {
+            producer.batches.retain(|batch| batch.base_offset >= floor);
+            let started = producer.transaction_start;
+            producer.transaction_start = started.filter(|start| *start >= floor);
+            producer.transaction_start.is_some() || !producer.batches.is_empty()
+        });
+        self.open = self.open.split_off(&floor);
+    }
+
     fn append_marker(&mut self, id: ProducerId, header: &BatchHeader) -> Option<EndedTransaction> {
         // Compaction empties a marker when nothing of its transaction is left.
         if header.record_count == 0 {

@@ -315,6 +315,8 @@ impl Shared {
         // Damage is told by the read that meets it: batches beside it can still be served.
         if found.damage.is_some() {
             found.index.has_gaps = true;
+            // What lies behind may be of any time: who looks for one is to meet the damage.
+            found.index.max_timestamp = Timestamp(i64::MAX);
         }
         Ok(OpenSegment {
             file,

@@ -312,6 +312,7 @@ impl Log {
         self.shared.tail.truncate(end.offset);
         self.dirty = true;
         (self.producers, self.snapshots) = replay.finish(end.offset).await?;
+        self.forget_foreign_producers();
         if let Some(epochs) = epochs {
             epochs.save(&*self.env.disk, &self.shared.dir).await?;
         }

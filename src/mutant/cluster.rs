@@ -106,6 +106,16 @@ pub(super) const MUTANTS: &[Described] = &[
         &["V4"],
     ),
     (
+        "unusable-log-stays",
+        "A log that has to be cut where it is damaged stays offline until the process starts again. Bit rot, failover.",
+        &["V3"],
+    ),
+    (
+        "unusable-log-goes-at-once",
+        "A log that has to be cut where it is damaged is taken away though its leader was told of it and may count on it. Bit rot, failed sync, late proposal.",
+        &["R4", "R6", "P1"],
+    ),
+    (
         "repaired-while-counted-on",
         "A damaged replica empties its log while it is in sync or eligible. Bit rot, power loss.",
         &["R4", "R5", "R6", "R9", "P1"],

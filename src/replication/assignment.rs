@@ -112,6 +112,18 @@ pub enum ReplicationEvent {
         partition: i32,
         leader_epoch: LeaderEpoch,
     },
+    /// The log of a follower cannot be used for damage in it, and its leader in this epoch does not
+    /// count on it: it may be taken away, and copied anew. Told again until that is done.
+    LogUnusable(UnusableLog),
+}
+
+/// See [`ReplicationEvent::LogUnusable`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnusableLog {
+    pub slot: Slot,
+    pub topic_id: TopicId,
+    pub partition: i32,
+    pub leader_epoch: LeaderEpoch,
 }
 
 /// What a shard needs for partitions that other brokers hold, too.

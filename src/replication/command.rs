@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::assignment::{Assignment, EligibleBrokers, IsrOutcome};
 use super::follower::{FollowerAppend, FollowerFetch, FollowerPosition, FollowerTruncate, Served};
+use super::mirroring::MirrorAppend;
 use super::view::PartitionView;
 use crate::log::compaction::{Compacted, CompactionJob};
 use crate::log::{CleanEnd, Log, LogConfig, SegmentCompaction};
@@ -158,6 +159,17 @@ pub enum Command {
     },
     /// Where a follower in this leader epoch fetches next.
     FollowerPosition {
+        partitions: Vec<(Slot, LeaderEpoch)>,
+        reply: oneshot::Sender<Vec<Result<FollowerPosition, ErrorCode>>>,
+    },
+    /// Append, as the leader, what was copied from another cluster. Answers, in the order of
+    /// `items`, once all are safe here or refused.
+    MirrorAppend {
+        items: Vec<MirrorAppend>,
+        reply: oneshot::Sender<Vec<Result<FollowerPosition, ErrorCode>>>,
+    },
+    /// Where what is copied from another cluster goes next, while this broker leads in this epoch.
+    MirrorPosition {
         partitions: Vec<(Slot, LeaderEpoch)>,
         reply: oneshot::Sender<Vec<Result<FollowerPosition, ErrorCode>>>,
     },

@@ -22,6 +22,14 @@ pub(super) struct Copied {
 }
 
 impl Copied {
+    pub(super) fn new(batches: usize) -> Self {
+        Self {
+            writes: Vec::with_capacity(batches),
+            failed: false,
+            result: Ok(()),
+        }
+    }
+
     pub(super) fn refused(code: ErrorCode) -> Self {
         Self {
             writes: Vec::new(),
@@ -63,11 +71,7 @@ impl Replica {
         {
             return self.failed(&error);
         }
-        let mut copied = Copied {
-            writes: Vec::with_capacity(batches.len()),
-            failed: false,
-            result: Ok(()),
-        };
+        let mut copied = Copied::new(batches.len());
         let (count, mut sync) = (batches.len(), false);
         for (at, batch) in batches.iter().enumerate() {
             sync |= self.wants_sync(batch);
@@ -128,12 +132,18 @@ impl Replica {
 
     /// Empties the log, which begins anew at `start`.
     async fn restart(&mut self, start: Offset) -> Result<(), LogError> {
-        let (from, to) = (self.log.log_end_offset().0, start.0);
+        let (from, to) = (self.log.log_end_offset(), start);
         let partition = self.topic_partition();
-        tracing::info!(%partition, from, to, "beginning anew with what the leader has");
+        tracing::info!(%partition, %from, %to, "beginning anew with what the leader has");
         tracing::trace!(target: "klamm::probe", name = "follower-restarted-at-log-start");
         self.forget_writes();
         self.log.restart_at(start).await?;
+        self.restarted(from, to);
+        Ok(())
+    }
+
+    /// The log was emptied, and begins anew.
+    pub(super) fn restarted(&mut self, from: Offset, start: Offset) {
         self.machine
             .step(Event::Restarted { start }, &mut self.effects);
         // Before anything is copied: an empty log is what says that it begins anew.
@@ -143,9 +153,8 @@ impl Replica {
         tracing::trace!(
             target: "klamm::replica", event = "emptied", topic = &*of.topic,
             partition = of.partition, leader_epoch = self.machine.assignment().leader_epoch.0,
-            from, to,
+            from = from.0, to = start.0,
         );
-        Ok(())
     }
 
     fn forget_writes(&mut self) {

@@ -8,6 +8,7 @@ mod command;
 mod follower;
 mod following;
 mod leader;
+mod mirroring;
 mod partition;
 mod replica;
 mod shard;
@@ -15,6 +16,7 @@ mod view;
 
 pub use assignment::{
     Assignment, EligibleBrokers, IsrOutcome, IsrProposal, ReplicationEvent, ReplicationSettings,
+    UnusableLog,
 };
 pub use command::{
     AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Past, Placed, Slot,
@@ -22,6 +24,7 @@ pub use command::{
 };
 pub use follower::{FollowerAppend, FollowerFetch, FollowerPosition, FollowerTruncate, Served};
 pub use leader::Proposal;
+pub use mirroring::MirrorAppend;
 pub use partition::{Doubt, Effect, Event, Fetcher, Opened, Partition, Surroundings};
 pub use shard::ShardHandle;
 pub use view::{FetchSignal, Leadership, PartitionView};

@@ -19,6 +19,7 @@
 mod damage;
 mod deleting;
 mod following;
+mod mirroring;
 mod serving;
 
 use std::sync::Arc;
@@ -57,7 +58,8 @@ pub enum Event<W> {
     Durable { end: Offset },
     /// The log was cut back to `end`, where it differed from the leader's; all of it is durable.
     Truncated { end: Offset },
-    /// The log was emptied and begins at `start`, where the leader's does.
+    /// The log was emptied and begins at `start`, where the leader's does; or it had no record, and
+    /// the first may not be before `start`.
     Restarted { start: Offset },
     /// A write or sync failed, or another attempt to recover from that: nothing past the durable
     /// end can be relied on.
@@ -130,6 +132,8 @@ struct Following {
     begins_anew: bool,
     /// Nothing of this log is known to be the leader's: it begins anew at `restart_at`.
     is_unverified: bool,
+    /// The furthest position that the leader was told in this epoch and may count on.
+    vouched: Option<Offset>,
 }
 
 /// What a log says of itself when it is opened.
@@ -295,7 +299,11 @@ impl<W: Copy> Partition<W> {
                 log_start_offset,
             } => {
                 if let Role::Follower(following) = &mut self.role {
-                    following.told = following.told.max(high_watermark);
+                    // What is to be replaced was not compared with the leader's log: nothing of it
+                    // is known to be committed that was not before.
+                    if following.restart_at.is_none() {
+                        following.told = following.told.max(high_watermark);
+                    }
                     following.told_start = following.told_start.max(log_start_offset);
                     self.advance(effects);
                 }
@@ -313,6 +321,11 @@ impl<W: Copy> Partition<W> {
                 self.log_end_offset = start;
                 self.durable_end = start;
                 self.begun_anew();
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.epoch_start = start;
+                    let epoch = self.assignment.leader_epoch;
+                    effects.push(Effect::BeginEpoch { epoch, start });
+                }
                 if !crate::mutant!("restart-leaves-high-watermark") {
                     self.high_watermark = start;
                     effects.push(Effect::Expose(start));
@@ -378,6 +391,7 @@ impl<W: Copy> Partition<W> {
             "recovery cut what readers had seen"
         );
         self.storage_failed = false;
+        self.damage_is_out_of_the_way();
         self.log_end_offset = end;
         // A batch whose completion was not taken in before the failure may be in it, and when it
         // is sent again nothing more is appended that could expose it.

@@ -41,8 +41,8 @@ pub(super) struct Replica {
     /// Counts cuts of the log, so that completions of writes from before one are not taken for
     /// later.
     pub(super) incarnation: u64,
-    /// Who waits, as a follower, for everything here to be safe: who, and in which epoch.
-    pub(super) awaiting: Vec<(Waiter, LeaderEpoch)>,
+    /// Who waits, copying from a leader or from another cluster, for everything here to be safe.
+    pub(super) awaiting: Vec<Awaiting>,
     /// Who waits, while this broker leads, for records to be gone from every replica in sync.
     pub(super) deletions: Vec<Deletion>,
     pub(super) effects: Vec<Effect<Waiter>>,
@@ -67,6 +67,16 @@ struct LogState {
     high_watermark: Offset,
     end: Offset,
     recovery_point: Offset,
+}
+
+/// Who is to be told where the log stands.
+#[derive(Clone, Copy)]
+pub(super) struct Awaiting {
+    pub(super) waiter: Waiter,
+    /// In which it copies.
+    pub(super) leader_epoch: LeaderEpoch,
+    /// From another cluster, as the leader.
+    pub(super) is_mirror: bool,
 }
 
 /// A DeleteRecords that is not answered yet.
@@ -389,6 +399,9 @@ impl Replica {
             }
             Err(error) => {
                 tracing::error!(partition = %self.topic_partition(), %error, "recovery failed");
+                if error.is_damage() {
+                    self.machine.damage_is_in_the_way();
+                }
                 Err(ErrorCode::KafkaStorageError)
             }
         }

@@ -23,7 +23,7 @@ use super::assignment::{EligibleBrokers, ReplicationSettings};
 use super::command::{
     AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Slot, WantedDurability,
 };
-use super::partition::{Doubt, Effect};
+use super::partition::{Doubt, Effect, Event};
 use super::replica::Replica;
 use crate::env::{BoxFuture, Env, Task};
 use crate::log::compaction::Compacted;
@@ -86,7 +86,7 @@ impl ShardHandle {
     /// each other only.
     pub async fn send(&self, command: Command) -> bool {
         let mailbox = match command {
-            Command::Append { .. } => &self.appends,
+            Command::Append { .. } | Command::MirrorAppend { .. } => &self.appends,
             _ => &self.mailbox,
         };
         mailbox.send(command).await.is_ok()
@@ -200,7 +200,7 @@ impl Shard {
                 let replica = Replica::new(*log, &assignment, durability, past, now);
                 let view = replica.view.clone();
                 self.replicas.insert(slot, replica);
-                self.carry_out(slot);
+                self.begin_at_first(slot).await;
                 let _ = reply.send(view);
             }
             Command::Append { items, reply } => self.append(items, reply).await,
@@ -219,6 +219,7 @@ impl Shard {
                 if let Some(replica) = self.replicas.get_mut(&slot) {
                     replica.log.set_config(*config);
                     replica.durability = durability;
+                    self.begin_at_first(slot).await;
                 }
             }
             Command::Maintain { now } => self.maintain(now).await,
@@ -359,8 +360,20 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&slot) else {
             return;
         };
-        if replica.recover(self.env.now()).await.is_err() {
+        let mut is_recovered = replica.recover(self.env.now()).await.is_ok();
+        if is_recovered && let Err(error) = replica.begin_at_first().await {
+            let partition = replica.topic_partition();
+            tracing::error!(%partition, %error, "the mirror cannot begin where its source does");
+            replica
+                .machine
+                .step(Event::StorageFailed, &mut replica.effects);
+            is_recovered = false;
+        }
+        if !is_recovered {
             tracing::trace!(target: "klamm::probe", name = "log-offline");
+            if let Some(epoch) = replica.machine.wants_another_log() {
+                replicating::ask_for_another_log(self.settings.as_ref(), slot, replica, epoch);
+            }
             self.alarms
                 .insert((self.env.now().plus(RECOVERY_PAUSE), Alarm::Recover(slot)));
         }

@@ -46,6 +46,7 @@ impl Recorder {
         state.events.push(Event {
             time: u64::try_from(time).expect("a run of less than centuries"),
             process: process.to_owned(),
+            cluster: None,
             what,
         });
     }

@@ -35,7 +35,7 @@ pub fn turn() -> MutexGuard<'static, ()> {
 }
 
 /// A number from the environment, for longer runs.
-fn environment<T: FromStr<Err: Debug>>(name: &str) -> Option<T> {
+pub fn environment<T: FromStr<Err: Debug>>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
     Some(
         text.parse()

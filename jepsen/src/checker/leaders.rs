@@ -6,6 +6,9 @@
 //! epoch that was had before: whoever led until then is replaced. So it is with who led as the
 //! topic was deleted, also where nobody leads its successor yet: the successor may even be meant
 //! for the same node, which has heard of neither.
+//!
+//! A node that leads again has the same copy of the log as before, unless it ended or let go of it
+//! in between, or noted a log that ends before what it once showed.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +19,8 @@ use crate::history::{Call, Ending, History, NodeEvent, Note, Operation, Partitio
 pub(super) struct Lead {
     pub time: u64,
     pub start: i64,
+    /// Which copy of the log it leads with: each has a number of its own.
+    copy: u64,
 }
 
 /// What is known of the leaders of one partition.
@@ -25,13 +30,34 @@ pub(super) struct Leads {
     begun: Vec<Lead>,
     /// When somebody who was replaced may have answered: ascending, from and until.
     stale: Vec<(u64, u64)>,
+    /// When somebody may have answered for a topic that was deleted: likewise.
+    outlived: Vec<(u64, u64)>,
+}
+
+/// Whether one of `spans` has a time in common with that of an answer.
+fn meets(spans: &[(u64, u64)], from: u64, until: u64) -> bool {
+    let mut spans = spans.iter();
+    spans.any(|(since, ended)| *since <= until && from <= *ended)
 }
 
 impl Leads {
     /// Whether an answer of this span may be that of a leader who had been replaced.
     pub fn may_be_stale(&self, from: u64, until: u64) -> bool {
-        let mut spans = self.stale.iter();
-        spans.any(|(since, ended)| *since <= until && from <= *ended)
+        meets(&self.stale, from, until)
+    }
+
+    /// Whether an answer of this span may be that of the leader of a topic that was deleted.
+    pub fn may_be_outlived(&self, from: u64, until: u64) -> bool {
+        meets(&self.outlived, from, until)
+    }
+
+    /// Out of which copy of the log an answer of this span came; `None` where that is not certain.
+    pub fn copy_answering(&self, from: u64, until: u64) -> Option<u64> {
+        let begun = self.begun.partition_point(|lead| lead.time <= from);
+        let lead = self.begun[..begun].last()?;
+        let mut later = self.begun[begun..].iter();
+        let is_replaced = later.next().is_some_and(|next| next.time <= until);
+        (!is_replaced && !self.may_be_stale(from, until)).then_some(lead.copy)
     }
 
     /// Whether a leader had begun by `time` with a log that begins at exactly `start`: perhaps
@@ -67,6 +93,41 @@ struct Known<'a> {
     /// Who led last, and in which epoch.
     latest: Option<(&'a str, i32)>,
     stale_since: Option<u64>,
+    outlived_since: Option<u64>,
+    copies: Copies<'a>,
+}
+
+/// The copies of a log that nodes have, each with the furthest that it showed.
+#[derive(Debug, Default)]
+struct Copies<'a> {
+    known: BTreeMap<&'a str, (u64, i64)>,
+    last: u64,
+}
+
+impl<'a> Copies<'a> {
+    fn of(&mut self, node: &'a str) -> u64 {
+        let last = &mut self.last;
+        let copy = self.known.entry(node).or_insert_with(|| {
+            *last += 1;
+            (*last, 0)
+        });
+        copy.0
+    }
+
+    fn forget(&mut self, node: &str) {
+        self.known.remove(node);
+    }
+
+    /// The node's copy ends there now, and shows what is below a high watermark.
+    fn ends(&mut self, node: &'a str, end: i64, high_watermark: i64) {
+        if self.known.get(node).is_some_and(|(_, shown)| end < *shown) {
+            self.forget(node);
+        }
+        self.of(node);
+        if let Some((_, shown)) = self.known.get_mut(node) {
+            *shown = high_watermark.max(*shown);
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,14 +184,13 @@ impl<'a> Leaders<'a> {
             } => {
                 let known = self.0.entry(of).or_default();
                 known.begin(node, *leader_epoch);
-                let start = *start;
-                known.leads.begun.push(Lead { time, start });
+                let (start, copy) = (*start, known.copies.of(node));
+                known.leads.begun.push(Lead { time, start, copy });
                 known.look(time);
             }
             Note::Log { of, state } => {
-                let Some(known) = self.0.get_mut(of) else {
-                    return;
-                };
+                let known = self.0.entry(of).or_default();
+                known.copies.ends(node, state.end, state.high_watermark);
                 let believed = known.believing.get(node);
                 if believed.is_some_and(|believed| believed.epoch < state.leader_epoch) {
                     known.believing.remove(node);
@@ -140,6 +200,7 @@ impl<'a> Leaders<'a> {
             Note::Closed { of } => {
                 if let Some(known) = self.0.get_mut(of) {
                     known.believing.remove(node);
+                    known.copies.forget(node);
                     known.look(time);
                 }
             }
@@ -151,6 +212,7 @@ impl<'a> Leaders<'a> {
                 | NodeEvent::Start => {
                     for known in self.0.values_mut() {
                         known.believing.remove(node);
+                        known.copies.forget(node);
                         known.look(time);
                     }
                 }
@@ -165,6 +227,9 @@ impl<'a> Leaders<'a> {
         known.map(|(of, mut known)| {
             if let Some(since) = known.stale_since {
                 known.leads.stale.push((since, u64::MAX));
+            }
+            if let Some(since) = known.outlived_since {
+                known.leads.outlived.push((since, u64::MAX));
             }
             (of, known.leads)
         })
@@ -189,16 +254,29 @@ impl<'a> Known<'a> {
 
     fn look(&mut self, time: u64) {
         let latest = (self.era, self.latest.map_or(0, |(_, epoch)| epoch));
-        let mut beliefs = self.believing.values();
-        let is_stale =
-            beliefs.any(|belief| belief.is_doomed || (belief.era, belief.epoch) < latest);
-        match (is_stale, self.stale_since) {
-            (true, None) => self.stale_since = Some(time),
-            (false, Some(since)) => {
-                self.leads.stale.push((since, time));
-                self.stale_since = None;
-            }
-            _ => {}
+        let believing = || self.believing.values();
+        let is_outlived = believing().any(|belief| belief.is_doomed || belief.era < self.era);
+        let is_replaced = believing().any(|belief| (belief.era, belief.epoch) < latest);
+        let leads = &mut self.leads;
+        let (stale, outlived) = (&mut leads.stale, &mut leads.outlived);
+        note(
+            stale,
+            &mut self.stale_since,
+            is_replaced || is_outlived,
+            time,
+        );
+        note(outlived, &mut self.outlived_since, is_outlived, time);
+    }
+}
+
+/// What is or is not so from now on begins a span, or ends one.
+fn note(spans: &mut Vec<(u64, u64)>, since: &mut Option<u64>, is_so: bool, time: u64) {
+    match (is_so, *since) {
+        (true, None) => *since = Some(time),
+        (false, Some(from)) => {
+            spans.push((from, time));
+            *since = None;
         }
+        _ => {}
     }
 }

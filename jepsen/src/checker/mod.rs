@@ -12,6 +12,7 @@ mod leaders;
 pub mod linear;
 mod log;
 mod metrics;
+pub mod mirror;
 mod options;
 mod state;
 #[cfg(test)]

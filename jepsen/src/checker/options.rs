@@ -11,4 +11,6 @@ pub struct Options {
     pub replicated: bool,
     /// Whether the broker deletes old records by age or size on topics that do not say so.
     pub retention: bool,
+    /// Whether a cluster may lose committed records, so that who copied them holds what it has not.
+    pub sources_may_lose: bool,
 }

@@ -36,6 +36,7 @@ impl Story {
         self.events.push(Event {
             time: self.now,
             process: process.to_owned(),
+            cluster: None,
             what,
         });
     }

@@ -72,6 +72,7 @@ impl CheckOptions {
             replicated,
             weak_acks_one: replicated && !self.strong_acks_one,
             retention: self.retention,
+            sources_may_lose: false,
         }
     }
 

@@ -168,6 +168,7 @@ impl Options {
             replicated: true,
             weak_acks_one: true,
             retention: false,
+            sources_may_lose: false,
         };
         let mut judgement = judge(history, promises);
         if judgement.vacuous.is_none() {

@@ -223,6 +223,7 @@ fn event(time: u64, process: &str, what: What) -> Event {
     Event {
         time,
         process: process.to_owned(),
+        cluster: None,
         what,
     }
 }

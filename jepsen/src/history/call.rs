@@ -109,6 +109,23 @@ pub enum Call {
     },
     /// Without a transactional id.
     InitProducer,
+    /// From now on the cluster copies topics, and the committed offsets of groups, from another.
+    CreateLink {
+        link: String,
+        /// The cluster that is copied from, as events name it.
+        from: Option<String>,
+        /// Patterns: `*` stands for any characters.
+        topics: Vec<String>,
+        groups: Vec<String>,
+    },
+    /// Has clients write to mirrors: to these topics, or to all of the link.
+    Promote {
+        link: String,
+        topics: Option<Vec<String>>,
+    },
+    DescribeLink {
+        link: String,
+    },
 }
 
 impl Call {
@@ -136,6 +153,9 @@ impl Call {
             Self::AlterConfig { .. } => "alter-config",
             Self::DescribeConfig { .. } => "describe-config",
             Self::InitProducer => "init-producer",
+            Self::CreateLink { .. } => "create-link",
+            Self::Promote { .. } => "promote",
+            Self::DescribeLink { .. } => "describe-link",
         }
     }
 }
@@ -206,6 +226,29 @@ pub enum Answer {
         producer_id: i64,
         producer_epoch: i16,
     },
+    CreateLink,
+    /// Up to where each partition was copied.
+    Promote {
+        mirrors: Vec<Mirrored>,
+    },
+    DescribeLink {
+        mirrors: Vec<Mirrored>,
+    },
+}
+
+/// What a cluster tells of a partition that a link fills.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirrored {
+    pub of: Partition,
+    /// `active`, `failed` or `promoted`.
+    pub state: String,
+    /// -1 where nobody tells, as is the next.
+    pub log_end_offset: i64,
+    /// What was seen last as the end of the source.
+    pub source_end_offset: i64,
+    /// Why nothing is copied any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 /// A record as it was sent.

@@ -15,6 +15,7 @@ use super::{Answer, Attempt, Call, Event, Note, What};
 enum Field {
     Time,
     Process,
+    Cluster,
     Type,
     Op,
     Call,
@@ -40,6 +41,7 @@ enum Type {
 struct Line {
     time: Option<u64>,
     process: Option<String>,
+    cluster: Option<String>,
     kind: Option<Type>,
     op: Option<u64>,
     call: Option<Call>,
@@ -69,6 +71,7 @@ impl<'de> Visitor<'de> for Lines {
             match field {
                 Field::Time => line.time = Some(map.next_value()?),
                 Field::Process => line.process = Some(map.next_value()?),
+                Field::Cluster => line.cluster = Some(map.next_value()?),
                 Field::Type => line.kind = Some(map.next_value()?),
                 Field::Op => line.op = Some(map.next_value()?),
                 Field::Call => line.call = Some(map.next_value()?),
@@ -86,6 +89,7 @@ impl Line {
     fn event<E: Error>(self) -> Result<Event, E> {
         let time = needed(self.time, "time")?;
         let process = needed(self.process, "process")?;
+        let cluster = self.cluster;
         let kind = needed(self.kind, "type")?;
         let op = self.op;
         let op = || needed(op, "op");
@@ -113,6 +117,7 @@ impl Line {
         Ok(Event {
             time,
             process,
+            cluster,
             what,
         })
     }

@@ -100,6 +100,7 @@ mod tests {
         let event = |time, what| Event {
             time,
             process: "producer-1".to_owned(),
+            cluster: (time == 2).then(|| "b".to_owned()),
             what,
         };
         let events = vec![

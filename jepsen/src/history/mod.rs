@@ -13,6 +13,7 @@
 //! were written to the connection. Times are nanoseconds of one clock that all processes share.
 
 mod call;
+mod clusters;
 mod event;
 pub mod file;
 mod note;
@@ -23,9 +24,10 @@ mod summary;
 use serde::{Deserialize, Serialize};
 
 pub use call::{
-    Answer, Attempt, Call, Committed, Fetched, Join, Library, ListedAt, Membership, Position, Seen,
-    Stamp, Wanted, Written,
+    Answer, Attempt, Call, Committed, Fetched, Join, Library, ListedAt, Membership, Mirrored,
+    Position, Seen, Stamp, Wanted, Written,
 };
+pub use clusters::{clusters, of_cluster};
 pub use note::{LogState, NodeEvent, Note, Phase};
 pub use operation::{Ending, History, Joining, MalformedHistory, Operation};
 pub use summary::{Counts, Summary, summary};
@@ -45,6 +47,10 @@ pub struct Event {
     pub time: u64,
     /// The client, the node, or `nemesis`.
     pub process: String,
+    /// The cluster that it is of, where there are several: the first has no name. Topics, groups
+    /// and processes of different clusters are different, also where they have the same names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     #[serde(flatten)]
     pub what: What,
 }

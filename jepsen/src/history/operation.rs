@@ -113,6 +113,7 @@ impl Joining {
             time,
             process,
             what,
+            cluster: _,
         } = event;
         match what {
             What::Note { note } => {

@@ -39,6 +39,7 @@ const REFUSED_SENDS: &[&str] = &[
     "PRODUCER_FENCED",
     "OUT_OF_ORDER_SEQUENCE_NUMBER",
     "UNKNOWN_PRODUCER_ID",
+    "POLICY_VIOLATION",
 ];
 
 /// Errors of other requests that are found before anything changes.

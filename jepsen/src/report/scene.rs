@@ -146,7 +146,10 @@ fn keys(call: &Call) -> Vec<Key<'_>> {
         | Call::DescribeTopic { topic }
         | Call::AlterConfig { topic, .. }
         | Call::DescribeConfig { topic, .. } => vec![Key::Topic(topic)],
-        Call::InitProducer => Vec::new(),
+        Call::InitProducer
+        | Call::CreateLink { .. }
+        | Call::Promote { .. }
+        | Call::DescribeLink { .. } => Vec::new(),
     }
 }
 

@@ -146,6 +146,25 @@ const MEANINGS: &[(&str, &str)] = &[
         "M14",
         "topics or settings that no single copy of the metadata can have told",
     ),
+    ("X1", "a mirror that does not hold what its source holds"),
+    ("X2", "records of a mirror in another order"),
+    (
+        "X3",
+        "an offset that went back, or was left behind, on its way over a link",
+    ),
+    (
+        "X4",
+        "an offset over a link beyond what was read at the source",
+    ),
+    ("X5", "a topic that a link brought home"),
+    (
+        "X6",
+        "a mirror with other partitions or settings than its source",
+    ),
+    ("X7", "an offset over a link beyond what was copied"),
+    ("X8", "a mirror with records of two topics of one name"),
+    ("X10", "a mirror that does not say that its source is gone"),
+    ("X11", "a promotion that told of another end"),
 ];
 
 fn line(text: &mut String, line: &str) {

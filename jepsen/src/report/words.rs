@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::history::{
-    Answer, Attempt, Call, Committed, Ending, Fetched, ListedAt, NodeEvent, Note, Operation,
-    Partition, Phase,
+    Answer, Attempt, Call, Committed, Ending, Fetched, ListedAt, Mirrored, NodeEvent, Note,
+    Operation, Partition, Phase,
 };
 
 /// Records that are named one by one in a list.
@@ -124,6 +124,13 @@ fn asked_of_topics(call: &Call) -> String {
             format!("set {key}={value} of {topic}")
         }
         Call::DescribeConfig { topic, key } => format!("describe {key} of {topic}"),
+        Call::CreateLink { link, topics, .. } => format!("link {link} for {}", listed(topics)),
+        Call::Promote { link, topics: None } => format!("promote all of {link}"),
+        Call::Promote {
+            link,
+            topics: Some(topics),
+        } => format!("promote {} of {link}", listed(topics)),
+        Call::DescribeLink { link } => format!("describe link {link}"),
         other => other.kind().to_owned(),
     }
 }
@@ -189,6 +196,7 @@ fn answered(answer: &Answer, records: &BTreeSet<u64>) -> String {
         Answer::DeleteRecords { log_start_offset } => format!("begins at {log_start_offset}"),
         Answer::DescribeConfig { value } => value.clone().unwrap_or_else(|| "none".to_owned()),
         Answer::DescribeTopic { partitions } => format!("{partitions} partitions"),
+        Answer::Promote { mirrors } | Answer::DescribeLink { mirrors } => mirrored(mirrors),
         Answer::InitProducer { producer_id, .. } => format!("producer {producer_id}"),
         _ => "done".to_owned(),
     }
@@ -229,6 +237,22 @@ fn committed(offsets: &[Committed]) -> String {
         .map(|one| match one.offset {
             ..0 => format!("{} none", place(&one.of)),
             offset => format!("{} {offset} ({})", place(&one.of), one.metadata),
+        })
+        .collect();
+    listed(&each)
+}
+
+fn mirrored(mirrors: &[Mirrored]) -> String {
+    let each: Vec<String> = mirrors
+        .iter()
+        .map(|one| {
+            let fault = one.fault.as_deref().unwrap_or("no fault");
+            let (end, source_end) = (one.log_end_offset, one.source_end_offset);
+            format!(
+                "{} {} to {end} of {source_end}, {fault}",
+                place(&one.of),
+                one.state
+            )
         })
         .collect();
     listed(&each)

@@ -34,6 +34,13 @@ impl NetworkControl {
         self.wake_writers();
     }
 
+    /// How good links between hosts of different clusters are for which nothing else is set, until
+    /// all is healed. `clusters` are numbers, by the names of hosts.
+    pub fn set_wide(&self, clusters: BTreeMap<String, usize>, options: LinkOptions) {
+        self.event(format_args!("wide"));
+        self.change(|state| state.links.rules.set_wide(clusters, options));
+    }
+
     /// What is sent from `from` to `to` is lost until [`NetworkControl::heal`], also what is under
     /// way. Afterwards data come again, from 0.2 s to a little over 1 s later, but no lost reset
     /// does. Who has data that nobody acknowledges gives the connection up after 15 s.

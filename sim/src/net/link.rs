@@ -107,6 +107,23 @@ pub(super) struct Rules {
     cuts: BTreeMap<Ends, u32>,
     stalls: BTreeMap<Ends, u32>,
     refused: BTreeMap<String, u32>,
+    wide: Wide,
+}
+
+/// Links over which clusters reach each other.
+#[derive(Default)]
+struct Wide {
+    /// The clusters of hosts, by their names.
+    clusters: BTreeMap<String, usize>,
+    options: LinkOptions,
+}
+
+impl Wide {
+    /// How good the link is, if its ends are of different clusters.
+    fn between(&self, from: &str, to: &str) -> Option<LinkOptions> {
+        let cluster = |host: &str| self.clusters.get(host);
+        (cluster(from)? != cluster(to)?).then_some(self.options)
+    }
 }
 
 /// Whether hosts named `from` and `to` are ends of `ends`.
@@ -130,6 +147,10 @@ impl Rules {
         let ends = (from.to_owned(), to.to_owned());
         self.options.retain(|(other, _)| *other != ends);
         self.options.extend(options.map(|options| (ends, options)));
+    }
+
+    pub(super) fn set_wide(&mut self, clusters: BTreeMap<String, usize>, options: LinkOptions) {
+        self.wide = Wide { clusters, options };
     }
 
     pub(super) fn set_cut(&mut self, from: &str, to: &str, more: bool) {
@@ -162,6 +183,7 @@ impl Rules {
             .filter(|((one, other), _)| matches((one, other), from, to))
             .map(|(_, options)| *options)
             .next()
+            .or_else(|| self.wide.between(from, to))
             .unwrap_or(self.default)
     }
 

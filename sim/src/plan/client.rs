@@ -13,6 +13,9 @@ pub struct ClientPlan {
     /// Which versions of each API it speaks.
     #[serde(default)]
     pub versions: Versions,
+    /// Whether it begins only once what its cluster copies from others was promoted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub after_promotion: bool,
     #[serde(flatten)]
     pub role: Role,
 }

@@ -5,6 +5,7 @@
 //! can be made smaller by taking parts away.
 
 mod client;
+mod clusters;
 mod fault;
 
 use std::collections::BTreeMap;
@@ -12,10 +13,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use client::{ClientPlan, Role, Versions};
+pub use clusters::{ClusterPlan, LinkPlan};
 pub use fault::{Fault, FileKind, LinkOptions, SyncFailure, Target, TimedFault};
 
 /// Everything that decides a run, beside the code.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     pub scenario: String,
@@ -45,6 +47,21 @@ pub struct Plan {
     pub clients: Vec<ClientPlan>,
     #[serde(default)]
     pub faults: Vec<TimedFault>,
+    /// Links of this cluster, by which it copies from others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkPlan>,
+    /// Other clusters, which this one reaches over links of another kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<ClusterPlan>,
+    /// Of links between nodes of different clusters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wide: Option<LinkOptions>,
+    /// Which of several clusters this is the plan of: the first has no name.
+    #[serde(skip)]
+    pub cluster: Option<String>,
+    /// Topics that links bring, so that nobody makes them.
+    #[serde(skip)]
+    pub mirrored: Vec<TopicPlan>,
 }
 
 /// The node of a plan that names none.

@@ -115,14 +115,9 @@ impl Cluster {
         }
     }
 
-    /// Stops and starts those whose log may be offline for an error of its disk, one after another;
-    /// so with `damaged` those on whose disk anything was damaged.
-    pub(super) async fn restart_failed(&self, observer: &Env, within: Duration, damaged: bool) {
-        let failed = self.servers.iter().filter(|server| {
-            let is_damaged = damaged && !server.node().disk().damaged().is_empty();
-            server.met_errors() || is_damaged
-        });
-        for server in failed {
+    /// Stops and starts those whose log may be offline for an error of its disk, one after another.
+    pub(super) async fn restart_failed(&self, observer: &Env, within: Duration) {
+        for server in self.servers.iter().filter(|server| server.met_errors()) {
             if server.is_serving() {
                 server.hold(End::Stop).await;
             } else if server.is_starting() {

@@ -64,7 +64,11 @@ impl Stage {
         self.newcomers(left).await;
         let left = deadline.since(self.observer.now());
         let mut finals = self.finals(left);
-        let topics = finals.topics().await;
+        let mut topics = finals.topics().await;
+        if !self.plan.links.is_empty() {
+            let read_only = self.read_only().await;
+            topics.retain(|topic, _| !read_only.contains(topic));
+        }
         for (of, error) in finals.send_everywhere(&topics).await {
             let (topic, partition) = (of.topic, of.partition);
             let detail = format!("{topic}-{partition} takes no write: {error}");
@@ -136,16 +140,25 @@ impl Stage {
         spoilt.insert(of);
     }
 
-    /// Reads everything, then looks at what is left when nobody asks for anything.
-    pub(super) async fn finale(&self) {
+    /// Reads everything.
+    pub(super) async fn read_finally(&self) {
         self.recorder.note("run", phase(Phase::Final));
+        if self.cluster.is_serving() {
+            self.read_all().await;
+            if self.is_linked {
+                self.describe_finally().await;
+            }
+        }
+    }
+
+    /// Looks at what is left when nobody asks for anything, and once the nodes have stopped.
+    pub(super) async fn finale(&self) {
         let mode = match self.cluster.is_serving() {
             true => Mode::Stopped,
             // One refuses to start: its disk is as the last process left it.
             false => Mode::Crashed,
         };
         if self.cluster.is_serving() {
-            self.read_all().await;
             self.idle().await;
             self.cluster.stop(&self.observer).await;
         }
@@ -184,7 +197,7 @@ impl Stage {
 
     /// Compares the disks with what clients were told, and with each other.
     fn compare(&self, mode: Mode) {
-        let events = self.recorder.events();
+        let events = self.recorder.own_events();
         let replicas = self.cluster.servers().iter().map(|server| {
             let disk = server.node().disk();
             Replica {
@@ -256,16 +269,15 @@ impl Stage {
         servers.flat_map(super::Server::take_findings).collect()
     }
 
-    /// How often each fault took effect.
+    /// How often each fault took effect on its nodes.
     pub(super) fn faults(&self) -> BTreeMap<String, u64> {
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         let mut faults = done.clone();
-        let of_network = self.world.network().counts().into_iter();
         let servers = self.cluster.servers();
         let of_disks = servers
             .iter()
             .flat_map(|server| server.node().disk().counts());
-        for (kind, count) in of_network.chain(of_disks) {
+        for (kind, count) in of_disks {
             *faults.entry(kind.to_owned()).or_default() += count;
         }
         let starts = servers.iter().map(super::Server::starts).sum();

@@ -12,6 +12,7 @@
 
 mod cluster;
 mod endings;
+mod links;
 mod nemesis;
 mod newcomers;
 mod operator;
@@ -28,7 +29,6 @@ use klamm::env::{Env, Rng, Task};
 use klamm_jepsen::checker::Violation;
 use klamm_jepsen::history::{Event, Note, Partition, Phase};
 
-use crate::audit::Finding;
 use crate::plan::{DiskOptions, LinkOptions, NodePlan, Plan, Role};
 use crate::probe;
 use crate::record::Recorder;
@@ -72,14 +72,13 @@ pub struct Outcome {
 
 /// What the simulation itself brings out.
 struct Witnessed {
+    /// Of all clusters.
     events: Vec<Event>,
-    findings: Vec<Finding>,
+    /// Of each cluster.
+    clusters: Vec<verdict::Seen>,
     faults: BTreeMap<String, u64>,
     probes: BTreeMap<String, u64>,
     simulated: Duration,
-    /// Partitions of which a leader may have lacked what was committed, as it was elected, and
-    /// since when.
-    unclean: BTreeMap<Partition, u64>,
 }
 
 /// Carries out `plan` on a thread of its own. The same plan and code give the same outcome.
@@ -96,7 +95,7 @@ pub fn execute(plan: &Plan, keep_trace: bool) -> Outcome {
     let written = trace.clone();
     let run = simulate_into(plan.seed, trace, move |world| scenario(world, inner));
     let seen = run.value;
-    let judged = verdict::judge(plan, &seen.events, &seen.findings, &seen.unclean);
+    let judged = verdict::judge(&seen.events, &seen.clusters);
     Outcome {
         violations: judged.violations,
         operations: judged.operations,
@@ -111,7 +110,7 @@ pub fn execute(plan: &Plan, keep_trace: bool) -> Outcome {
     }
 }
 
-/// What the phases share.
+/// What the phases of a cluster share.
 struct Stage {
     plan: Arc<Plan>,
     /// How clients reach the brokers.
@@ -129,70 +128,142 @@ struct Stage {
     spoilt: Mutex<BTreeSet<Partition>>,
     /// Clients' hosts; a dropped node would end them.
     hosts: Vec<SimNode>,
+    /// Set once what the cluster copies from others was promoted.
+    promoted: Stop,
+    /// Whether there are other clusters.
+    is_linked: bool,
+}
+
+/// Clients that work, and faults that happen to them.
+struct UnderWay {
+    clients: Vec<Task>,
+    stop: Stop,
+    faults: Vec<Task>,
+}
+
+/// The nodes of a cluster before anything runs on them, and who is told of them.
+struct Laid {
+    plan: Arc<Plan>,
+    recorder: Recorder,
+    watch: Watch,
+    nodes: Vec<(SimNode, NodePlan)>,
 }
 
 async fn scenario(world: SimWorld, plan: Plan) -> Witnessed {
-    let plan = Arc::new(plan);
     let recorder = Recorder::new(world.trace());
-    let watch = Watch::new(&plan, recorder.clone());
-    let probes = probe::install_with(recorder.clone(), world.trace(), watch.clone());
-    world.network().set_default(plan.link);
-    let nodes: Vec<(SimNode, NodePlan)> = plan
-        .all_nodes()
-        .into_iter()
-        .map(|of| {
-            let node = world.node(&of.name);
-            node.disk().set_options(plan.disk);
-            node.set_drift(plan.clock.drift_ppm);
-            (node, of)
+    let plans = plan.of_clusters().into_iter().map(Arc::new);
+    let clusters: Vec<(Arc<Plan>, Recorder, Watch)> = plans
+        .map(|plan| {
+            let recorder = recorder.of_cluster(plan.cluster.as_deref());
+            let watch = Watch::new(&plan, recorder.clone());
+            (plan, recorder, watch)
         })
         .collect();
+    let heard = clusters.iter().flat_map(|(plan, recorder, watch)| {
+        let nodes = plan.all_nodes().into_iter();
+        nodes.map(|node| (node.name, (recorder.clone(), watch.clone())))
+    });
+    let probes = probe::install_for(heard.collect(), world.trace());
+    world.network().set_default(plan.link);
+    let laid = clusters.into_iter().map(|told| lay(&world, told));
+    let laid: Vec<Laid> = laid.collect();
+    if let Some(options) = plan.wide {
+        world.network().set_wide(sides(&laid), options);
+    }
     let observer_host = world.node("observer");
     let observer = observer_host.start();
     let begun = observer.now();
-    let servers = nodes.into_iter().map(|(node, of)| {
-        let told = (recorder.clone(), watch.clone());
-        Server::new(node, &of, &plan, told, observer.clone())
-    });
-    let cluster = Cluster::new(servers.collect(), watch.clone());
-    let mut root = [0; 32];
-    root[..8].copy_from_slice(&plan.seed.to_le_bytes());
-    let broker = plan.bootstrap();
-    let operators = Operators::new(observer.clone(), broker.clone(), root);
-    let mut stage = Stage {
-        broker,
-        operators,
-        world,
-        recorder,
-        observer,
-        cluster,
-        root,
-        done: Arc::default(),
-        asked: AtomicU64::new(0),
-        spoilt: Mutex::default(),
-        hosts: vec![observer_host],
-        plan,
-    };
-    stage.recorder.note("run", phase(Phase::Safety));
-    let undone = stage
-        .finals(CREATE_WITHIN)
-        .create_topics(&stage.plan.topics)
-        .await;
-    for (topic, error) in undone {
-        let detail = format!("topic {topic} could not be made on a healthy node: {error}");
-        stage.cluster.first().broken("V2", &detail);
-    }
-    stage.safety().await;
-    stage.liveness().await;
-    stage.finale().await;
-    Witnessed {
-        findings: stage.findings(),
-        faults: stage.faults(),
+    let stages = laid.into_iter().enumerate();
+    let stages = stages.map(|(number, laid)| Stage::new(&world, &observer, number, laid));
+    let mut stages: Vec<Stage> = stages.collect();
+    let is_linked = stages.len() > 1;
+    stages
+        .iter_mut()
+        .for_each(|stage| stage.is_linked = is_linked);
+    carry_out(&world, &mut stages, &observer, plan.length_ms).await;
+    let witnessed = Witnessed {
+        faults: faults(&world, &stages),
         probes: every_probe(&probes),
-        simulated: stage.observer.now().since(begun),
-        unclean: stage.cluster.watch().unclean(),
-        events: stage.recorder.events(),
+        simulated: observer.now().since(begun),
+        events: recorder.events(),
+        clusters: stages.into_iter().map(Stage::seen).collect(),
+    };
+    drop(observer_host);
+    witnessed
+}
+
+/// Makes the nodes of a cluster.
+fn lay(world: &SimWorld, (plan, recorder, watch): (Arc<Plan>, Recorder, Watch)) -> Laid {
+    let nodes = plan.all_nodes().into_iter().map(|of| {
+        let node = world.node(&of.name);
+        node.disk().set_options(plan.disk);
+        node.set_drift(plan.clock.drift_ppm);
+        (node, of)
+    });
+    Laid {
+        nodes: nodes.collect(),
+        plan,
+        recorder,
+        watch,
     }
+}
+
+/// Which cluster each node is of.
+fn sides(laid: &[Laid]) -> BTreeMap<String, usize> {
+    let each = laid.iter().enumerate().flat_map(|(cluster, laid)| {
+        let nodes = laid.nodes.iter();
+        nodes.map(move |(node, _)| (node.name().to_owned(), cluster))
+    });
+    each.collect()
+}
+
+/// All phases, each in every cluster before the next.
+async fn carry_out(world: &SimWorld, stages: &mut [Stage], observer: &Env, length_ms: u64) {
+    for stage in stages.iter() {
+        stage.recorder.note("run", phase(Phase::Safety));
+        stage.make_topics().await;
+    }
+    let mut under_way: Vec<UnderWay> = stages.iter_mut().map(Stage::set_out).collect();
+    observer.sleep(Duration::from_millis(length_ms)).await;
+    for one in &mut under_way {
+        one.faults.clear();
+    }
+    let network = world.network();
+    network.heal_all();
+    network.set_default(LinkOptions::default());
+    for stage in stages.iter() {
+        stage.heal().await;
+    }
+    for (stage, one) in stages.iter().zip(&under_way) {
+        stage.recorder.note("run", phase(Phase::Liveness));
+        one.stop.set();
+    }
+    for (stage, one) in stages.iter().zip(under_way) {
+        stage.clients_end(one.clients).await;
+        stage.operators_end().await;
+    }
+    for stage in stages.iter_mut() {
+        stage.liveness().await;
+    }
+    links::catch_up(stages).await;
+    for stage in stages.iter() {
+        stage.read_finally().await;
+    }
+    for stage in stages.iter() {
+        stage.finale().await;
+    }
+}
+
+/// How often each fault took effect.
+fn faults(world: &SimWorld, stages: &[Stage]) -> BTreeMap<String, u64> {
+    let mut faults = BTreeMap::new();
+    let of_network = world.network().counts().into_iter();
+    let of_network = of_network.map(|(kind, count)| (kind.to_owned(), count));
+    let of_clusters = stages.iter().flat_map(Stage::faults);
+    for (kind, count) in of_network.chain(of_clusters) {
+        *faults.entry(kind).or_default() += count;
+    }
+    faults
 }
 
 /// Counts of all probes: those never met with 0, so that a sweep tells of them.
@@ -220,10 +291,53 @@ fn phase(phase: Phase) -> Note {
 }
 
 impl Stage {
-    /// Clients and faults.
-    async fn safety(&mut self) {
+    /// The cluster with this number of all, whose nodes begin to run at once.
+    fn new(world: &SimWorld, observer: &Env, number: usize, laid: Laid) -> Self {
+        let Laid {
+            plan,
+            recorder,
+            watch,
+            nodes,
+        } = laid;
+        let servers = nodes.into_iter().map(|(node, of)| {
+            let told = (recorder.clone(), watch.clone());
+            Server::new(node, &of, &plan, told, observer.clone())
+        });
+        let cluster = Cluster::new(servers.collect(), watch.clone());
+        let mut root = [0; 32];
+        root[..8].copy_from_slice(&plan.seed.to_le_bytes());
+        root[8..16].copy_from_slice(&(number as u64).to_le_bytes());
+        let broker = plan.bootstrap();
+        Self {
+            operators: Operators::new(observer.clone(), broker.clone(), root),
+            broker,
+            world: world.clone(),
+            recorder,
+            observer: observer.clone(),
+            cluster,
+            root,
+            done: Arc::default(),
+            asked: AtomicU64::new(0),
+            spoilt: Mutex::default(),
+            hosts: Vec::new(),
+            promoted: Stop::default(),
+            is_linked: false,
+            plan,
+        }
+    }
+
+    async fn make_topics(&self) {
+        let mut finals = self.finals(CREATE_WITHIN);
+        for (topic, error) in finals.create_topics(&self.plan.topics).await {
+            let detail = format!("topic {topic} could not be made on a healthy node: {error}");
+            self.cluster.first().broken("V2", &detail);
+        }
+    }
+
+    /// Begins what clients and faults do.
+    fn set_out(&mut self) -> UnderWay {
         let stop = Stop::default();
-        let topics = self.plan.topics.iter();
+        let topics = self.plan.all_topics();
         let topics: Topics = topics
             .map(|topic| (topic.name.clone(), topic.partitions))
             .collect();
@@ -244,6 +358,7 @@ impl Stage {
                     broker: self.broker.clone(),
                     topics: Arc::clone(&topics),
                     stop: stop.clone(),
+                    promoted: self.promoted.clone(),
                 });
                 env.spawn("client", body)
             })
@@ -258,24 +373,19 @@ impl Stage {
             rng: Arc::new(Mutex::new(Rng::derived(self.root, "nemesis", 0))),
             done: Arc::clone(&self.done),
         };
-        let faults = nemesis.begin(&plan);
-        let length = Duration::from_millis(plan.length_ms);
-        self.observer.sleep(length).await;
-        drop(faults);
-        self.heal().await;
-        self.recorder.note("run", phase(Phase::Liveness));
-        stop.set();
-        self.clients_end(clients).await;
-        self.operators_end().await;
+        self.begin_links();
+        UnderWay {
+            clients,
+            stop,
+            faults: nemesis.begin(&plan),
+        }
     }
 
-    /// Ends every fault, and makes links and disk as good as others: the bounds that follow are of
-    /// time, and what piled up on a slow plan would not end within them. A log that went offline
-    /// for an error of its disk comes back with the process, as its operator would see to.
+    /// Once all links are as good as others, makes disks so, and ends what nodes suffer from: the
+    /// bounds that follow are of time, and what piled up on a slow plan would not end within them.
+    /// A log that went offline for an error of its disk comes back with the process, as its
+    /// operator would see to.
     async fn heal(&self) {
-        let network = self.world.network();
-        network.heal_all();
-        network.set_default(LinkOptions::default());
         for server in self.cluster.servers() {
             let disk = server.node().disk();
             disk.heal();
@@ -290,12 +400,8 @@ impl Stage {
             }
             server.release_all();
         }
-        // A log that is to be cut, and cannot be for damage in it, is offline until then.
-        let damaged = self.plan.scenario == "damaged";
         let cluster = &self.cluster;
-        cluster
-            .restart_failed(&self.observer, RESTART_WITHIN, damaged)
-            .await;
+        cluster.restart_failed(&self.observer, RESTART_WITHIN).await;
     }
 
     async fn clients_end(&self, clients: Vec<Task>) {
@@ -308,6 +414,15 @@ impl Stage {
         if ended.is_err() {
             let detail = "a client did not end within a minute of all being well";
             self.cluster.first().broken("V10", detail);
+        }
+    }
+
+    /// What the cluster brings out beside its history.
+    fn seen(self) -> verdict::Seen {
+        verdict::Seen {
+            findings: self.findings(),
+            unclean: self.cluster.watch().unclean(),
+            plan: self.plan,
         }
     }
 

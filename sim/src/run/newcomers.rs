@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 impl Stage {
     /// V4: each group that had members is stable within `within` of a newcomer's arrival.
     pub(super) async fn newcomers(&mut self, within: Duration) {
-        let topics = self.plan.topics.iter();
+        let topics = self.plan.all_topics();
         let topics: Topics = topics
             .map(|topic| (topic.name.clone(), topic.partitions))
             .collect();
@@ -53,7 +53,10 @@ impl Stage {
     }
 
     fn newcomer(&mut self, group: &str, topics: &Arc<Topics>, stop: &Stop) -> Task {
-        let name = format!("newcomer-{group}");
+        let name = match &self.plan.cluster {
+            None => format!("newcomer-{group}"),
+            Some(cluster) => format!("{cluster}-newcomer-{group}"),
+        };
         let host = self.world.node(&name);
         let env = host.start();
         self.hosts.push(host);
@@ -64,7 +67,9 @@ impl Stage {
             broker: self.broker.clone(),
             topics: Arc::clone(topics),
             stop: stop.clone(),
+            promoted: self.promoted.clone(),
             plan: ClientPlan {
+                after_promotion: false,
                 start_ms: 0,
                 versions: Versions::Newest,
                 role: Role::Member {

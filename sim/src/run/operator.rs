@@ -47,6 +47,17 @@ impl Operators {
         Operator::new(&self.env, &self.broker, rng, OPERATION_MAX)
     }
 
+    /// Carries out `what` to its end.
+    pub(super) fn whole(&self, what: impl Future<Output = ()> + Send + 'static) {
+        let under_way = Arc::clone(&self.under_way);
+        under_way.fetch_add(1, Ordering::Relaxed);
+        let doing = async move {
+            what.await;
+            under_way.fetch_sub(1, Ordering::Relaxed);
+        };
+        self.env.spawn("operator", doing).detach();
+    }
+
     /// Waits until everything that was begun has ended.
     pub(super) async fn end(&self) {
         while self.under_way.load(Ordering::Relaxed) > 0 {

@@ -449,7 +449,7 @@ impl Server {
 }
 
 fn partitions(plan: &Plan) -> Vec<Partition> {
-    let all = plan.topics.iter().flat_map(|topic| {
+    let all = plan.all_topics().flat_map(|topic| {
         (0..topic.partitions).map(|partition| Partition {
             topic: topic.name.clone(),
             partition,
@@ -461,7 +461,7 @@ fn partitions(plan: &Plan) -> Vec<Partition> {
 /// Topics that no node of a cluster ever compacts: of the others a replica may copy what another
 /// compacted.
 fn never_compacted(plan: &Plan) -> BTreeSet<String> {
-    let kept = plan.topics.iter().filter(|topic| {
+    let kept = plan.all_topics().filter(|topic| {
         let policy = topic.config.get("cleanup.policy");
         policy.is_none_or(|policy| !policy.contains("compact"))
     });

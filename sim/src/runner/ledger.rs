@@ -63,6 +63,7 @@ pub(crate) fn plan(scenario: &str, seed: u64) -> Plan {
             .map(|at| client(at, &mut rng))
             .collect(),
         faults,
+        ..Plan::default()
     }
 }
 
@@ -98,6 +99,7 @@ fn client(at: u64, rng: &mut Rng) -> ClientPlan {
         }
     };
     ClientPlan {
+        after_promotion: false,
         name: format!("client-{at}"),
         start_ms: 10 * at,
         versions: Versions::Mixed,

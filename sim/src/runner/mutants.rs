@@ -11,14 +11,16 @@ pub(crate) struct Mutant {
     pub(crate) expected: &'static [&'static str],
 }
 
-/// Those of the kind named: `all`, `node-only` or `clusters`, as of scenarios. `None` for no kind.
+/// Those of the kind named: `all`, `node-only` and `clusters`, as of scenarios, or
+/// `mirrors`. `None` for no kind.
 #[cfg(feature = "mutants")]
 pub(crate) fn of_kind(kind: &str) -> Result<Option<Vec<Mutant>>, Failed> {
-    use klamm::mutant::{ALONE, CLUSTERS};
+    use klamm::mutant::{ALONE, CLUSTERS, MIRRORS};
     let mutants = match kind {
-        "all" => [ALONE, CLUSTERS].concat(),
+        "all" => [ALONE, CLUSTERS, MIRRORS].concat(),
         "node-only" => ALONE.to_vec(),
         "clusters" => CLUSTERS.to_vec(),
+        "mirrors" => MIRRORS.to_vec(),
         _ => return Ok(None),
     };
     let mutants = mutants.into_iter().map(|(name, about, expected)| Mutant {

@@ -22,10 +22,30 @@ pub(super) enum Mix {
     Deleting,
     /// Producers with keys, and readers.
     Keyed,
+    /// Everybody whose work can be copied.
+    Mirrored,
+    /// Who is there where it is copied to.
+    Following,
 }
 
 /// A kind of client, its name, and how many of it a mix has at most.
 type Part = (&'static str, u64, u64);
+
+const MIRRORED: &[Part] = &[
+    ("producer", 1, 3),
+    ("reader", 0, 1),
+    ("member", 0, 2),
+    ("committer", 0, 1),
+    ("deleter", 0, 1),
+    ("admin", 0, 1),
+];
+const FOLLOWING: &[Part] = &[
+    ("producer", 0, 2),
+    ("reader", 1, 2),
+    ("member", 0, 2),
+    ("lister", 0, 1),
+    ("deleter", 0, 1),
+];
 
 impl Mix {
     /// Kinds with the least and the most of each.
@@ -79,6 +99,8 @@ impl Mix {
                 ("deleter", 1, 3),
             ],
             Self::Keyed => &[("producer", 2, 4), ("reader", 1, 2), ("committer", 0, 1)],
+            Self::Mirrored => MIRRORED,
+            Self::Following => FOLLOWING,
             Self::Admin => &[
                 ("admin", 1, 3),
                 ("producer", 0, 1),
@@ -96,6 +118,7 @@ pub(super) fn draw(draw: &mut Draw, mix: Mix, plan: &Plan) -> Vec<ClientPlan> {
         for number in 0..count {
             let mut draw = draw.numbered(kind, number);
             clients.push(ClientPlan {
+                after_promotion: false,
                 name: format!("{kind}-{number}"),
                 start_ms: draw.one_of(&[0, 0, 0, 500, 3000]),
                 versions: draw.one_of(&[Versions::Newest, Versions::Mixed, Versions::Oldest]),

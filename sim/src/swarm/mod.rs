@@ -9,6 +9,7 @@
 mod clients;
 mod draw;
 mod faults;
+mod mirrors;
 mod nemeses;
 mod nodes;
 mod settings;
@@ -69,6 +70,8 @@ enum Lean {
     Deleted,
     /// Topics are compacted.
     Compacted,
+    /// A second cluster copies from this one.
+    Mirrored,
 }
 
 impl Scenario {
@@ -141,15 +144,17 @@ const fn compacted(shape: Shape) -> Shape {
     }
 }
 
+/// As `shape`, with topics that nobody takes records of by age or size.
+const fn mirrored(shape: Shape) -> Shape {
+    Shape {
+        topics: settings::Topics::Mirrored,
+        ..shape
+    }
+}
+
 /// Scenarios whose findings are not all judged yet: for them a name has to be given, as for planted
 /// ones. In what they find the harness may be at fault.
-pub const ON_TRIAL: &[&str] = &[
-    "coordinators",
-    "proposals",
-    "damaged",
-    "deleted",
-    "compacted",
-];
+pub const ON_TRIAL: &[&str] = &["coordinators", "proposals", "deleted", "mirror"];
 
 /// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
@@ -364,6 +369,16 @@ pub const SCENARIOS: &[Scenario] = &[
             nodes::Sizes::Several,
         )),
     },
+    Scenario {
+        name: "mirror",
+        about: "a second cluster that copies from the first, and may be promoted",
+        shape: mirrored(leaning(
+            Lean::Mirrored,
+            clients::Mix::Mirrored,
+            nemeses::MIRRORED,
+            nodes::Sizes::OneOrThree,
+        )),
+    },
 ];
 
 /// The plan of `seed`, the same for ever on the same code; `None` when no scenario has this name.
@@ -385,6 +400,7 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
         topics: settings::topics(&mut draw.part("topics"), found.shape.topics),
         clients: Vec::new(),
         faults: Vec::new(),
+        ..Plan::default()
     };
     if let Some(cluster) = found.shape.cluster {
         among_others(&mut plan, &draw, cluster);
@@ -403,9 +419,12 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
                 clients::coordinated(&mut draw.part("coordinators"), &mut plan.clients);
             }
             Lean::Racks => clients::in_racks(&mut draw.part("racks"), &mut plan.clients),
-            Lean::Nothing | Lean::Memory | Lean::Relics | Lean::Snapshots => {}
+            Lean::Nothing | Lean::Memory | Lean::Relics | Lean::Snapshots | Lean::Mirrored => {}
         }
         plan.faults = nemeses::draw(&mut draw.part("faults"), cluster, &plan);
+        if cluster.lean == Lean::Mirrored {
+            mirrors::add(&draw.part("mirrors"), &mut plan, cluster);
+        }
         return Some(plan);
     }
     plan.faults = faults::draw(&mut draw.part("faults"), found.shape.faults, &plan);
@@ -420,7 +439,7 @@ fn among_others(plan: &mut Plan, draw: &Draw, cluster: Cluster) {
     nodes::broker(&mut draw.part("cluster"), &mut plan.broker, brokers);
     nodes::replicate(&mut draw.part("copies"), &mut plan.topics, brokers);
     match cluster.lean {
-        Lean::Nothing => {}
+        Lean::Nothing | Lean::Mirrored => {}
         Lean::Memory => nodes::in_memory(&mut draw.part("memory"), plan),
         Lean::Relics => nodes::spare(plan),
         Lean::Races => nodes::racing(&mut draw.part("races"), plan),

@@ -218,6 +218,22 @@ pub(super) const COMPACTED: &[Class] = &[
     Together(C::Power),
 ];
 
+pub(super) const MIRRORED: &[Class] = &[
+    Node(C::Kill),
+    Node(C::Power),
+    Node(C::PowerInside),
+    Node(C::Stop),
+    Node(C::Pause),
+    Node(C::Reset),
+    Node(C::StallDisk),
+    Class::Isolate,
+    Class::CutNodes,
+    Class::StallNodes,
+    Class::Elect,
+    Together(C::Kill),
+    Together(C::Power),
+];
+
 /// What a scenario leans to is always on: these classes.
 const LEADING: &[(Lean, Class)] = &[
     (Lean::Memory, Class::Forgets),

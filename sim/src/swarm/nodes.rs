@@ -45,6 +45,7 @@ pub(super) fn nodes(draw: &mut Draw, sizes: Sizes, late: u64) -> Vec<NodePlan> {
         Sizes::Three => (3, 0, 0),
         Sizes::Several => draw.one_of(SEVERAL),
         Sizes::Apart => (0, 3, 3),
+        Sizes::OneOrThree => draw.one_of(&[(1, 0, 0), (3, 0, 0)]),
     };
     let kinds = [
         (both, true, true),
@@ -91,6 +92,8 @@ pub(super) enum Sizes {
     Apart,
     /// Three nodes that are all controllers and brokers.
     Three,
+    /// One node, or three, that are controllers and brokers.
+    OneOrThree,
 }
 
 fn name(at: usize) -> String {
@@ -373,7 +376,8 @@ mod tests {
     fn every_node_of_every_plan_has_settings_that_can_be_used() {
         for scenario in SCENARIOS {
             for seed in 0..100 {
-                load(&plan(scenario.name, seed).expect("known"));
+                let plan = plan(scenario.name, seed).expect("known");
+                plan.of_clusters().iter().for_each(load);
             }
         }
     }

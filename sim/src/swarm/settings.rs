@@ -14,6 +14,8 @@ pub(super) enum Topics {
     /// Everything is compacted, expires, or both.
     Cleaned,
     Compacted,
+    /// Nothing goes by age or size.
+    Mirrored,
 }
 
 /// What topics are for, by the first letter of their names.
@@ -106,6 +108,7 @@ pub(super) fn topics(draw: &mut Draw, which: Topics) -> Vec<TopicPlan> {
         Topics::Kept => &["kept", "kept", "stamped"],
         Topics::Cleaned => &["compacted", "compacted", "expiring", "bounded"],
         Topics::Compacted => &["compacted"],
+        Topics::Mirrored => &["kept", "kept", "compacted", "stamped"],
     };
     (0..count)
         .map(|number| {

@@ -121,7 +121,7 @@ impl Watch {
             told.parse::<usize>().ok()
         };
         let default = least(&plan.broker).unwrap_or(1);
-        let topics = plan.topics.iter().map(|topic| {
+        let topics = plan.all_topics().map(|topic| {
             let least = least(&topic.config).unwrap_or(default);
             let replicas = usize::try_from(topic.replicas).unwrap_or(1);
             (topic.name.clone(), least.min(replicas))
@@ -131,11 +131,11 @@ impl Watch {
             Some(told == "replicated")
         };
         let by_default = durability(&plan.broker).unwrap_or(false);
-        let in_memory = plan.topics.iter().map(|topic| {
+        let in_memory = plan.all_topics().map(|topic| {
             let in_memory = durability(&topic.config).unwrap_or(by_default);
             (Some(topic.name.clone()), in_memory)
         });
-        let compacted = plan.topics.iter().filter(|topic| {
+        let compacted = plan.all_topics().filter(|topic| {
             let policy = topic.config.get("cleanup.policy");
             policy.is_some_and(|policy| policy.contains("compact"))
         });

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use klamm::types::ErrorCode;
 use klamm::wire::batch::Compression;
 use klamm::wire::message::alter_configs as replacing;
 use klamm::wire::message::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
@@ -15,6 +16,7 @@ use klamm::wire::message::create_topics::{
 use klamm::wire::message::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use klamm::wire::message::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use klamm::wire::message::incremental_alter_configs as changing;
+use klamm::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use klamm_jepsen::history::{Answer, Call, Committed, Membership};
 
 use super::content::{Content, value_of};
@@ -354,17 +356,55 @@ async fn replace(client: &mut Client, line: &mut Line, name: &str) -> Result<(),
 
 async fn describe(client: &mut Client, line: &mut Line, name: &str) -> Result<(), String> {
     let (key, _) = draw_setting(client);
+    describe_config(line, name, &key).await
+}
+
+/// Asks how many partitions a topic has; 0 where there is none.
+pub(super) async fn describe_topic(line: &mut Line, name: &str) -> Result<(), String> {
+    line.anyone();
+    line.open().await?;
+    let op = line.invoke(Call::DescribeTopic {
+        topic: name.to_owned(),
+    });
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some(name.into()),
+            ..Default::default()
+        }]),
+        allow_auto_topic_creation: false,
+        ..Default::default()
+    };
+    let answer = line.call(request, 4).await;
+    let found = answer.map(|answer| answer.topics.into_iter().next());
+    let code = match &found {
+        Ok(Some(found)) => Ok(match ErrorCode::from_wire(found.error_code) {
+            Some(ErrorCode::UnknownTopicOrPartition) => 0,
+            _ => found.error_code,
+        }),
+        Ok(None) => Ok(NOT_ANSWERED),
+        Err(error) => Err(error.clone()),
+    };
+    let partitions = found
+        .ok()
+        .flatten()
+        .map_or(0, |found| found.partitions.len());
+    let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+    end(line, op, code, Answer::DescribeTopic { partitions })
+}
+
+/// Asks for one setting of a topic.
+pub(super) async fn describe_config(line: &mut Line, name: &str, key: &str) -> Result<(), String> {
     line.anyone();
     line.open().await?;
     let op = line.invoke(Call::DescribeConfig {
         topic: name.to_owned(),
-        key: key.clone(),
+        key: key.to_owned(),
     });
     let request = DescribeConfigsRequest {
         resources: vec![DescribeConfigsResource {
             resource_type: TOPIC_RESOURCE,
             resource_name: name.into(),
-            configuration_keys: Some(vec![key.as_str().into()]),
+            configuration_keys: Some(vec![key.into()]),
             ..Default::default()
         }],
         ..Default::default()
@@ -379,7 +419,7 @@ async fn describe(client: &mut Client, line: &mut Line, name: &str) -> Result<()
     };
     let configs = result.ok().flatten().map(|found| found.configs);
     let mut configs = configs.unwrap_or_default().into_iter();
-    let shown = configs.find(|config| config.name == key.as_str());
+    let shown = configs.find(|config| config.name == *key);
     let value = shown.and_then(|config| config.value);
     let value = value.map(|value| value.as_str().to_owned());
     end(line, op, code, Answer::DescribeConfig { value })

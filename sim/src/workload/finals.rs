@@ -214,6 +214,31 @@ impl Finals {
         pack(to.clone(), -1, Compression::None, None, &[content])
     }
 
+    /// Asks where each partition of a topic ends now.
+    pub async fn end(&mut self, of: &Partition) -> Result<i64, String> {
+        loop {
+            match offsets::list(&mut self.line, of, ListedAt::Latest).await {
+                Err(_) if !self.is_late() => self.line.wait_a_little().await,
+                done => return done,
+            }
+        }
+    }
+
+    /// Asks for the partitions and these settings of a topic, so that the history has them.
+    pub async fn describe_topic(&mut self, topic: &str, keys: &[&str]) {
+        while admin::describe_topic(&mut self.line, topic).await.is_err() && !self.is_late() {
+            self.line.wait_a_little().await;
+        }
+        for key in keys {
+            while !self.is_late() {
+                match admin::describe_config(&mut self.line, topic, key).await {
+                    Ok(()) => break,
+                    Err(_) => self.line.wait_a_little().await,
+                }
+            }
+        }
+    }
+
     /// Reads every partition from its start to what was its end when it was asked, and notes the
     /// two ends once it has read all between.
     pub async fn read_to_end(&mut self, topics: &Topics) -> Undone<Partition> {

@@ -21,6 +21,7 @@ mod groups;
 mod library;
 mod library_member;
 mod line;
+pub mod links;
 mod lister;
 mod member;
 mod offsets;
@@ -74,6 +75,8 @@ pub struct Client {
     /// The topics of the plan.
     pub topics: Arc<Topics>,
     pub stop: Stop,
+    /// Set once what the cluster copies from others was promoted.
+    pub promoted: Stop,
 }
 
 /// Carries out the plan, beginning `start_ms` after the call, and returns at most [`grace`] after
@@ -99,6 +102,13 @@ pub async fn run(client: Client) {
 }
 
 async fn drive(mut client: Client) {
+    if client.plan.after_promotion {
+        tokio::select! {
+            biased;
+            () = client.stop.wait() => return,
+            () = client.promoted.wait() => {}
+        }
+    }
     let start = Duration::from_millis(client.plan.start_ms);
     client.rest(start).await;
     match &client.plan.role {

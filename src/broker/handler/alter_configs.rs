@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::mirrors;
 use crate::broker::Broker;
 use crate::controller::{
     AlterConfigs, AlterOperation, ConfigChange, ConfigResource, IncrementalAlterConfigs, Refusal,
@@ -26,24 +27,27 @@ pub async fn replace(
     broker: Arc<Broker>,
     request: replacing::AlterConfigsRequest,
 ) -> replacing::AlterConfigsResponse {
+    let image = broker.controller.image();
     let mut outcomes = Vec::new();
     let mut resources = Vec::new();
     for resource in request.resources {
-        match config_resource(resource.resource_type, &resource.resource_name) {
+        let values = resource
+            .configs
+            .iter()
+            .map(|config| (owned(&config.name), config.value.as_ref().map(owned)));
+        let values: Vec<_> = values.collect();
+        let read = config_resource(resource.resource_type, &resource.resource_name);
+        let read = read.and_then(|named| {
+            mirrors::check_replacement(&image, &named, &values)?;
+            Ok((named, values))
+        });
+        match read {
+            Ok(read) => resources.push(read),
             Err(refusal) => outcomes.push(Outcome {
                 kind: resource.resource_type,
                 name: resource.resource_name,
                 refusal: Some(refusal),
             }),
-            Ok(named) => {
-                let values = resource.configs.iter().map(|config| {
-                    (
-                        config.name.as_str().to_owned(),
-                        config.value.as_ref().map(owned),
-                    )
-                });
-                resources.push((named, values.collect()));
-            }
         }
     }
     let named: Vec<ConfigResource> = resources.iter().map(|(named, _)| named.clone()).collect();
@@ -76,11 +80,16 @@ pub async fn incremental(
     broker: Arc<Broker>,
     request: changing::IncrementalAlterConfigsRequest,
 ) -> changing::IncrementalAlterConfigsResponse {
+    let image = broker.controller.image();
     let mut outcomes = Vec::new();
     let mut resources = Vec::new();
     for resource in request.resources {
-        let read = config_resource(resource.resource_type, &resource.resource_name)
-            .and_then(|named| Ok((named, changes(&resource.configs)?)));
+        let named = config_resource(resource.resource_type, &resource.resource_name);
+        let read = named.and_then(|named| {
+            let changes = changes(&resource.configs)?;
+            mirrors::check_changes(&image, &named, &changes)?;
+            Ok((named, changes))
+        });
         match read {
             Ok(read) => resources.push(read),
             Err(refusal) => outcomes.push(Outcome {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::mirrors;
 use crate::broker::Broker;
 use crate::controller::{CreatePartitions, MorePartitions, Refusal};
 use crate::types::BrokerId;
@@ -13,9 +14,13 @@ pub async fn handle(
     broker: Arc<Broker>,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
-    let topics: Vec<MorePartitions> = request
+    let image = broker.controller.image();
+    let (asked, mirrors): (Vec<_>, Vec<_>) = request
         .topics
         .iter()
+        .partition(|topic| mirrors::check(&image, &topic.name).is_ok());
+    let topics: Vec<MorePartitions> = asked
+        .into_iter()
         .map(|topic| MorePartitions {
             name: topic.name.as_str().to_owned(),
             count: topic.count,
@@ -32,7 +37,7 @@ pub async fn handle(
         topics,
         validate_only: request.validate_only,
     };
-    let results = match broker.controller.create_partitions(wanted).await {
+    let mut results: Vec<_> = match broker.controller.create_partitions(wanted).await {
         Ok(outcomes) => outcomes
             .into_iter()
             .map(|(name, outcome)| result(&name, outcome))
@@ -42,6 +47,11 @@ pub async fn handle(
             .map(|name| result(name, Err(refusal.clone())))
             .collect(),
     };
+    let refused = mirrors.iter().map(|topic| {
+        let refusal = mirrors::check(&image, &topic.name);
+        result(&topic.name, refusal)
+    });
+    results.extend(refused);
     CreatePartitionsResponse {
         results,
         ..Default::default()

@@ -94,6 +94,7 @@ fn new_topic(topic: &CreatableTopic) -> Result<NewTopic, Refusal> {
             .map(|config| (text(&config.name), config.value.as_ref().map(text)))
             .collect(),
         ids: Vec::new(),
+        mirror: None,
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::leadership::{Named, check_leader};
-use super::settling;
+use super::{mirrors, settling};
 use crate::broker::Broker;
 use crate::broker::partitions::Table;
 use crate::env::Timer;
@@ -99,6 +99,10 @@ async fn ask(
     let missing = |code| named.missing(&image, partition, code);
     let (hosted_topic, hosted) = found.map_err(missing)?;
     check_leader(&hosted.view, ANY_EPOCH)?;
+    // A mirror begins where its source does.
+    if mirrors::is_read_only(hosted_topic) {
+        return Err(ErrorCode::PolicyViolation);
+    }
     // Kafka's rule: records of a topic that is only compacted are not for deletion.
     if !hosted_topic.config.cleanup.delete && hosted_topic.config.cleanup.compact {
         return Err(ErrorCode::PolicyViolation);

@@ -19,8 +19,10 @@ mod find_coordinator;
 mod groups;
 mod init_producer_id;
 mod leadership;
+mod links;
 mod list_offsets;
 mod metadata;
+mod mirrors;
 mod offset_commit;
 mod offset_fetch;
 mod offset_for_leader_epoch;
@@ -149,7 +151,7 @@ fn start_group(b: Arc<Broker>, context: RequestContext, request: Request) -> Han
     }
 }
 
-/// Requests about where partitions are and who may lead, and about the quorum.
+/// Requests about where partitions are and who may lead, about the quorum, and about links.
 fn start_cluster(b: Arc<Broker>, request: Request) -> Handling {
     match request {
         Request::ElectLeaders(body) => Handling::exclusive(elect_leaders::handle(b, body)),
@@ -164,6 +166,8 @@ fn start_cluster(b: Arc<Broker>, request: Request) -> Handling {
         Request::RemoveRaftVoter(body) => Handling::exclusive(quorum::remove_voter(b, body)),
         Request::UnregisterBroker(body) => Handling::exclusive(unregister_broker::handle(b, body)),
         Request::PartitionHistory(body) => Handling::ready(partition_history::handle(&b, &body)),
+        Request::AlterLinks(body) => Handling::exclusive(links::alter(b, body)),
+        Request::DescribeLinks(body) => Handling::ready(links::describe(&b, &body)),
         other => unreachable!("{} is started elsewhere", other.api_key().name()),
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::leadership::{Leaders, Named};
-use super::{Answer, Handling, RequestContext, settling};
+use super::{Answer, Handling, RequestContext, mirrors, settling};
 use crate::broker::partitions::{Hosted, HostedTopic, Table};
 use crate::broker::{Broker, PRODUCE_KIB_MAX, acceptance};
 use crate::replication::{AppendItem, AppendOutcome, AppendRefused, Command, WantedAcks};
@@ -159,6 +159,10 @@ fn split(broker: &Broker, context: &RequestContext, request: ProduceRequest) -> 
             let accepted = locate(topic, partition.index, missing).and_then(|(topic, hosted)| {
                 if transactional {
                     return Err(refused(ErrorCode::InvalidTxnState, NO_TRANSACTIONS));
+                }
+                if mirrors::is_read_only(topic) {
+                    let refusal = mirrors::refuse(&image, &topic.name);
+                    return Err(refused(refusal.code, refusal.text));
                 }
                 let batch = accept(broker, context, topic, request.acks, records)?;
                 Ok((hosted, batch))

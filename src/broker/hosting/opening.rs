@@ -7,7 +7,7 @@ use super::dirs::{set_aside, set_damaged_aside};
 use crate::broker::partitions::Hosted;
 use crate::broker::{Broker, topics};
 use crate::config::TopicConfig;
-use crate::controller::PartitionState;
+use crate::controller::{MirrorImage, PartitionState};
 use crate::log::{CleanEnd, Log, LogError, LogIdentity, OpenOptions};
 use crate::replication::Past;
 use crate::types::{BrokerId, Offset, TopicId, TopicPartition};
@@ -18,6 +18,8 @@ pub(super) struct Wanted {
     pub topic_id: TopicId,
     pub state: Arc<PartitionState>,
     pub config: Arc<TopicConfig>,
+    /// What makes the topic a mirror.
+    pub mirror: Option<Arc<MirrorImage>>,
 }
 
 /// How one partition is to be opened.
@@ -85,13 +87,18 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
             topic_id: wanted.topic_id,
             topic_partition: topic_partition.clone(),
         },
-        config: topics::log_config(&broker.config, &wanted.config),
+        config: topics::partition_log_config(
+            &broker.config,
+            &wanted.config,
+            wanted.mirror.as_deref(),
+            topic_partition.partition,
+        ),
         clean,
         tail_cache: broker.tail_cache.clone(),
     };
     let log = match exists {
         true => match reopen(broker, &dir, options.clone(), registered).await {
-            Err(error) if is_damage(&error) && may_repair => {
+            Err(error) if error.is_damage() && may_repair => {
                 let partition = &topic_partition;
                 tracing::error!(%partition, %error, "a damaged log is copied anew");
                 set_damaged_aside(broker, &dir).await?;
@@ -129,17 +136,6 @@ pub(super) fn may_repair(me: BrokerId, wanted: &Wanted) -> bool {
     let state = &wanted.state;
     let is_enough = state.isr.len() >= state.min_isr(wanted.config.min_insync_replicas);
     is_enough && may_copy_anew(me, state)
-}
-
-/// Whether what is in a directory is not what was written there, rather than out of reach.
-fn is_damage(error: &LogError) -> bool {
-    matches!(
-        error,
-        LogError::Corrupt(_)
-            | LogError::Checkpoint(_)
-            | LogError::Foreign { .. }
-            | LogError::AnotherTopic { .. }
-    )
 }
 
 /// Opens a log that was found. One of another topic is that of an earlier topic of this name, which

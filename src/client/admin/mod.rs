@@ -1,4 +1,4 @@
-//! Admin calls: topics, configs, groups, offsets, brokers, replicas, the quorum.
+//! Admin calls: topics, configs, groups, offsets, brokers, replicas, the quorum, links.
 //!
 //! Each call goes where it must (controller, leader, coordinator, or every broker) and is tried
 //! again while its error may pass, for at most `default.api.timeout.ms`. Calls on several things
@@ -11,6 +11,7 @@ mod brokers;
 mod configs;
 pub(crate) mod group_offsets;
 mod groups;
+mod links;
 mod offsets;
 mod partitions;
 mod placement;
@@ -24,6 +25,9 @@ pub use brokers::{BrokerApis, ClusterDescription, LogDir, LogDirPartition};
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ResourceKind};
 pub use group_offsets::CommittedOffset;
 pub use groups::{GroupDescription, GroupListing, GroupMember};
+pub use links::{
+    LinkChange, LinkDescription, LinkSpec, Links, MirrorDescription, MirrorProgress, MirrorTrouble,
+};
 pub use offsets::{FoundOffset, OffsetSpec};
 pub use partitions::{EligibleReplicas, PartitionChange};
 pub use placement::{ElectionKind, Reassignment};

@@ -72,6 +72,9 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "Segment age of Kafka's metadata log.";
     "metadata.log.max.record.bytes.between.snapshots" long(1), Some("20971520"), ReadOnly Works,
         "Bytes of metadata records after which a snapshot is written.";
+    "klamm.mirror.discovery.interval.ms" int(10), Some("5000"), ReadOnly Works,
+        "Time between two looks at which topics and settings the source of a link has, and at what \
+         groups committed there.";
     "klamm.metadata.log.kept.entries" long(0), Some("500"), ReadOnly Works,
         "Entries of the metadata log kept besides a snapshot, for nodes that are a little behind; \
          those that lack older ones get the snapshot.";

@@ -17,13 +17,19 @@ const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 
 macro_rules! topic_settings {
+    (@update) => {
+        Update::ClusterWide
+    };
+    (@update $update:ident) => {
+        Update::$update
+    };
     ($($name:literal $(=> [$($synonym:literal $(* $factor:expr)?),*])? $kind:expr, $default:expr,
-        $effect:ident, $doc:literal;)*) => {
+        $effect:ident $(@ $update:ident)?, $doc:literal;)*) => {
         &[$(Setting {
             name: $name,
             kind: $kind,
             default: $default,
-            update: Update::ClusterWide,
+            update: topic_settings!(@update $($update)?),
             effect: Effect::$effect,
             synonyms: &[$($(Synonym { name: $synonym, factor: 1 $(* $factor)? }),*)?],
             doc: $doc,
@@ -99,6 +105,8 @@ pub(super) const TOPIC: &[Setting] = topic_settings! {
     "klamm.durability" => ["klamm.durability"] DURABILITY, Some("fsync"), Works,
         "When an acks=all write is acknowledged: fsync = in-sync replicas have it on disk; \
          replicated = they have it in memory.";
+    "klamm.mirror.provenance" LIST, Some(""), Works @ ReadOnly,
+        "Ids of the clusters that the records of a mirror have come through; set by its link.";
     "remote.storage.enable" BOOLEAN, Some("false"), NotYet,
         "Whether old segments go to remote storage.";
     "remote.log.copy.disable" BOOLEAN, Some("false"), NotYet,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::draft::{Draft, Wanted};
 use super::{ControllerLedger, Outcome};
 use crate::config::{Kind, Setting, TopicConfig, Update, Value, broker_setting, topic_setting};
+use crate::controller::link::PROVENANCE;
 use crate::controller::record::{
     Cause, ConfigResource, MetadataRecord, PartitionState, ResourceType,
 };
@@ -253,7 +254,7 @@ impl ControllerLedger {
         after: &Settings,
     ) -> Result<Vec<MetadataRecord>, Refusal> {
         let before = self.image.config(resource);
-        let after = &self.with_settings_of_all(resource, after);
+        let after = &self.with_lasting_settings(resource, &before, after);
         self.check_settings(resource, &before, after)?;
         let record = |name: &String, value: Option<String>| MetadataRecord::Config {
             resource: resource.clone(),
@@ -269,9 +270,19 @@ impl ControllerLedger {
         Ok(records)
     }
 
-    /// `after`, with the built-in defaults of what a cluster always has in its metadata.
-    fn with_settings_of_all(&self, resource: &ConfigResource, after: &Settings) -> Settings {
+    /// `after`, with the built-in defaults of what a cluster always has in its metadata, and with
+    /// what a topic that was copied never loses.
+    fn with_lasting_settings(
+        &self,
+        resource: &ConfigResource,
+        before: &Settings,
+        after: &Settings,
+    ) -> Settings {
         let mut after = after.clone();
+        if let Some(provenance) = before.get(PROVENANCE) {
+            let name = PROVENANCE.to_owned();
+            after.entry(name).or_insert_with(|| provenance.clone());
+        }
         if self.is_cluster && *resource == ConfigResource::all_brokers() {
             for name in OF_ALL {
                 if let Some(default) = broker_setting(name).and_then(|setting| setting.default) {

@@ -8,6 +8,7 @@ mod configs;
 mod draft;
 mod elections;
 mod isr;
+mod links;
 mod partitions;
 mod reassignments;
 mod topics;
@@ -113,6 +114,13 @@ impl ControllerLedger {
             Request::AlterPartition(request) => self.alter_partition(wall, request),
             Request::ElectLeaders(request) => self.elect_leaders(wall, request),
             Request::AlterReassignments(request) => self.alter_reassignments(wall, request),
+            Request::CreateLink(request) => self.create_link(request),
+            Request::AlterLink(request) => self.alter_link(request),
+            Request::DeleteLink(request) => self.delete_link(wall, request),
+            Request::LearnSource(request) => self.learn_source(request),
+            Request::EnterEpochs(request) => self.enter_epochs(request),
+            Request::FailMirror(request) => self.fail_mirror(request),
+            Request::PromoteMirrors(request) => self.promote_mirrors(wall, request),
         }
     }
 

@@ -80,6 +80,7 @@ impl ControllerLedger {
         let overrides = overrides(&topic.configs)?;
         TopicConfig::resolve(defaults, &overrides)
             .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
+        let mirror = self.new_mirror(topic, &overrides)?;
 
         let is_free = |id: &TopicId| self.is_free(*id, taken);
         let drawn = topic.ids.last().copied().filter(is_free);
@@ -112,6 +113,7 @@ impl ControllerLedger {
                 value: Some(value),
             });
         }
+        records.extend(mirror.map(|mirror| MetadataRecord::MirrorTopic { topic_id, mirror }));
         Ok((created, records))
     }
 

@@ -4,6 +4,8 @@
 //! that version (`docs/metadata-records.md`). A node that meets a type or version it does not know
 //! refuses to go on: skipping one would give it another state than its peers.
 
+mod links;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -58,6 +60,10 @@ impl MetadataRecord {
             Self::TopicRemoved { .. } => 8,
             Self::Config { .. } => 9,
             Self::ProducerIds { .. } => 10,
+            Self::Link(_) => 11,
+            Self::LinkRemoved { .. } => 12,
+            Self::MirrorTopic { .. } => 13,
+            Self::MirrorPartition { .. } => 14,
         }
     }
 
@@ -103,6 +109,21 @@ impl MetadataRecord {
                 to.i64(next.0);
                 to.i32(broker.0);
             }
+            Self::Link(link) => links::put_link(&mut to, link),
+            Self::LinkRemoved { id } => id.write(&mut to, FIELDS),
+            Self::MirrorTopic { topic_id, mirror } => {
+                topic_id.write(&mut to, FIELDS);
+                links::put_topic(&mut to, mirror);
+            }
+            Self::MirrorPartition {
+                topic_id,
+                partition,
+                state,
+            } => {
+                topic_id.write(&mut to, FIELDS);
+                to.i32(*partition);
+                links::put_partition(&mut to, state);
+            }
         }
         Ok(Bytes::from(to.finish()?.concat()))
     }
@@ -112,7 +133,7 @@ impl MetadataRecord {
         let mut from = Reader::new(bytes);
         let record_type = from.unsigned_varint()?;
         let version = from.unsigned_varint()?;
-        if record_type > 10 {
+        if record_type > 14 {
             return Err(RecordError::UnknownType(record_type));
         }
         if version > newest_version(record_type) {
@@ -163,9 +184,22 @@ impl MetadataRecord {
                 name: text(from)?,
                 value: optional(from)?,
             },
-            _ => Self::ProducerIds {
+            10 => Self::ProducerIds {
                 next: ProducerId(from.i64()?),
                 broker: BrokerId(from.i32()?),
+            },
+            11 => Self::Link(links::link(from)?),
+            12 => Self::LinkRemoved {
+                id: Uuid::read(from, FIELDS)?,
+            },
+            13 => Self::MirrorTopic {
+                topic_id: Uuid::read(from, FIELDS)?,
+                mirror: links::topic(from)?,
+            },
+            _ => Self::MirrorPartition {
+                topic_id: Uuid::read(from, FIELDS)?,
+                partition: from.i32()?,
+                state: links::partition(from)?,
             },
         })
     }

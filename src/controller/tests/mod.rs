@@ -8,6 +8,7 @@ mod forwarding;
 mod history;
 mod isr;
 mod ledger;
+mod links;
 mod placing;
 mod reassigning;
 mod records;

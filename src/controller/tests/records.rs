@@ -111,6 +111,86 @@ fn partition() -> impl Strategy<Value = PartitionRecord> {
     )
 }
 
+fn link() -> impl Strategy<Value = LinkRecord> {
+    let texts = || prop::collection::vec(".{0,9}", 0..3);
+    let limit = prop::option::of(0..=i64::MAX.unsigned_abs());
+    let names = (uuid(), ".{0,9}", texts(), prop::option::of(".{0,9}"));
+    let rest = (texts(), texts(), any::<bool>(), limit, any::<i16>());
+    (names, rest).prop_map(
+        |(
+            (id, name, bootstrap, source_cluster),
+            (topics, groups, paused, bytes_per_second, replication_factor),
+        )| LinkRecord {
+            id,
+            name,
+            bootstrap,
+            source_cluster,
+            mode: LinkMode::Exact,
+            topics,
+            groups,
+            paused,
+            bytes_per_second,
+            replication_factor,
+        },
+    )
+}
+
+fn mirror_topic() -> impl Strategy<Value = MirrorTopic> {
+    let state = prop_oneof![
+        Just(MirrorState::Active),
+        ".{0,9}".prop_map(|reason| MirrorState::Failed { reason }),
+        Just(MirrorState::Promoted),
+    ];
+    let since = prop::collection::vec(any::<i32>().prop_map(LeaderEpoch), 0..4);
+    (uuid(), ".{0,9}", uuid(), state, since).prop_map(
+        |(link, source_name, source_id, state, since)| MirrorTopic {
+            link,
+            source_name,
+            source_id,
+            state,
+            since,
+        },
+    )
+}
+
+fn fault() -> impl Strategy<Value = MirrorFault> {
+    let offset = || any::<i64>().prop_map(Offset);
+    prop_oneof![
+        (offset(), offset()).prop_map(|(at, source_end)| MirrorFault::Truncated { at, source_end }),
+        (offset(), offset())
+            .prop_map(|(at, source_start)| MirrorFault::Expired { at, source_start }),
+        uuid().prop_map(|source_id| MirrorFault::Recreated { source_id }),
+        Just(MirrorFault::Deleted),
+        offset().prop_map(|at| MirrorFault::Transactional { at }),
+        (offset(), ".{0,9}").prop_map(|(at, reason)| MirrorFault::Damaged { at, reason }),
+        offset().prop_map(|at| MirrorFault::Unverified { at }),
+    ]
+}
+
+fn mirror_partition() -> impl Strategy<Value = MirrorPartition> {
+    let entry = (any::<i32>(), any::<i64>());
+    let entry = entry.prop_map(|(epoch, start)| (LeaderEpoch(epoch), Offset(start)));
+    let lineage = prop::collection::vec(entry, 0..4);
+    (lineage, prop::option::of(fault()))
+        .prop_map(|(lineage, fault)| MirrorPartition { lineage, fault })
+}
+
+fn link_record() -> impl Strategy<Value = MetadataRecord> {
+    prop_oneof![
+        link().prop_map(MetadataRecord::Link),
+        uuid().prop_map(|id| MetadataRecord::LinkRemoved { id }),
+        (uuid(), mirror_topic())
+            .prop_map(|(topic_id, mirror)| MetadataRecord::MirrorTopic { topic_id, mirror }),
+        (uuid(), any::<i32>(), mirror_partition()).prop_map(|(topic_id, partition, state)| {
+            MetadataRecord::MirrorPartition {
+                topic_id,
+                partition,
+                state,
+            }
+        }),
+    ]
+}
+
 fn record() -> impl Strategy<Value = MetadataRecord> {
     let config = (
         prop::sample::select(vec![2_i8, 4, 8, 16, 32]),
@@ -147,6 +227,7 @@ fn record() -> impl Strategy<Value = MetadataRecord> {
             next: ProducerId(next),
             broker: BrokerId(broker),
         }),
+        link_record(),
     ]
 }
 
@@ -169,7 +250,7 @@ proptest! {
     #[test]
     fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = MetadataRecord::decode(Bytes::from(bytes.clone()));
-        let mut known = vec![bytes.first().map_or(0, |byte| byte % 11), 0];
+        let mut known = vec![bytes.first().map_or(0, |byte| byte % 15), 0];
         known.extend(&bytes);
         let _ = MetadataRecord::decode(Bytes::from(known));
     }
@@ -201,7 +282,7 @@ proptest! {
 #[test]
 fn an_unknown_type_or_version_is_refused_by_number() {
     let decode = |bytes: &'static [u8]| MetadataRecord::decode(Bytes::from_static(bytes));
-    assert_eq!(decode(&[11, 0]), Err(RecordError::UnknownType(11)));
+    assert_eq!(decode(&[15, 0]), Err(RecordError::UnknownType(15)));
     let unknown = RecordError::UnknownVersion {
         record_type: 5,
         version: 1,
@@ -228,6 +309,82 @@ fn the_bytes_of_a_record_stay_what_they_are() {
     };
     let wanted = [10, 0, 0, 0, 0, 0, 0, 0, 3, 232, 255, 255, 255, 255];
     assert_eq!(&record.encode().unwrap()[..], wanted);
+}
+
+#[test]
+fn the_bytes_of_links_and_mirrors_stay_what_they_are() {
+    let id = Uuid([7; 16]);
+    let link = MetadataRecord::Link(LinkRecord {
+        id,
+        name: "w".to_owned(),
+        bootstrap: vec!["h:1".to_owned()],
+        source_cluster: Some("c".to_owned()),
+        mode: LinkMode::Exact,
+        topics: vec!["*".to_owned()],
+        groups: Vec::new(),
+        paused: true,
+        bytes_per_second: None,
+        replication_factor: 3,
+    });
+    let mirror = MetadataRecord::MirrorTopic {
+        topic_id: id,
+        mirror: MirrorTopic {
+            link: id,
+            source_name: "t".to_owned(),
+            source_id: id,
+            state: MirrorState::Promoted,
+            since: vec![LeaderEpoch(9)],
+        },
+    };
+    let partition = MetadataRecord::MirrorPartition {
+        topic_id: id,
+        partition: 2,
+        state: MirrorPartition {
+            lineage: vec![(LeaderEpoch(4), Offset(5))],
+            fault: Some(MirrorFault::Expired {
+                at: Offset(6),
+                source_start: Offset(8),
+            }),
+        },
+    };
+    let seven = &[7; 16][..];
+    let none = &[255; 8][..];
+    let wanted = [
+        &[11, 0][..],
+        seven,
+        &[
+            2, b'w', 1, 4, b'h', b':', b'1', 2, b'c', 0, 1, 2, b'*', 0, 1,
+        ],
+        none,
+        &[0, 3],
+    ];
+    assert_eq!(&link.encode().unwrap()[..], wanted.concat());
+    let removed = MetadataRecord::LinkRemoved { id };
+    assert_eq!(&removed.encode().unwrap()[..], [&[12, 0], seven].concat());
+    let epoch = &[0, 0, 0, 9][..];
+    let wanted = [
+        &[13, 0][..],
+        seven,
+        seven,
+        &[2, b't'],
+        seven,
+        &[2, 1],
+        epoch,
+    ];
+    assert_eq!(&mirror.encode().unwrap()[..], wanted.concat());
+    let zeroes = &[0; 7][..];
+    let wanted = [
+        &[14, 0][..],
+        seven,
+        &[0, 0, 0, 2, 1, 0, 0, 0, 4],
+        zeroes,
+        &[5, 2],
+        zeroes,
+        &[6],
+        zeroes,
+        &[8],
+    ];
+    assert_eq!(&partition.encode().unwrap()[..], wanted.concat());
 }
 
 /// Version 0 of a broker and of a partition, as the first release wrote them.

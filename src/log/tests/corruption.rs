@@ -255,3 +255,26 @@ fn a_batch_that_says_a_wrong_offset_is_not_taken_for_the_end_of_a_cut() {
         "{end}"
     );
 }
+
+#[test]
+fn a_record_is_not_looked_up_by_its_time_past_damage() {
+    let (bench, batches, files) = damaged_bench();
+    let index = files[0].with_extension("index");
+    bench.disk.remove_now(&index);
+    let second = 4096 + batches[0].total_bytes() + 70;
+    bench.disk.damage(&files[0], |bytes| bytes[second] ^= 1);
+    let (log, _) = bench.open(None);
+    let reader = log.reader();
+    let look = |at: i64| run(reader.offset_for_timestamp(Timestamp(at), Offset(21)));
+    let (timestamp, offset, _) = look(1001).unwrap().expect("it lies before the damage");
+    assert_eq!((timestamp, offset), (Timestamp(1001), Offset(1)));
+    for at in [1003, 1010, 1020, 1060] {
+        let found = look(at);
+        assert!(
+            matches!(found, Err(ReadError::Corrupt(_))),
+            "{at}: {found:?}"
+        );
+    }
+    let largest = run(reader.offset_of_max_timestamp(Offset(21)));
+    assert!(matches!(largest, Err(ReadError::Corrupt(_))), "{largest:?}");
+}

@@ -6,6 +6,7 @@ mod compacting;
 mod corruption;
 mod crash;
 mod disk;
+mod mirroring;
 mod power_loss;
 mod removing;
 

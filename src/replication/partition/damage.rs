@@ -9,6 +9,13 @@
 //!
 //! That is decided when it begins to follow in an epoch, before its first fetch: had it told the
 //! leader of that epoch where its damaged log ends, it might come in sync by that.
+//!
+//! A log that has to be cut where it is damaged cannot be used at all. It is taken away then, and
+//! made anew as at a start of the process, by whoever hosts it: under the same conditions, and
+//! where the leader of this epoch cannot count on what it was told of the log. That is so where it
+//! was told nothing; where its answer was that the logs part, as a fetch that is answered so does
+//! not count; and where its high watermark was beyond what it had been told, as it was not waiting
+//! for this replica then, and lets nobody in who has less.
 
 use std::time::Duration;
 
@@ -23,6 +30,8 @@ const RESIGN_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct Damage {
     /// Something in the log cannot be read.
     is_known: bool,
+    /// The log cannot be cut for it.
+    is_in_the_way: bool,
     resigned_at: Option<Instant>,
 }
 
@@ -58,6 +67,33 @@ impl<W: Copy> Partition<W> {
         self.barred = Some(leader_epoch);
         self.role = Role::Idle;
         effects.push(Effect::GiveUp(leader_epoch));
+    }
+
+    /// The log could not be cut back for damage in it.
+    pub fn damage_is_in_the_way(&mut self) {
+        self.damage.is_known = true;
+        self.damage.is_in_the_way = true;
+    }
+
+    /// The log can be used as it is.
+    pub(super) fn damage_is_out_of_the_way(&mut self) {
+        self.damage.is_in_the_way = false;
+    }
+
+    /// The leader epoch in which the log may be taken away and copied anew, if it cannot be used
+    /// otherwise and nobody counts on it.
+    #[must_use]
+    pub fn wants_another_log(&self) -> Option<LeaderEpoch> {
+        let Role::Follower(following) = &self.role else {
+            return None;
+        };
+        let is_useless = self.storage_failed
+            && self.damage.is_in_the_way
+            && !crate::mutant!("unusable-log-stays");
+        let is_told_of =
+            following.vouched.is_some() && !crate::mutant!("unusable-log-goes-at-once");
+        let may_go = !is_told_of && self.may_begin_anew();
+        (is_useless && may_go).then_some(self.assignment.leader_epoch)
     }
 
     /// How it begins to follow in an epoch.

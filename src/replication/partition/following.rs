@@ -25,12 +25,24 @@ impl<W: Copy> Partition<W> {
     /// Where this follower fetches next; `None` until all of its log is durable. `latest_epoch` is
     /// its log's.
     pub fn position(
-        &self,
+        &mut self,
         leader_epoch: LeaderEpoch,
         log_start_offset: Offset,
         latest_epoch: Option<LeaderEpoch>,
     ) -> Result<Option<FollowerPosition>, ErrorCode> {
         self.follows(leader_epoch)?;
+        let position = self.position_now(log_start_offset, latest_epoch);
+        if let (Some(position), Role::Follower(following)) = (position, &mut self.role) {
+            following.vouched = following.vouched.max(Some(position.fetch_offset));
+        }
+        Ok(position)
+    }
+
+    fn position_now(
+        &self,
+        log_start_offset: Offset,
+        latest_epoch: Option<LeaderEpoch>,
+    ) -> Option<FollowerPosition> {
         let mut last_fetched_epoch = latest_epoch.unwrap_or(LeaderEpoch::NONE);
         if crate::mutant!("fetch-forgets-last-epoch") {
             last_fetched_epoch = LeaderEpoch::NONE;
@@ -40,21 +52,21 @@ impl<W: Copy> Partition<W> {
             ..
         }) = self.role
         {
-            return Ok(Some(FollowerPosition {
+            return Some(FollowerPosition {
                 fetch_offset: start,
                 last_fetched_epoch: LeaderEpoch::NONE,
                 log_start_offset,
                 high_watermark: self.high_watermark,
-            }));
+            });
         }
         let safe = self.durable_end == self.log_end_offset;
         let counted = safe || crate::mutant!("follower-counts-unsynced");
-        Ok(counted.then_some(FollowerPosition {
+        counted.then_some(FollowerPosition {
             fetch_offset: self.log_end_offset,
             last_fetched_epoch,
             log_start_offset,
             high_watermark: self.high_watermark,
-        }))
+        })
     }
 
     /// Whether what a leader answered to a fetch from `fetch_offset` may be taken in.
@@ -88,6 +100,9 @@ impl<W: Copy> Partition<W> {
         let Role::Follower(following) = &mut self.role else {
             return None;
         };
+        if following.vouched < Some(leader_high_watermark) {
+            following.vouched = None;
+        }
         let leader = (leader_log_start_offset, leader_high_watermark);
         let is_anew = following.begins_anew || following.is_unverified;
         if let (true, Some(from)) = (is_anew, following.restart_at) {
@@ -160,6 +175,10 @@ impl<W: Copy> Partition<W> {
         let Role::Follower(following) = &mut self.role else {
             return false;
         };
+        let (epoch, end) = said.diverging;
+        if epoch < said.last_fetched_epoch || end < said.fetch_offset {
+            following.vouched = None;
+        }
         let is_kept = crate::mutant!("unverified-kept-below-start");
         if cut > start || log_start_offset >= start || is_kept {
             return false;

@@ -6,6 +6,7 @@
 //! that everybody agrees, is in sync, and nobody waits.
 
 mod controller;
+mod healing;
 mod node;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,9 @@ use super::*;
 use crate::replication::follower::{FollowerFetch, FollowerTruncate, Served};
 
 const LAG: Duration = Duration::from_millis(100);
+
+/// The round of healing in which logs are mended that stayed damaged.
+const MENDED_AT: usize = 20;
 
 type Move = (u8, u8, u8);
 
@@ -39,18 +43,22 @@ enum Packet {
     },
 }
 
-/// What was committed, from offset 0 on.
+/// What was committed, from where the partition's first record may be.
 #[derive(Default)]
-struct Committed(Vec<Record>);
+struct Committed {
+    first: Offset,
+    records: Vec<Record>,
+}
 
 impl Committed {
     fn at(&self, offset: Offset) -> Option<Record> {
-        self.0.get(usize::try_from(offset.0).ok()?).copied()
+        let at = offset.0.checked_sub(self.first.0)?;
+        self.records.get(usize::try_from(at).ok()?).copied()
     }
 
     /// Those from `start` on, with their offsets.
     fn from(&self, start: Offset) -> impl Iterator<Item = (Offset, Record)> + '_ {
-        (start.0..).map_while(|at| Some((Offset(at), self.at(Offset(at))?)))
+        (start.max(self.first).0..).map_while(|at| Some((Offset(at), self.at(Offset(at))?)))
     }
 }
 
@@ -63,7 +71,16 @@ struct Deletion {
     to: Offset,
 }
 
+/// Of a mirror: where its first record is to be, and since which state everybody may know.
+#[derive(Clone, Copy, Debug)]
+struct First {
+    offset: Offset,
+    known_from: Option<usize>,
+}
+
 struct World {
+    /// Nothing is appended before that is known.
+    first: Option<First>,
     controller: Controller,
     nodes: Vec<Node>,
     packets: Vec<Packet>,
@@ -92,6 +109,7 @@ impl World {
     fn new(count: usize, min_insync: usize) -> Self {
         let controller = Controller::new(count, min_insync);
         let mut world = Self {
+            first: None,
             nodes: (0..count).map(|at| Node::new(id_of(at))).collect(),
             controller,
             packets: Vec::new(),
@@ -134,6 +152,34 @@ impl World {
         self.nodes[at].start(self.next_process, applied, state, self.now, &mut effects);
         self.nodes[at].broker_epoch = Some(epoch);
         self.carry_out(at, effects);
+        self.begin_at_first(at, applied);
+    }
+
+    /// A log that has no record moves to where its first is to be, once its node knows that.
+    fn begin_at_first(&mut self, at: usize, applied: usize) {
+        if let Some(first) = self.first
+            && first.known_from.is_some_and(|from| from <= applied)
+        {
+            self.with(at, |node, _, effects| node.begin_at(first.offset, effects));
+        }
+    }
+
+    /// Whether a leader learns of its source where the first record is to be, and has that
+    /// committed; nothing is appended before.
+    fn has_first(&mut self, at: usize) -> bool {
+        let Some(first) = &mut self.first else {
+            return true;
+        };
+        let node = &self.nodes[at];
+        let leads = node.machine.as_ref().is_some_and(Partition::is_leader);
+        if first.known_from.is_none()
+            && leads
+            && node.leader_epoch() == Some(self.controller.leader_epoch())
+        {
+            self.controller.repeat();
+            first.known_from = Some(self.controller.history.len() - 1);
+        }
+        first.known_from.is_some_and(|from| from <= node.applied)
     }
 
     fn carry_out(&mut self, at: usize, effects: Vec<Effect<u32>>) {
@@ -208,7 +254,7 @@ impl World {
                 );
             };
             let Some(canonical) = self.committed.at(offset) else {
-                self.committed.0.push(record);
+                self.committed.records.push(record);
                 continue;
             };
             assert_eq!(record, canonical, "R2: {} differs at {offset}", id_of(at));
@@ -272,8 +318,10 @@ impl World {
             240..=247 => {
                 self.now = self.now.plus(Duration::from_millis(u64::from(b)));
                 self.with(at, Node::tick);
+                self.begin_another_log(at);
             }
-            248..=250 => self.with(at, Node::fail_sync),
+            248..=249 => self.with(at, Node::fail_sync),
+            250 => self.nodes[at].rot(),
             251..=252 => self.delete(at, b),
             253 => self.nodes[at].move_start(),
             254 => self.nodes[at].checkpoint(),
@@ -286,6 +334,9 @@ impl World {
             0 => WantedAcks::Leader,
             _ => WantedAcks::InSync,
         };
+        if !self.has_first(at) {
+            return;
+        }
         let value = self.next_value;
         let Some(offset) = self.nodes[at].may_append(acks) else {
             return;
@@ -428,8 +479,16 @@ impl World {
             return;
         }
         let state = self.controller.history[next].clone();
+        self.begin_at_first(at, next);
         self.with(at, |node, now, effects| {
             node.learn(next, &state, now, effects)
+        });
+    }
+
+    fn begin_another_log(&mut self, at: usize) {
+        let state = self.controller.history[self.nodes[at].applied].clone();
+        self.with(at, |node, now, effects| {
+            node.begin_another_log(&state, now, effects)
         });
     }
 
@@ -468,64 +527,6 @@ impl World {
             }
         }
     }
-
-    /// Nothing fails any more: all must come to agree.
-    fn heal(&mut self) {
-        for round in 0..80 {
-            for at in 0..self.nodes.len() {
-                self.start(at, 0);
-                while self.nodes[at].applied + 1 < self.controller.history.len() {
-                    self.learn(at);
-                }
-                self.unfence(at);
-                self.with(at, |node, _, effects| node.sync(effects));
-                self.nodes[at].move_start();
-                self.fetch(at);
-                self.with(at, Node::tick);
-            }
-            self.controller.elect_if_none();
-            while !self.packets.is_empty() {
-                self.deliver(0, true);
-                self.check();
-            }
-            self.now = self.now.plus(Duration::from_millis(40));
-            if round > 20 && self.is_settled() {
-                return;
-            }
-        }
-        let told: Vec<_> = self.nodes.iter().map(Node::describe).collect();
-        panic!(
-            "V3: not settled: {:?} {told:#?} waiting {:?} deletions {:?}",
-            self.controller.history.last(),
-            self.waiting,
-            self.deletions
-        );
-    }
-
-    fn is_settled(&self) -> bool {
-        let (_, state) = self.controller.history.last().expect("there is a state");
-        let all_in_sync = state.isr.len() == self.nodes.len();
-        let up_to_date = |node: &Node| node.applied + 1 == self.controller.history.len();
-        let first = &self.nodes[0].log;
-        let due = |node: &Node| {
-            let machine = node.machine.as_ref();
-            machine.is_some_and(|machine| machine.start_due(node.log.start).is_some())
-        };
-        let alike = |node: &Node| {
-            let of = |log: &ModelLog, offset| log.at(Offset(offset));
-            node.log.end() == first.end()
-                && (first.start.max(node.log.start).0..first.end().0)
-                    .all(|at| of(&node.log, at) == of(first, at))
-                && node.high_watermark() == Some(first.end())
-        };
-        all_in_sync
-            && self.waiting.is_empty()
-            && self
-                .nodes
-                .iter()
-                .all(|node| up_to_date(node) && alike(node) && !due(node))
-            && self.deletions.is_empty()
-    }
 }
 
 /// With `KLAMM_MUTANT`, and the feature `mutants`, the replicas have that bug.
@@ -533,10 +534,15 @@ impl World {
     clippy::disallowed_methods,
     reason = "whoever runs this test chooses the bug; the broker's settings have none"
 )]
-fn run(count: usize, min_insync: usize, moves: Vec<Move>) {
+fn run(count: usize, min_insync: usize, first: Option<Offset>, moves: Vec<Move>) {
     let asked = || std::env::var("KLAMM_MUTANT").ok();
     crate::mutant::choose_asked(asked).expect("a mutant of this build");
     let mut world = World::new(count, min_insync);
+    world.committed.first = first.unwrap_or_default();
+    world.first = first.map(|offset| First {
+        offset,
+        known_from: None,
+    });
     for next in moves {
         world.apply(next);
         world.check();
@@ -557,6 +563,16 @@ proptest! {
         min_insync in 1_usize..=2,
         moves in proptest::collection::vec(any::<Move>(), 1..400),
     ) {
-        run(count, min_insync, moves);
+        run(count, min_insync, None, moves);
+    }
+
+    #[test]
+    fn a_mirror_that_begins_late_begins_there_for_whoever_leads(
+        count in 3_usize..=5,
+        min_insync in 1_usize..=2,
+        first in 1_i64..=9,
+        moves in proptest::collection::vec(any::<Move>(), 1..400),
+    ) {
+        run(count, min_insync, Some(Offset(first)), moves);
     }
 }

@@ -581,7 +581,7 @@ fn assigned(partition: &mut Partition<u32>, next: &Arc<Assignment>) {
 }
 
 /// Where it fetches in epoch 2.
-fn fetches_from(partition: &Partition<u32>) -> i64 {
+fn fetches_from(partition: &mut Partition<u32>) -> i64 {
     let position = partition.position(LeaderEpoch(2), Offset(3), Some(LeaderEpoch(1)));
     let position = position.expect("it follows").expect("all is durable");
     position.fetch_offset.0
@@ -638,7 +638,7 @@ fn a_damaged_log_begins_anew_only_where_enough_others_are_in_sync_and_none_count
         let mut next = Assignment::clone(&assignment(2, 2, 6, isr));
         next.elr = elr.iter().map(|id| BrokerId(*id)).collect();
         assigned(&mut partition, &Arc::new(next));
-        assert_eq!(fetches_from(&partition), from, "{isr:?} {elr:?}");
+        assert_eq!(fetches_from(&mut partition), from, "{isr:?} {elr:?}");
     }
 }
 
@@ -654,18 +654,118 @@ fn a_damaged_log_goes_only_once_the_leader_answered_with_records() {
     );
     step(&mut partition, Event::Restarted { start: Offset(2) });
     assert_eq!(partition.log_end_offset(), Offset(2));
-    assert_eq!(fetches_from(&partition), 2);
+    assert_eq!(fetches_from(&mut partition), 2);
+}
+
+#[test]
+fn a_log_that_is_to_begin_anew_shows_no_more_than_before() {
+    let (mut partition, _) = damaged(&[1, 2, 3]);
+    assigned(&mut partition, &assignment(2, 2, 6, &[2, 3]));
+    assert_eq!(fetches_from(&mut partition), 3);
+    let before = partition.high_watermark();
+    // An answer in which there was no room for its records.
+    assert_eq!(partition.restart_for((Offset(0), Offset(10)), None), None);
+    let told = Event::Told {
+        high_watermark: Offset(10),
+        log_start_offset: Offset(0),
+    };
+    assert_eq!(step(&mut partition, told), vec![]);
+    assigned(&mut partition, &assignment(2, 2, 7, &[1, 2, 3]));
+    assert_eq!(partition.high_watermark(), before, "nor when it stays");
+    step(&mut partition, told);
+    assert_eq!(partition.high_watermark(), Offset(10), "the logs agree");
 }
 
 #[test]
 fn one_that_comes_to_be_counted_on_keeps_its_damaged_log() {
     let (mut partition, _) = damaged(&[1, 2, 3]);
     assigned(&mut partition, &assignment(2, 2, 6, &[2, 3]));
-    assert_eq!(fetches_from(&partition), 3);
+    assert_eq!(fetches_from(&mut partition), 3);
     assigned(&mut partition, &assignment(2, 2, 7, &[1, 2, 3]));
-    assert_eq!(fetches_from(&partition), 10);
+    assert_eq!(fetches_from(&mut partition), 10);
     let stale = partition.may_copy(LeaderEpoch(2), Offset(3));
     assert_eq!(stale, Err(ErrorCode::OffsetOutOfRange));
+}
+
+/// Follows in epoch 2, with a log up to 10 that cannot be cut, after `before`.
+fn useless(isr: &[i32], before: impl FnOnce(&mut Partition<u32>)) -> Partition<u32> {
+    let assigned = assignment(2, 2, 6, isr);
+    let mut partition = Partition::new(&assigned, opened(10), Instant(0), &mut Vec::new());
+    before(&mut partition);
+    step(&mut partition, Event::StorageFailed);
+    partition.damage_is_in_the_way();
+    partition
+}
+
+/// The leader says where the logs part.
+fn part(partition: &mut Partition<u32>, end: i64) {
+    let said = FollowerTruncate {
+        slot: 0,
+        leader_epoch: LeaderEpoch(2),
+        fetch_offset: Offset(10),
+        last_fetched_epoch: LeaderEpoch(1),
+        diverging: (LeaderEpoch(1), Offset(end)),
+        leader_log_start_offset: Offset(0),
+    };
+    assert!(!partition.begins_anew_for(&said, Offset(end), Offset(0)));
+}
+
+#[test]
+fn a_log_that_cannot_be_cut_goes_where_its_leader_was_told_nothing_that_it_may_count_on() {
+    let wants = |before: &dyn Fn(&mut Partition<u32>)| {
+        let partition = useless(&[2, 3], before);
+        partition.wants_another_log() == Some(LeaderEpoch(2))
+    };
+    let tell = |partition: &mut Partition<u32>| assert_eq!(fetches_from(partition), 10);
+    assert!(wants(&|_| {}));
+    assert!(!wants(&tell), "it may come in sync by that");
+    assert!(wants(&|partition| {
+        tell(partition);
+        part(partition, 4);
+    }));
+    assert!(
+        !wants(&|partition| {
+            tell(partition);
+            part(partition, 4);
+            step(partition, Event::Truncated { end: Offset(4) });
+            assert_eq!(fetches_from(partition), 4);
+        }),
+        "it told of what was left"
+    );
+    let leader = |high_watermark| (Offset(12), Offset(high_watermark));
+    assert!(wants(&|partition| {
+        tell(partition);
+        assert_eq!(partition.restart_for(leader(11), None), Some(Offset(12)));
+    }));
+    assert!(!wants(&|partition| {
+        tell(partition);
+        assert_eq!(partition.restart_for(leader(10), None), Some(Offset(12)));
+    }));
+}
+
+#[test]
+fn a_log_that_cannot_be_cut_stays_while_somebody_counts_on_it() {
+    let wants = |isr: &[i32]| useless(isr, |_| {}).wants_another_log();
+    assert_eq!(wants(&[2, 3]), Some(LeaderEpoch(2)));
+    assert_eq!(wants(&[1, 2, 3]), None, "in sync");
+    assert_eq!(wants(&[2]), None, "too few are");
+    let mut partition = useless(&[2, 3], |_| {});
+    let eligible_one = Assignment {
+        elr: vec![ME],
+        ..Assignment::clone(&assignment(2, 2, 7, &[2, 3]))
+    };
+    assigned(&mut partition, &Arc::new(eligible_one));
+    assert_eq!(partition.wants_another_log(), None);
+    assigned(&mut partition, &assignment(1, 3, 8, &[1, 2, 3]));
+    assert_eq!(partition.wants_another_log(), None, "it is to lead");
+    assigned(&mut partition, &assignment(2, 4, 9, &[2, 3]));
+    assert_eq!(partition.wants_another_log(), Some(LeaderEpoch(4)));
+    let end = Event::StorageRecovered {
+        end: Offset(10),
+        now: Instant(0),
+    };
+    step(&mut partition, end);
+    assert_eq!(partition.wants_another_log(), None, "it can be used");
 }
 
 proptest! {

@@ -123,8 +123,8 @@ impl Shard {
         for deletion in std::mem::take(&mut replica.deletions) {
             let _ = deletion.reply.send(Err(ErrorCode::KafkaStorageError));
         }
-        for (waiter, _) in std::mem::take(&mut replica.awaiting) {
-            self.decide_position(waiter, Err(ErrorCode::KafkaStorageError));
+        for awaiting in std::mem::take(&mut replica.awaiting) {
+            self.decide_position(awaiting.waiter, Err(ErrorCode::KafkaStorageError));
         }
     }
 

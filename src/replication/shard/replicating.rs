@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::{Alarm, Shard};
 use crate::replication::assignment::{
-    EligibleBrokers, IsrProposal, ReplicationEvent, ReplicationSettings,
+    EligibleBrokers, IsrProposal, ReplicationEvent, ReplicationSettings, UnusableLog,
 };
 use crate::replication::command::{Command, Slot};
 use crate::replication::follower::{
@@ -12,8 +12,9 @@ use crate::replication::follower::{
 };
 use crate::replication::following::Copied;
 use crate::replication::leader::Proposal;
+use crate::replication::mirroring::MirrorAppend;
 use crate::replication::partition::{Fetcher, Oldest, Surroundings};
-use crate::replication::replica::Replica;
+use crate::replication::replica::{Awaiting, Replica};
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Instant, LeaderEpoch};
 
 /// `replica.lag.time.max.ms` where nobody says so.
@@ -37,6 +38,21 @@ fn around<'a>(
         now,
         eligible,
         lag_time_max: settings.map_or(LAG_TIME_MAX, |settings| settings.lag_time_max),
+    }
+}
+
+fn following(waiter: super::Waiter, leader_epoch: LeaderEpoch) -> Awaiting {
+    Awaiting {
+        waiter,
+        leader_epoch,
+        is_mirror: false,
+    }
+}
+
+fn mirroring(waiter: super::Waiter, leader_epoch: LeaderEpoch) -> Awaiting {
+    Awaiting {
+        is_mirror: true,
+        ..following(waiter, leader_epoch)
     }
 }
 
@@ -104,6 +120,27 @@ pub(super) fn give_up(
     });
 }
 
+/// Asks for the log of a replica to be taken away, and copied anew.
+pub(super) fn ask_for_another_log(
+    settings: Option<&ReplicationSettings>,
+    slot: Slot,
+    replica: &Replica,
+    leader_epoch: LeaderEpoch,
+) {
+    let Some(settings) = settings else { return };
+    let identity = replica.log.identity();
+    let unusable = UnusableLog {
+        slot,
+        topic_id: identity.topic_id,
+        partition: identity.topic_partition.partition,
+        leader_epoch,
+    };
+    // Nobody listens only while the broker stops.
+    let _ = settings
+        .events
+        .send(ReplicationEvent::LogUnusable(unusable));
+}
+
 impl Shard {
     pub(super) async fn on_replication(&mut self, command: Command) {
         let now = self.env.now();
@@ -162,10 +199,11 @@ impl Shard {
             Command::FollowerAppend { items, reply } => self.copy(items, reply).await,
             Command::FollowerTruncate { items, reply } => self.truncate(items, reply).await,
             Command::FollowerPosition { partitions, reply } => {
-                let id = self.follow_request(partitions.len(), reply);
-                for (at, (slot, epoch)) in partitions.into_iter().enumerate() {
-                    self.await_position(slot, epoch, (id, at), Ok(()));
-                }
+                self.positions(partitions, reply, following);
+            }
+            Command::MirrorAppend { items, reply } => self.mirror(items, reply).await,
+            Command::MirrorPosition { partitions, reply } => {
+                self.positions(partitions, reply, mirroring);
             }
             // All others are carried out where they come in.
             _ => {}
@@ -189,6 +227,18 @@ impl Shard {
         replica.tell_counted(fetcher.id);
         self.carry_out(fetch.slot);
         served
+    }
+
+    fn positions(
+        &mut self,
+        partitions: Vec<(Slot, LeaderEpoch)>,
+        reply: oneshot::Sender<Positions>,
+        awaiting: fn(super::Waiter, LeaderEpoch) -> Awaiting,
+    ) {
+        let id = self.follow_request(partitions.len(), reply);
+        for (at, (slot, epoch)) in partitions.into_iter().enumerate() {
+            self.await_position(slot, awaiting((id, at), epoch), Ok(()));
+        }
     }
 
     fn follow_request(&mut self, items: usize, reply: oneshot::Sender<Positions>) -> u64 {
@@ -218,8 +268,8 @@ impl Shard {
                 }
                 _ => Copied::refused(ErrorCode::NotLeaderOrFollower),
             };
-            self.on_copied(item.slot, item.leader_epoch, (id, at), copied)
-                .await;
+            let awaiting = following((id, at), item.leader_epoch);
+            self.on_copied(item.slot, awaiting, copied).await;
         }
     }
 
@@ -232,36 +282,53 @@ impl Shard {
                 }
                 _ => Copied::refused(ErrorCode::NotLeaderOrFollower),
             };
-            self.on_copied(item.slot, item.leader_epoch, (id, at), copied)
-                .await;
+            let awaiting = following((id, at), item.leader_epoch);
+            self.on_copied(item.slot, awaiting, copied).await;
         }
     }
 
-    async fn on_copied(
-        &mut self,
-        slot: Slot,
-        leader_epoch: LeaderEpoch,
-        waiter: super::Waiter,
-        copied: Copied,
-    ) {
+    async fn mirror(&mut self, items: Vec<MirrorAppend>, reply: oneshot::Sender<Positions>) {
+        let id = self.follow_request(items.len(), reply);
+        let now = self.env.wall();
+        for (at, item) in items.into_iter().enumerate() {
+            let copied = match self.replicas.get_mut(&item.slot) {
+                Some(replica) if !self.closing.contains_key(&item.slot) => {
+                    replica.mirror(&item, now).await
+                }
+                _ => Copied::refused(ErrorCode::NotLeaderOrFollower),
+            };
+            let awaiting = mirroring((id, at), item.leader_epoch);
+            self.on_copied(item.slot, awaiting, copied).await;
+        }
+    }
+
+    /// See [`Replica::begin_at_first`].
+    pub(super) async fn begin_at_first(&mut self, slot: Slot) {
+        let Some(replica) = self.replicas.get_mut(&slot) else {
+            return;
+        };
+        if let Err(error) = replica.begin_at_first().await {
+            let partition = replica.topic_partition();
+            tracing::error!(%partition, %error, "the mirror cannot begin where its source does");
+            self.recover(slot).await;
+        }
+        self.carry_out(slot);
+    }
+
+    async fn on_copied(&mut self, slot: Slot, awaiting: Awaiting, copied: Copied) {
         for (appended, incarnation) in copied.writes {
             self.await_write(slot, appended, incarnation, None);
         }
         if copied.failed {
             self.recover(slot).await;
         }
-        self.await_position(slot, leader_epoch, waiter, copied.result);
+        self.await_position(slot, awaiting, copied.result);
         self.carry_out(slot);
     }
 
-    /// Answers where the follower stands once all of its log is safe, or at once that it failed.
-    fn await_position(
-        &mut self,
-        slot: Slot,
-        leader_epoch: LeaderEpoch,
-        waiter: super::Waiter,
-        result: Result<(), ErrorCode>,
-    ) {
+    /// Answers where the log stands once all of it is safe, or at once that it failed.
+    fn await_position(&mut self, slot: Slot, awaiting: Awaiting, result: Result<(), ErrorCode>) {
+        let waiter = awaiting.waiter;
         let replica = match (result, self.replicas.get_mut(&slot)) {
             (Ok(()), Some(replica)) => replica,
             (result, _) => {
@@ -270,9 +337,13 @@ impl Shard {
                 return;
             }
         };
-        match replica.position(leader_epoch) {
+        let position = match awaiting.is_mirror {
+            true => replica.mirror_position(awaiting.leader_epoch),
+            false => replica.position(awaiting.leader_epoch),
+        };
+        match position {
             Ok(None) => {
-                replica.awaiting.push((waiter, leader_epoch));
+                replica.awaiting.push(awaiting);
                 if replica.start_due().is_some() {
                     self.starts_due.insert(slot);
                 }
@@ -320,8 +391,8 @@ impl Shard {
         if replica.awaiting.is_empty() {
             return;
         }
-        for (waiter, epoch) in std::mem::take(&mut replica.awaiting) {
-            self.await_position(slot, epoch, waiter, Ok(()));
+        for awaiting in std::mem::take(&mut replica.awaiting) {
+            self.await_position(slot, awaiting, Ok(()));
         }
     }
 

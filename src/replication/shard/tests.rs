@@ -16,7 +16,8 @@ use crate::env::{Clock, Timer};
 use crate::log::{Log, LogConfig, LogIdentity, OpenOptions, TailCache};
 use crate::replication::assignment::{Assignment, ReplicationEvent};
 use crate::replication::command::{Past, WantedAcks};
-use crate::replication::follower::FollowerFetch;
+use crate::replication::follower::{FollowerFetch, Served};
+use crate::replication::mirroring::MirrorAppend;
 use crate::replication::view::PartitionView;
 use crate::types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::wire::batch::{BatchBuilder, Compression};
@@ -336,5 +337,155 @@ fn a_deletion_that_was_asked_of_an_earlier_leadership_is_refused() {
         done.await.unwrap();
         let outcome = deleted.try_recv().expect("nobody will answer it later");
         assert_eq!(outcome, Err(ErrorCode::NotLeaderOrFollower));
+    });
+}
+
+fn mirrored(offset: i64, epoch: i32) -> MirrorAppend {
+    let mut builder = BatchBuilder::new(Offset(offset), Compression::None, None);
+    builder.push(Timestamp(1), None, Some(b"value"), &[]);
+    MirrorAppend {
+        slot: SLOT,
+        leader_epoch: LeaderEpoch(epoch),
+        fetch_offset: Offset(offset),
+        batches: vec![builder.build()],
+        source_log_start_offset: Offset::ZERO,
+    }
+}
+
+impl Bench {
+    async fn mirror(&self, item: MirrorAppend) -> Result<Offset, ErrorCode> {
+        let (reply, placed) = oneshot::channel();
+        let items = vec![item];
+        let command = Command::MirrorAppend { items, reply };
+        assert!(self.shard.send(command).await);
+        let placed = placed.await.unwrap().remove(0);
+        placed.map(|position| position.fetch_offset)
+    }
+
+    async fn assign(&self, assignment: Arc<Assignment>) {
+        let (reply, done) = oneshot::channel();
+        let command = Command::Assign {
+            slot: SLOT,
+            assignment,
+            reply: Some(reply),
+        };
+        assert!(self.shard.send(command).await);
+        done.await.unwrap();
+    }
+
+    async fn configure(&self, config: LogConfig) {
+        let command = Command::Configure {
+            slot: SLOT,
+            config: Box::new(config),
+            durability: WantedDurability::Fsync,
+        };
+        assert!(self.shard.send(command).await);
+    }
+
+    async fn follower_fetch(&self, fetch_offset: i64, epoch: i32) -> Result<Served, ErrorCode> {
+        let fetch = FollowerFetch {
+            slot: SLOT,
+            leader_epoch: LeaderEpoch(epoch),
+            fetch_offset: Offset(fetch_offset),
+            last_fetched_epoch: LeaderEpoch::NONE,
+            log_start_offset: Offset(fetch_offset),
+        };
+        let (reply, served) = oneshot::channel();
+        let command = Command::FollowerFetch {
+            follower: FOLLOWER,
+            broker_epoch: BrokerEpoch(3),
+            partitions: vec![fetch],
+            reply,
+        };
+        assert!(self.shard.send(command).await);
+        served.await.unwrap().remove(0)
+    }
+}
+
+#[test]
+fn a_mirror_is_appended_where_it_was_asked_for_and_in_the_epoch_that_it_was_asked_in() {
+    run(async {
+        let bench = Bench::start().await;
+        assert_eq!(bench.mirror(mirrored(0, 1)).await, Ok(Offset(1)));
+        let again = bench.mirror(mirrored(0, 1)).await;
+        assert_eq!(again, Err(ErrorCode::OffsetOutOfRange));
+        let hole = bench.mirror(mirrored(2, 1)).await;
+        assert_eq!(hole, Err(ErrorCode::OffsetOutOfRange));
+        let mut gap = mirrored(5, 1);
+        gap.fetch_offset = Offset(1);
+        assert_eq!(bench.mirror(gap).await, Ok(Offset(6)));
+        let mut back = mirrored(6, 1);
+        back.batches.push(back.batches[0].clone());
+        assert_eq!(bench.mirror(back).await, Err(ErrorCode::CorruptMessage));
+        bench.assign(assignment(ME, 2)).await;
+        let late = bench.mirror(mirrored(6, 1)).await;
+        assert_eq!(late, Err(ErrorCode::FencedLeaderEpoch));
+        bench.assign(assignment(FOLLOWER, 3)).await;
+        let deposed = bench.mirror(mirrored(6, 3)).await;
+        assert_eq!(deposed, Err(ErrorCode::NotLeaderOrFollower));
+        assert_eq!(bench.view.log_end_offset(), Offset(6));
+    });
+}
+
+#[test]
+fn a_mirror_is_committed_by_its_followers() {
+    run(async {
+        let bench = Bench::start().await;
+        assert_eq!(bench.mirror(mirrored(0, 1)).await, Ok(Offset(1)));
+        assert_eq!(bench.view.high_watermark(), Offset::ZERO);
+        bench.follower_fetch(1, 1).await.unwrap();
+        assert_eq!(bench.view.high_watermark(), Offset(1));
+    });
+}
+
+#[test]
+fn a_mirror_that_was_never_filled_begins_where_its_settings_say() {
+    run(async {
+        let bench = Bench::start().await;
+        let config = LogConfig {
+            first_offset: Offset(500),
+            ..LogConfig::default()
+        };
+        bench.configure(config.clone()).await;
+        let refused = bench.follower_fetch(0, 1).await;
+        assert_eq!(
+            refused,
+            Err(ErrorCode::OffsetOutOfRange),
+            "it begins later now"
+        );
+        assert_eq!(bench.view.reader().log_start_offset(), Offset(500));
+        assert_eq!(bench.view.log_end_offset(), Offset(500));
+        assert_eq!(bench.view.high_watermark(), Offset(500));
+        assert_eq!(bench.view.leadership().epoch_start, Offset(500));
+        assert_eq!(bench.mirror(mirrored(500, 1)).await, Ok(Offset(501)));
+        bench.follower_fetch(501, 1).await.unwrap();
+        assert_eq!(bench.view.high_watermark(), Offset(501));
+        bench.configure(config).await;
+        assert_eq!(bench.mirror(mirrored(501, 1)).await, Ok(Offset(502)));
+    });
+}
+
+#[test]
+fn a_mirror_lets_go_of_what_its_source_has_no_more_once_that_is_committed() {
+    run(async {
+        let bench = Bench::start().await;
+        let mut item = mirrored(0, 1);
+        item.batches.push(mirrored(1, 1).batches.remove(0));
+        item.source_log_start_offset = Offset(2);
+        assert_eq!(bench.mirror(item).await, Ok(Offset(2)));
+        bench.follower_fetch(2, 1).await.unwrap();
+        assert_eq!(
+            bench.view.wanted_start(),
+            Offset::ZERO,
+            "nothing was committed then"
+        );
+        let mut told = mirrored(2, 1);
+        told.batches.clear();
+        told.source_log_start_offset = Offset(1);
+        assert_eq!(bench.mirror(told).await, Ok(Offset(2)));
+        assert_eq!(bench.view.wanted_start(), Offset(1));
+        // The follower says that it begins there, too.
+        bench.follower_fetch(2, 1).await.unwrap();
+        assert_eq!(bench.view.reader().log_start_offset(), Offset(1));
     });
 }

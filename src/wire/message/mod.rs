@@ -3,6 +3,7 @@
 
 pub mod add_raft_voter;
 pub mod alter_configs;
+pub mod alter_links;
 pub mod alter_partition_reassignments;
 pub mod api_versions;
 pub mod ask_peer;
@@ -15,6 +16,7 @@ pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
+pub mod describe_links;
 pub mod describe_log_dirs;
 pub mod describe_quorum;
 pub mod describe_topic_partitions;

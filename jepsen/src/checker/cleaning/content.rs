@@ -5,9 +5,14 @@
 //! - a record read at an offset has the id, key, content and timestamp of what was acknowledged
 //!   there with acks=all, and of every other read there (timestamps of a broker that stamps are
 //!   compared with what it told);
+//!   where somebody may have answered for a topic of this name that was deleted, that may also be
+//!   what was in an earlier era, if anything is known of it there;
 //! - an offset that one fetch passed over (it asked at or below and gave a record above) is not
-//!   given by a fetch that was invoked after that one had returned, as long as no node started
-//!   between: a crash may undo a clean.
+//!   given by a fetch that was invoked after that one had returned, out of the same copy of the
+//!   log. Every replica compacts its own, so another leader may still have what is gone from that
+//!   of the one before it; and a crash may undo a clean. Where there is one node, it has one copy
+//!   from a start to the next; of others the notes on leaders tell, and an answer is not judged
+//!   during which the leader changed, or one that was replaced may not have known it.
 //!
 //! Silent on damaged partitions. Answers out of a client's buffer (without any end of the log) may
 //! be older than their question, and are judged by the first rule only.
@@ -72,6 +77,7 @@ fn same_content(seen: &Seeing, violations: &mut Violations) {
         let Some(era) = seen.era(op) else {
             continue;
         };
+        let may_be_outlived = seen.log.leads.may_be_outlived(op.invoked, op.returned);
         for record in &fetched.records {
             let content = Content {
                 id: record.id,
@@ -82,6 +88,9 @@ fn same_content(seen: &Seeing, violations: &mut Violations) {
                 op: op.op,
             };
             let at = (era, record.offset);
+            if may_be_outlived && was_so(&known, at, &content) {
+                continue;
+            }
             if let Some(before) = known.get(&at) {
                 if before.differs(&content) {
                     let detail = format!("the record at {} is not what it was", record.offset);
@@ -93,6 +102,15 @@ fn same_content(seen: &Seeing, violations: &mut Violations) {
             }
         }
     }
+}
+
+/// Whether the record may be that of an earlier era than that of `at`: one has it there, or nothing
+/// is known of what any had there.
+fn was_so(known: &BTreeMap<(usize, i64), Content>, at: (usize, i64), content: &Content) -> bool {
+    let (era, offset) = at;
+    let earlier = (0..era).filter_map(|era| known.get(&(era, offset)));
+    let mut differ = earlier.map(|before| before.differs(content)).peekable();
+    differ.peek().is_none() || differ.any(|differs| !differs)
 }
 
 /// Offsets that were passed over: spans apart from each other, by their ends' and beginnings.
@@ -137,37 +155,36 @@ impl Passed {
 }
 
 fn comes_back(seen: &Seeing, violations: &mut Violations) {
-    let mut by_return: Vec<_> = seen.log.reads.iter().collect();
-    by_return.sort_by_key(|(op, _)| op.returned);
-    let mut by_return = by_return.into_iter().peekable();
-    // The era and number of starts that what was passed over belongs to.
-    let mut current = None;
-    let mut passed = Passed::default();
-    let incarnation = |op: &Operation| {
+    // The era, and the copy of the log, or the number of starts before.
+    let answering = |op: &Operation| {
+        let era = seen.era(op)?;
+        if seen.options.replicated {
+            let copy = seen.log.leads.copy_answering(op.invoked, op.returned)?;
+            return Some((era, copy));
+        }
         let restarts = &seen.log.restarts;
         let before = restarts.partition_point(|at| *at <= op.invoked);
         let until = restarts.partition_point(|at| *at <= op.returned);
-        let era = seen.era(op)?;
-        (before == until).then_some((era, before))
+        let starts = u64::try_from(before).ok()?;
+        (before == until).then_some((era, starts))
     };
-    let direct = seen
-        .log
-        .reads
-        .iter()
-        .filter(|(_, fetched)| is_direct(fetched));
-    for (op, fetched) in direct {
-        let Some(this) = incarnation(op) else {
+    let reads = seen.log.reads.iter();
+    let direct = reads.filter(|(_, fetched)| is_direct(fetched));
+    let placed = direct.filter_map(|(op, fetched)| Some((answering(op)?, *op, *fetched)));
+    let placed: Vec<_> = placed.collect();
+    let mut by_return = placed.clone();
+    by_return.sort_by_key(|(_, op, _)| op.returned);
+    let mut by_return = by_return.into_iter().peekable();
+    let mut passed: BTreeMap<(usize, u64), Passed> = BTreeMap::new();
+    for (copy, op, fetched) in placed {
+        while let Some((of, before, answer)) =
+            by_return.next_if(|(_, one, _)| one.returned < op.invoked)
+        {
+            passed.entry(of).or_default().pass(before, answer);
+        }
+        let Some(passed) = passed.get(&copy) else {
             continue;
         };
-        if current != Some(this) {
-            current = Some(this);
-            passed = Passed::default();
-        }
-        while let Some((before, answer)) = by_return.next_if(|(one, _)| one.returned < op.invoked) {
-            if is_direct(answer) && incarnation(before) == current {
-                passed.pass(before, answer);
-            }
-        }
         let back = fetched.records.iter().find_map(|record| {
             let (_, by) = passed.covers(record.offset)?;
             Some((record.offset, by))

@@ -1,10 +1,10 @@
-//! K6 and K7 where a partition has copies, by stories that break them and ones that nearly do.
+//! K2, K6 and K7 where a partition has copies, by stories that break them and ones that nearly do.
 
 use super::check_with;
 use crate::checker::story::{Story, fetched, partition, read, seen, send, sent, written};
 use crate::checker::{Options, Violations};
 use crate::history::{
-    Answer, Call, Fetched, History, ListedAt, LogState, NodeEvent, Note, Position,
+    Answer, Call, Fetched, History, ListedAt, LogState, NodeEvent, Note, Position, Seen,
 };
 
 const NONE: &[&str] = &[];
@@ -208,4 +208,121 @@ fn a_leader_that_was_replaced_may_refuse_what_it_lacks() {
     };
     assert_eq!(told(false), NONE);
     assert_eq!(told(true), ["K7"]);
+}
+
+fn record(id: u64, key: &str) -> Seen {
+    seen(id as i64, &written(id, key, false, 0))
+}
+
+/// Reads all, where the record at 0 is, or is gone.
+fn look(story: &mut Story, is_there: bool) {
+    let first = is_there.then(|| record(0, "a"));
+    let records = first.into_iter().chain([record(1, "a")]).collect();
+    story.done(read(0), fetched(0, 0, records));
+}
+
+fn compacted() -> Story {
+    let mut story = Story::new();
+    story.topic("t", 1, &[("cleanup.policy", "compact")]);
+    log(&mut story, "n1", 0, (0, 2));
+    leads(&mut story, "n1", 1, 0);
+    look(&mut story, true);
+    look(&mut story, false);
+    story
+}
+
+/// `n2` leads, and `n1` knows.
+fn is_replaced(story: &mut Story) {
+    leads(story, "n2", 2, 0);
+    log(story, "n1", 2, (0, 2));
+}
+
+#[test]
+fn what_one_copy_of_a_log_has_no_more_another_may_have() {
+    let mut story = compacted();
+    is_replaced(&mut story);
+    look(&mut story, true);
+    assert_eq!(story.broken(check), NONE);
+    look(&mut story, false);
+    look(&mut story, true);
+    assert_eq!(
+        story.broken(check),
+        ["K2"],
+        "the second copy had lost it, too"
+    );
+}
+
+#[test]
+fn what_is_gone_from_a_copy_comes_back_to_it_no_more_whoever_led_in_between() {
+    let told = |between: &dyn Fn(&mut Story)| {
+        let mut story = compacted();
+        is_replaced(&mut story);
+        look(&mut story, true);
+        between(&mut story);
+        log(&mut story, "n2", 3, (0, 2));
+        leads(&mut story, "n1", 3, 0);
+        look(&mut story, true);
+        story.broken(check)
+    };
+    assert_eq!(told(&|_| {}), ["K2"]);
+    assert_eq!(
+        told(&|story| log(story, "n1", 2, (0, 5))),
+        ["K2"],
+        "it was copied on to"
+    );
+    let is_started = |story: &mut Story| {
+        let event = NodeEvent::Kill;
+        story.note("n1", Note::Node { event });
+    };
+    assert_eq!(told(&is_started), NONE);
+    let is_let_go = |story: &mut Story| story.note("n1", Note::Closed { of: partition(0) });
+    assert_eq!(told(&is_let_go), NONE);
+    assert_eq!(
+        told(&|story| log(story, "n1", 2, (0, 0))),
+        NONE,
+        "it was copied anew"
+    );
+    let is_other = |story: &mut Story| {
+        let event = NodeEvent::Kill;
+        story.note("n3", Note::Node { event });
+    };
+    assert_eq!(told(&is_other), ["K2"], "another node ended");
+}
+
+#[test]
+fn an_answer_of_whoever_led_may_be_of_any_copy() {
+    let mut story = compacted();
+    let late = story.invoke(read(0));
+    leads(&mut story, "n2", 2, 0);
+    story.ok(late, fetched(0, 0, vec![record(0, "a"), record(1, "a")]));
+    look(&mut story, true);
+    assert_eq!(
+        story.broken(check),
+        NONE,
+        "nobody knows whether n1 answered"
+    );
+}
+
+#[test]
+fn a_record_of_a_deleted_topic_is_told_by_its_leader_alone() {
+    let told = |is_let_go: bool, known: &str| {
+        let mut story = Story::new();
+        let topic = "t".to_owned();
+        story.topic("t", 1, &[("cleanup.policy", "compact")]);
+        leads(&mut story, "n1", 1, 0);
+        story.done(send(written(0, "a", false, 0)), sent(0));
+        story.done(Call::DeleteTopic { topic }, Answer::DeleteTopic);
+        story.topic("t", 1, &[("cleanup.policy", "compact")]);
+        leads(&mut story, "n2", 0, 0);
+        story.done(send(written(7, "b", false, 0)), sent(0));
+        if is_let_go {
+            story.note("n1", Note::Closed { of: partition(0) });
+        }
+        let record = seen(0, &written(0, known, false, 0));
+        story.done(read(0), fetched(0, 0, vec![record]));
+        story.broken(check)
+    };
+    assert_eq!(told(false, "a"), NONE);
+    assert_eq!(told(false, "c"), ["K2"], "it was in neither topic");
+    assert_eq!(told(true, "a"), ["K2"], "nobody is left to tell of it");
 }

@@ -8,12 +8,14 @@ const ONE: Options = Options {
     weak_acks_one: false,
     replicated: false,
     retention: false,
+    sources_may_lose: false,
 };
 
 const CLUSTER: Options = Options {
     weak_acks_one: true,
     replicated: true,
     retention: false,
+    sources_may_lose: false,
 };
 
 fn alter(value: &str) -> Call {

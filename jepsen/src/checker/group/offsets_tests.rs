@@ -74,6 +74,7 @@ fn told(drawn: &[Drawn]) -> History {
     let events = all.into_iter().map(|(time, old, _, what)| Event {
         time,
         process: "client".to_owned(),
+        cluster: None,
         what: match what {
             What::Invoke { call, .. } => What::Invoke {
                 op: number(old),

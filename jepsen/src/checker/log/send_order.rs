@@ -6,6 +6,9 @@
 //! sends without idempotence, whose retries may overtake each other, about sends that overlap a
 //! deletion of the topic, and about those acknowledged without an offset unless a read tells
 //! where they are.
+//!
+//! A violation is there once both are answered, also where one was to come before the other because
+//! it was written first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +20,7 @@ type Stream<'a> = (&'a str, usize, Option<(i64, i16)>);
 
 pub fn check(index: &Index<'_>, found: &mut Violations) {
     let mut streams: BTreeMap<Stream<'_>, Vec<Observation>> = BTreeMap::new();
+    let mut answered: BTreeMap<u64, u64> = BTreeMap::new();
     for sent in &index.sends {
         let (Some(log), Some(offset)) = (sent.log, offset(index, sent)) else {
             continue;
@@ -27,6 +31,7 @@ pub fn check(index: &Index<'_>, found: &mut Violations) {
             returned: sent.operation.returned,
             value: offset,
         };
+        answered.insert(seen.op, seen.returned);
         let process = sent.operation.process.as_str();
         streams.entry((process, log, None)).or_default().push(seen);
         if let Some(stamp) = sent.stamp {
@@ -47,9 +52,10 @@ pub fn check(index: &Index<'_>, found: &mut Violations) {
             if !known.insert(operations.clone()) {
                 continue;
             }
+            let times = operations.iter().filter_map(|op| answered.get(op));
             found.add(Violation {
                 property: "P10",
-                time: wrong.later.returned.max(wrong.earlier.returned),
+                time: times.copied().max().unwrap_or_default(),
                 partition: Some(index.logs[log].of.clone()),
                 operations,
                 detail: format!(

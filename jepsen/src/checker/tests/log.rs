@@ -382,6 +382,20 @@ fn pipelined_sends_keep_their_order_only_with_idempotence() {
 }
 
 #[test]
+fn a_wrong_order_is_there_once_both_are_answered() {
+    let mut tell = Tell::new();
+    let one = tell.invoke("a", stamped(&[1], 0));
+    let two = tell.invoke("a", stamped(&[2], 1));
+    tell.ok(one, appended(1));
+    tell.ok(two, appended(0));
+    let history = tell.history();
+    let answered = history.operations.iter().map(|op| op.returned).max();
+    let found = crate::checker::check(&history);
+    let times = found.into_iter().map(|violation| violation.time);
+    assert_eq!(times.max(), answered);
+}
+
+#[test]
 fn a_batch_out_of_order_or_apart_breaks_p11() {
     let mut back = Tell::new();
     let op = back.invoke("a", batch(&[1, 2]));

@@ -152,6 +152,7 @@ impl Tell {
         self.events.push(Event {
             time: self.time,
             process: process.to_owned(),
+            cluster: None,
             what,
         });
     }

@@ -83,6 +83,12 @@ impl Controller {
         self.history.push((eligible, Arc::new(state)));
     }
 
+    /// Commits something that changes nothing of the partition.
+    pub fn repeat(&mut self) {
+        let last = self.history.last().cloned();
+        self.history.extend(last);
+    }
+
     fn leave(&mut self, id: BrokerId) {
         let mut state = self.state();
         let others = state.isr.iter().filter(|other| **other != id);

@@ -88,6 +88,8 @@ pub(super) struct Node {
     eligible: EligibleBrokers,
     /// The high watermark seen last in this process and epoch.
     seen: (LeaderEpoch, Offset),
+    /// The log is damaged where it would have to be read to be cut.
+    is_damaged: bool,
 }
 
 impl Node {
@@ -103,6 +105,7 @@ impl Node {
             waiters: Vec::new(),
             eligible: EligibleBrokers::default(),
             seen: (LeaderEpoch(-1), Offset(0)),
+            is_damaged: false,
         }
     }
 
@@ -187,6 +190,10 @@ impl Node {
             return;
         };
         machine.step(Event::StorageFailed, effects);
+        if self.is_damaged {
+            machine.damage_is_in_the_way();
+            return;
+        }
         self.log.cut(self.log.durable);
         self.log.epochs.truncate_from_end(self.log.end());
         let end = self.log.durable;
@@ -199,6 +206,63 @@ impl Node {
             let epoch = machine.assignment().leader_epoch;
             let around = Self::around(&self.eligible, now);
             machine.damaged(epoch, around, effects);
+        }
+    }
+
+    /// Damage comes to where the log would have to be read to be cut.
+    pub fn rot(&mut self) {
+        self.is_damaged = true;
+    }
+
+    /// The log cannot be cut.
+    fn is_stuck(&mut self, effects: &mut Vec<Effect<u32>>) -> bool {
+        if let Some(machine) = self.machine.as_mut().filter(|_| self.is_damaged) {
+            machine.step(Event::StorageFailed, effects);
+            machine.damage_is_in_the_way();
+        }
+        self.is_damaged
+    }
+
+    /// A log that cannot be used is taken away, by the metadata that this node knows, and another
+    /// one begun.
+    pub fn begin_another_log(
+        &mut self,
+        (_, assignment): &State,
+        now: Instant,
+        effects: &mut Vec<Effect<u32>>,
+    ) {
+        let wanted = self.machine.as_ref().and_then(Partition::wants_another_log);
+        let counted = [&assignment.isr, &assignment.elr];
+        let may = wanted == Some(assignment.leader_epoch)
+            && counted.iter().all(|ids| !ids.contains(&self.id))
+            && assignment.leader.is_some_and(|leader| leader != self.id)
+            && assignment.isr.len() >= assignment.wanted_in_sync();
+        if !may {
+            return;
+        }
+        self.is_damaged = false;
+        self.log = ModelLog::default();
+        let opened = Opened {
+            log_start_offset: Offset::ZERO,
+            log_end_offset: Offset::ZERO,
+            past: Past {
+                high_watermark: None,
+                is_new: false,
+            },
+        };
+        self.machine = Some(Partition::new(&self.mine(assignment), opened, now, effects));
+        self.seen = (LeaderEpoch(-1), Offset(0));
+    }
+
+    /// Somebody puts right what is damaged.
+    pub fn mend(&mut self, now: Instant, effects: &mut Vec<Effect<u32>>) {
+        self.is_damaged = false;
+        let failed = self
+            .machine
+            .as_ref()
+            .is_some_and(Partition::is_storage_failed);
+        if failed {
+            self.fail_sync(now, effects);
         }
     }
 
@@ -231,6 +295,21 @@ impl Node {
     /// Up to where records are gone from every replica in sync, as this leader knows.
     pub fn replicated_start(&self) -> Option<Offset> {
         self.machine.as_ref()?.replicated_start(self.log.start)
+    }
+
+    /// Of a log that has no record.
+    pub fn begin_at(&mut self, first: Offset, effects: &mut Vec<Effect<u32>>) {
+        let (Some(machine), log) = (&mut self.machine, &mut self.log) else {
+            return;
+        };
+        if log.records.is_empty() && log.end() < first {
+            *log = ModelLog {
+                start: first,
+                durable: first,
+                ..ModelLog::default()
+            };
+            machine.step(Event::Restarted { start: first }, effects);
+        }
     }
 
     fn delete_before(&mut self, start: Offset) {
@@ -384,6 +463,12 @@ impl Node {
             return;
         }
         let end = end.max(log.start);
+        if self.is_stuck(effects) {
+            return;
+        }
+        let (Some(machine), log) = (&mut self.machine, &mut self.log) else {
+            return;
+        };
         for offset in end.0..log.end().0 {
             let doomed = log.at(Offset(offset));
             let needed = needed(Offset(offset));
@@ -421,7 +506,14 @@ impl Node {
         let start = answer.served.log_start_offset;
         let high_watermark = answer.served.high_watermark;
         let first = (!answer.records.is_empty()).then_some(answer.fetch_offset);
-        if let Some(start) = machine.restart_for((start, high_watermark), first) {
+        let restart = machine.restart_for((start, high_watermark), first);
+        if restart.is_some() && self.is_stuck(effects) {
+            return;
+        }
+        let (Some(machine), log) = (&mut self.machine, &mut self.log) else {
+            return;
+        };
+        if let Some(start) = restart {
             *log = ModelLog {
                 start,
                 durable: start,

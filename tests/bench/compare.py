@@ -1,0 +1,551 @@
+#!/usr/bin/env python3
+"""Klamm beside Apache Kafka, other brokers, and a broker that does nothing, on this machine.
+
+    tests/bench/compare.py                        everything, five rounds
+    tests/bench/compare.py --quick                one short round: does it all work?
+    tests/bench/compare.py --only produce-1k,consume-1k --rounds 9
+    tests/bench/compare.py --other redpanda=127.0.0.1:9092
+
+Every round runs each workload against every peer, in an order that turns by one from round to
+round; what is told are medians over rounds, with the spread, and ratios to Apache Kafka of the same
+round. The servers run all the time, one load at a time. Topics are deleted after use.
+
+Loads come from kload (librdkafka) where KLOAD or --load names its binary, otherwise from
+`klamm perf`. Apache Kafka comes from Maven Central (tests/clients/apache-kafka.sh; needs Java) with
+a heap of KAFKA_HEAP_SIZE, 1g unless given. Results go to standard output as Markdown and, with
+--json FILE, to a file.
+
+CPU seconds are those of the server's processes from before a run to after it, per GB (10^9 bytes)
+of values; memory is resident at the end of the run; `disk` is what the processes gave to the disk
+per byte of values.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TICK = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def free_port():
+    """A port whose successor is free, too."""
+    while True:
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            try:
+                two.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+def wait_for(what, ready, seconds=90):
+    until = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > until:
+            sys.exit(f"{what} was not ready after {seconds} s")
+        time.sleep(0.02)
+
+
+def answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+class Server:
+    """Processes that are one cluster."""
+
+    def __init__(self, name, pids, servers, stop):
+        self.name, self.pids, self.servers, self.stop = name, pids, servers, stop
+
+    def cpu(self):
+        total = 0
+        for pid in self.pids:
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            total += int(fields[11]) + int(fields[12])
+        return total / TICK
+
+    def resident(self):
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids]
+        return sum(pages) * PAGE
+
+    def disk(self):
+        total = 0
+        for pid in self.pids:
+            for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+                if line.startswith("write_bytes:"):
+                    total += int(line.split()[1])
+        return total
+
+
+def terminate(processes):
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def start_klamm(binary, directory, nodes):
+    ports = [free_port() for _ in range(nodes)]
+    voters = ",".join(f"{i + 1}@127.0.0.1:{port + 1}" for i, port in enumerate(ports))
+    processes = []
+    for number, port in enumerate(ports, 1):
+        settings = {
+            "node.id": number,
+            "log.dirs": directory / f"klamm-{number}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "klamm.admin.listener": "",
+        }
+        if nodes > 1:
+            settings |= {
+                "process.roles": "broker,controller",
+                "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1}",
+                "controller.listener.names": "CONTROLLER",
+                "controller.quorum.voters": voters,
+            }
+        command = [binary]
+        for key, value in settings.items():
+            command += ["--override", f"{key}={value}"]
+        log = open(directory / f"klamm-{number}.log", "wb")
+        processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+
+    def ready():
+        logs = [directory / f"klamm-{n}.log" for n in range(1, nodes + 1)]
+        return all(b"Kafka Server started" in log.read_bytes() for log in logs)
+
+    wait_for("klamm", ready)
+    servers = ",".join(f"127.0.0.1:{port}" for port in ports)
+    return Server("klamm", [p.pid for p in processes], servers, lambda: terminate(processes))
+
+
+def start_kafka(directory, nodes):
+    ports = [free_port() for _ in range(nodes)]
+    voters = ",".join(f"{i + 1}@127.0.0.1:{port + 1}" for i, port in enumerate(ports))
+    extra = f"controller.quorum.voters={voters}\ntransaction.state.log.replication.factor={nodes}\n"
+    script = str(ROOT / "tests/clients/apache-kafka.sh")
+    starting, environments = [], []
+    for number, port in enumerate(ports, 1):
+        environment = os.environ | {
+            "KAFKA_PORT": str(port),
+            "KAFKA_NODE_ID": str(number),
+            "KAFKA_DATA": str(directory / f"kafka-{number}"),
+            "KAFKA_HEAP_SIZE": os.environ.get("KAFKA_HEAP_SIZE", "1g"),
+            "KAFKA_EXTRA": extra,
+        }
+        environments.append(environment)
+        starting.append(
+            subprocess.Popen([script, "start"], env=environment, stdout=subprocess.DEVNULL)
+        )
+    if any(process.wait() for process in starting):
+        sys.exit("Apache Kafka did not start")
+    pids = [
+        int((directory / f"kafka-{number}/pid").read_text()) for number in range(1, nodes + 1)
+    ]
+
+    def stop():
+        for environment in environments:
+            subprocess.run([script, "stop"], env=environment, check=False)
+
+    return Server("kafka", pids, ",".join(f"127.0.0.1:{port}" for port in ports), stop)
+
+
+def start_null(binary, directory, storage):
+    port = free_port()
+    command = [binary, "--port", str(port), "--storage", storage]
+    command += ["--directory", str(directory / f"null-{storage}")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    wait_for("the null broker", lambda: answers(port))
+    return Server(
+        f"null-{storage}", [process.pid], f"127.0.0.1:{port}", lambda: terminate([process])
+    )
+
+
+def build():
+    """The release builds of klamm and of the null broker."""
+    command = ["cargo", "build", "--release", "--quiet", "-p", "klamm", "--bin", "klamm"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    command = ["cargo", "bench", "--no-run", "--quiet", "-p", "klamm", "--bench", "null-broker"]
+    command += ["--message-format", "json"]
+    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    null = None
+    for line in output.splitlines():
+        told = json.loads(line)
+        if told.get("executable") and told["target"]["name"] == "null-broker":
+            null = told["executable"]
+    return str(ROOT / "target/release/klamm"), null
+
+
+class Kload:
+    """Loads by librdkafka."""
+
+    def __init__(self, binary):
+        self.binary = binary
+
+    def run(self, *arguments):
+        command = [self.binary, *map(str, arguments)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if done.returncode:
+            raise RuntimeError(done.stderr.decode()[-400:])
+        return json.loads(done.stdout.splitlines()[-1])
+
+    @staticmethod
+    def shape(peer, topic, load):
+        arguments = ["--brokers", peer.server.servers, "--topic", topic]
+        arguments += ["--partitions", load["partitions"]]
+        arguments += ["--replication-factor", load["replicas"]]
+        for setting in peer.configs:
+            arguments += ["--topic-config", setting]
+        arguments += ["--size", load["size"], "--acks", load["acks"]]
+        arguments += ["--compression", load["codec"], "--linger-ms", load["linger"]]
+        arguments += ["--fill", "text"]
+        return arguments
+
+    def produce(self, peer, topic, load):
+        told = self.run(
+            "produce", *self.shape(peer, topic, load), "--count", load["count"],
+            "--duration", 600, "--warmup", 0,
+        )
+        if told["produced"]["errors"]:
+            raise RuntimeError(told["first_error"])
+        return {"rate": told["produced"]["msgs_per_s"], "ms p99": told["ack_us"]["p99"] / 1e3}
+
+    def consume(self, peer, topic, load):
+        told = self.run(
+            "consume", "--brokers", peer.server.servers, "--topic", topic, "--count",
+            load["count"], "--duration", 600,
+        )
+        consumed = told["consumed"]
+        rate = consumed.get("msgs_per_s_from_start", consumed["msgs_per_s"])
+        return {"rate": rate}
+
+    def latency(self, peer, topic, load, rate):
+        told = self.run(
+            "e2e", *self.shape(peer, topic, load), "--rate", int(rate), "--duration",
+            load["seconds"], "--warmup", 2,
+        )
+        spans = told["e2e_us"]
+        return {f"ms {name}": spans[name] / 1e3 for name in ("p50", "p99", "p999")}
+
+
+class Perf:
+    """Loads by `klamm perf`."""
+
+    def __init__(self, binary):
+        self.binary = binary
+
+    def run(self, peer, *arguments):
+        command = [self.binary, "perf", *map(str, arguments), "--format", "json"]
+        environment = os.environ | {"KLAMM_BOOTSTRAP_SERVERS": peer.server.servers}
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr.decode()[-400:])
+        return json.loads(done.stdout)
+
+    def create(self, peer, topic, load):
+        command = [self.binary, "topic", "create", topic, "-p", str(load["partitions"])]
+        command += ["--replication-factor", str(load["replicas"])]
+        for setting in peer.configs:
+            command += ["-c", setting]
+        environment = os.environ | {"KLAMM_BOOTSTRAP_SERVERS": peer.server.servers}
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+    @staticmethod
+    def shape(load):
+        arguments = ["--size", load["size"], "--acks", load["acks"], "--codec", load["codec"]]
+        return arguments + ["--linger", load["linger"], "--batch", 1_000_000]
+
+    def produce(self, peer, topic, load):
+        self.create(peer, topic, load)
+        told = self.run(
+            peer, "produce", topic, *self.shape(load), "--records", load["count"], "--warmup", 0
+        )
+        return {
+            "rate": told["records_per_second"], "ms p99": told["latency_ms"]["p99"]
+        }
+
+    def consume(self, peer, topic, load):
+        told = self.run(peer, "consume", topic, "--records", load["count"])
+        return {"rate": told["records_per_second"]}
+
+    def latency(self, peer, topic, load, rate):
+        self.create(peer, topic, load)
+        told = self.run(
+            peer, "latency", topic, *self.shape(load), "--rate", int(rate), "--duration",
+            load["seconds"], "--warmup", 2,
+        )
+        spans = told["end_to_end_ms"]
+        return {"ms p50": spans["p50"], "ms p99": spans["p99"], "ms p999": spans["p99_9"]}
+
+
+class Peer:
+    """A server and the settings of its topics."""
+
+    def __init__(self, name, server, *configs, replicates=True):
+        self.name, self.server, self.configs = name, server, configs
+        self.replicates = replicates
+
+
+def workload(size, count, **other):
+    load = {
+        "size": size, "count": count, "acks": "all", "partitions": 16, "replicas": 1,
+        "codec": "none", "linger": 5, "seconds": 10,
+    }
+    return load | other
+
+
+def workloads(nodes):
+    """Name, kind and shape. A `produce` is followed by a `consume` of the same topic."""
+    each = {
+        "produce-100": workload(100, 5_000_000),
+        "produce-1k": workload(1024, 1_000_000),
+        "produce-10k": workload(10_240, 100_000),
+        "produce-1k-acks1": workload(1024, 1_000_000, acks="1"),
+        "produce-1k-1p": workload(1024, 1_000_000, partitions=1),
+        "produce-1k-256p": workload(1024, 1_000_000, partitions=256),
+        "produce-1k-lz4": workload(1024, 1_000_000, codec="lz4"),
+        "produce-1k-zstd": workload(1024, 1_000_000, codec="zstd"),
+    }
+    if nodes > 1:
+        return {
+            f"{name}-r3": load | {"replicas": 3, "count": load["count"] // 2}
+            for name, load in each.items()
+            if name in ("produce-100", "produce-1k", "produce-10k")
+        }
+    return each
+
+
+def measured(peer, bytes_of_values, run):
+    server = peer.server
+    cpu, disk = server.cpu(), server.disk()
+    figures = run()
+    if bytes_of_values:
+        figures["cpu s/GB"] = (server.cpu() - cpu) / bytes_of_values * 1e9
+        figures["disk"] = (server.disk() - disk) / bytes_of_values
+    figures["MiB"] = server.resident() / 2**20
+    return figures
+
+
+class Comparison:
+    def __init__(self, options, peers, load, klamm):
+        self.options, self.peers, self.load, self.klamm = options, peers, load, klamm
+        # By workload, by peer, by figure: one value a round.
+        self.results = {}
+        self.failures = []
+        self.number = 0
+
+    def note(self, name, peer, figures):
+        known = self.results.setdefault(name, {}).setdefault(peer.name, {})
+        for figure, value in figures.items():
+            known.setdefault(figure, []).append(value)
+
+    def failed(self, name, peer, error):
+        text = f"{name}, {peer.name}: {error}".strip()
+        self.failures.append(text)
+        print(text, file=sys.stderr)
+
+    def delete(self, peer, topic):
+        command = [self.klamm, "topic", "delete", topic]
+        environment = os.environ | {"KLAMM_BOOTSTRAP_SERVERS": peer.server.servers}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run(command, env=environment, check=False, **quiet)
+
+    def throughput(self, name, load, peer):
+        self.number += 1
+        topic = f"compare-{os.getpid()}-{self.number}"
+        value_bytes = load["size"] * load["count"]
+        try:
+            produced = measured(
+                peer, value_bytes, lambda: self.load.produce(peer, topic, load)
+            )
+            self.note(name, peer, produced)
+            consumed = measured(
+                peer, value_bytes, lambda: self.load.consume(peer, topic, load)
+            )
+            self.note(name.replace("produce", "consume"), peer, consumed)
+        except (RuntimeError, KeyError) as error:
+            self.failed(name, peer, error)
+        self.delete(peer, topic)
+
+    def latency(self, name, load, peer, rate):
+        self.number += 1
+        topic = f"compare-{os.getpid()}-{self.number}"
+        try:
+            figures = measured(peer, 0, lambda: self.load.latency(peer, topic, load, rate))
+            self.note(name, peer, figures)
+        except (RuntimeError, KeyError) as error:
+            self.failed(name, peer, error)
+        self.delete(peer, topic)
+
+    def in_turn(self, number):
+        """The peers, another one first in each round."""
+        at = number % len(self.peers)
+        return self.peers[at:] + self.peers[:at]
+
+    def run(self):
+        options = self.options
+        wanted = set(options.only.split(",")) if options.only else None
+        for number in range(options.rounds):
+            for name, load in workloads(options.nodes).items():
+                if wanted and name not in wanted:
+                    continue
+                if options.quick:
+                    load = load | {"count": max(load["count"] // 50, 1000)}
+                for peer in self.in_turn(number):
+                    if load["replicas"] == 1 or peer.replicates:
+                        self.throughput(name, load, peer)
+            if not wanted or "latency" in wanted:
+                self.latencies(number)
+            print(f"round {number + 1} of {options.rounds} is over", file=sys.stderr)
+
+    def latencies(self, number):
+        """End to end, at parts of what the first peer can take in with the same settings."""
+        options = self.options
+        load = workload(1024, 300_000, linger=0, replicas=3 if options.nodes > 1 else 1)
+        if options.quick:
+            load |= {"count": 5000, "seconds": 2}
+        first = self.peers[0]
+        self.throughput("produce-saturation", load, first)
+        rates = self.results.get("produce-saturation", {}).get(first.name, {}).get("rate")
+        if not rates:
+            return
+        for percent in (10, 50, 80):
+            rate = statistics.median(rates) * percent / 100
+            for peer in self.in_turn(number):
+                if load["replicas"] == 1 or peer.replicates:
+                    self.latency(f"latency-{percent}%", load, peer, rate)
+
+
+FORMATS = {
+    "rate": ("records/s", "{:,.0f}"),
+    "cpu s/GB": ("CPU s/GB", "{:.2f}"),
+    "disk": ("disk B/B", "{:.2f}"),
+    "MiB": ("MiB", "{:.0f}"),
+}
+
+
+def cell(values, form):
+    middle = form.format(statistics.median(values))
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({form.format(min(values))} to {form.format(max(values))})"
+
+
+def ratio(values, reference):
+    """The median over rounds of the ratio of each."""
+    pairs = [a / b for a, b in zip(values, reference) if b]
+    return f"{statistics.median(pairs):.2f}" if pairs else "-"
+
+
+def table(results, reference):
+    lines = []
+    for name, peers in results.items():
+        figures = list(dict.fromkeys(f for known in peers.values() for f in known))
+        titles = [FORMATS.get(figure, (figure, ""))[0] for figure in figures]
+        lines += [f"\n### {name}\n", "| peer | " + " | ".join(
+            f"{title} | to {reference}" for title in titles) + " |"]
+        lines.append("| --- |" + " ---: | ---: |" * len(figures))
+        for peer, known in peers.items():
+            cells = []
+            for figure in figures:
+                values = known.get(figure, [])
+                form = FORMATS.get(figure, ("", "{:.2f}"))[1]
+                beside = peers.get(reference, {}).get(figure, [])
+                cells.append(cell(values, form) if values else "-")
+                cells.append(ratio(values, beside) if values else "-")
+            lines.append(f"| {peer} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--nodes", type=int, default=1, choices=(1, 3))
+    parser.add_argument("--only", help="workloads, with commas between; `latency` is one")
+    parser.add_argument("--quick", action="store_true", help="one round with little of everything")
+    parser.add_argument("--peers", help="with commas between; all unless given")
+    parser.add_argument("--other", action="append", default=[], metavar="NAME=HOST:PORT")
+    parser.add_argument("--load", default=os.environ.get("KLOAD"), help="kload's binary")
+    parser.add_argument("--klamm", help="its binary; built unless given")
+    parser.add_argument("--json", help="where to write all figures")
+    parser.add_argument("--directory", help="where the servers keep their data")
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds = 1
+    built, null = build()
+    klamm = options.klamm or built
+    directory = Path(tempfile.mkdtemp(prefix="klamm-compare-", dir=options.directory))
+    wanted = options.peers.split(",") if options.peers else None
+    servers = []
+
+    def wants(name):
+        return wanted is None or any(name in (peer, peer.split("-")[0]) for peer in wanted)
+
+    def started(server):
+        servers.append(server)
+        return server
+
+    try:
+        peers = []
+        if wants("kafka"):
+            kafka = started(start_kafka(directory, options.nodes))
+            peers += [Peer("kafka", kafka), Peer("kafka-flush", kafka, "flush.messages=1")]
+        if wants("klamm"):
+            node = started(start_klamm(klamm, directory, options.nodes))
+            replicated = "klamm.durability=replicated"
+            peers += [Peer("klamm", node), Peer("klamm-replicated", node, replicated)]
+        if wants("null") and options.nodes == 1:
+            for storage in ("memory", "file", "sync"):
+                server = started(start_null(null, directory, storage))
+                peers.append(Peer(server.name, server, replicates=False))
+        for other in options.other:
+            name, address = other.split("=", 1)
+            peers.append(Peer(name, Server(name, [], address, lambda: None)))
+        if wanted is not None:
+            peers = [peer for peer in peers if peer.name in wanted or peer.server.name in wanted]
+        if not peers:
+            sys.exit("no peers: --peers names kafka, kafka-flush, klamm, klamm-replicated, null-*")
+        load = Kload(options.load) if options.load else Perf(klamm)
+        comparison = Comparison(options, peers, load, klamm)
+        idle = {peer.server.name: peer.server.resident() / 2**20 for peer in peers}
+        comparison.run()
+    finally:
+        for server in servers:
+            server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+    by = "kload (librdkafka)" if options.load else "klamm perf"
+    print(f"Loads by {by}; {options.nodes} node(s); {options.rounds} rounds; medians (least to most).")
+    print("\nIdle, resident MiB: " + ", ".join(f"{n} {m:.0f}" for n, m in idle.items()))
+    print(table(comparison.results, comparison.peers[0].name))
+    for failure in comparison.failures:
+        print(f"\nFAILED {failure}")
+    if options.json:
+        told = {"idle_mib": idle, "results": comparison.results, "failed": comparison.failures}
+        Path(options.json).write_text(json.dumps(told, indent=1))
+    sys.exit(1 if comparison.failures else 0)
+
+
+if __name__ == "__main__":
+    main()
