@@ -46,6 +46,8 @@ const SETUP_LIMIT: Duration = Duration::from_secs(600);
 const SUITE_LIMIT: Duration = Duration::from_secs(180);
 /// With several nodes, each with a replica of everything, on the same machine.
 const CLUSTER_SUITE_LIMIT: Duration = Duration::from_secs(600);
+/// While no node is restarted. Otherwise the suites are told so by RESTARTS=1.
+const CALM: &str = "undisturbed";
 /// How long the node that is restarted runs, and how long it is gone.
 const RESTART_PAUSES: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(500));
 /// A suite that ends before the node was restarted so often is run again.
@@ -195,17 +197,23 @@ impl Suite {
         let bootstrap = cluster.node(told.expect("several nodes")).bootstrap();
         let run = |how: &str| {
             let mut command = self.script();
+            command.env("RESTARTS", if how == CALM { "0" } else { "1" });
             command.env("BOOTSTRAP", &bootstrap);
             command.env("NODES", nodes.to_string());
             command.env("REPLICATION_FACTOR", &replicas);
             let outcome = run_with_limit(command, CLUSTER_SUITE_LIMIT);
             outcome.assert_passed(&format!("{name}, {nodes} nodes {how}"));
+            for line in outcome.output.lines() {
+                if line.starts_with("RETRIED ") {
+                    visible(line);
+                }
+            }
             visible(&format!(
                 "PASSED {name}, {nodes} nodes {how}: {}",
                 last_line(&outcome.output)
             ));
         };
-        run("undisturbed");
+        run(CALM);
         let how = Restarts::wanted();
         if how == Restarts::None {
             return;

@@ -7,6 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Seconds of a run, in a debug build on a machine that does other things, too.
+const PATIENCE: &str = "600";
 /// Seeds that every test run tries, of each scenario of one node, and of several;
 /// `KLAMM_SIM_SEEDS=A..B` asks for others.
 const FRESH_SEEDS: &str = "4000..4002";
@@ -57,7 +59,7 @@ fn planted_loss() -> (String, Vec<String>) {
 #[test]
 fn nothing_of_the_corpus_fails_again() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../corpus");
-    let (code, _) = klamm_sim(&["corpus", corpus]);
+    let (code, _) = klamm_sim(&["corpus", corpus, "--timeout", PATIENCE]);
     assert_eq!(code, 0, "see above for what failed and how to see it again");
 }
 
@@ -65,7 +67,7 @@ fn nothing_of_the_corpus_fails_again() {
 fn fresh(kind: &str, usual: &str) {
     let seeds = std::env::var("KLAMM_SIM_SEEDS").unwrap_or_else(|_| usual.to_owned());
     let sweep = ["--scenario", kind, "--keep-going", "--twice", "25"];
-    let patience = ["--timeout", "600"];
+    let patience = ["--timeout", PATIENCE];
     let arguments = ["seeds", &seeds].into_iter().chain(sweep).chain(patience);
     let (code, _) = klamm_sim(&arguments.collect::<Vec<&str>>());
     assert_eq!(code, 0, "see above for what failed and how to see it again");
