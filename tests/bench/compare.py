@@ -12,7 +12,8 @@ round. The servers run all the time, one load at a time. Topics are deleted afte
 
 Loads come from kload (librdkafka) where KLOAD or --load names its binary, otherwise from
 `klamm perf`. Apache Kafka comes from Maven Central (tests/clients/apache-kafka.sh; needs Java) with
-a heap of KAFKA_HEAP_SIZE, 1g unless given. Results go to standard output as Markdown and, with
+a heap of KAFKA_HEAP_SIZE, 1g unless given, and the collector of Kafka's own start script unless
+KAFKA_JVM names another. Results go to standard output as Markdown and, with
 --json FILE, to a file.
 
 CPU seconds are those of the server's processes from before a run to after it, per GB (10^9 bytes)
@@ -37,6 +38,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+# As Kafka's own start script has it.
+KAFKA_JVM = (
+    "-Xms1g -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 "
+    "-XX:+ExplicitGCInvokesConcurrent"
+)
 
 
 def free_port():
@@ -149,6 +155,7 @@ def start_kafka(directory, nodes):
             "KAFKA_NODE_ID": str(number),
             "KAFKA_DATA": str(directory / f"kafka-{number}"),
             "KAFKA_HEAP_SIZE": os.environ.get("KAFKA_HEAP_SIZE", "1g"),
+            "KAFKA_JVM": os.environ.get("KAFKA_JVM", KAFKA_JVM),
             "KAFKA_EXTRA": extra,
         }
         environments.append(environment)
@@ -179,19 +186,23 @@ def start_null(binary, directory, storage):
     )
 
 
-def build():
-    """The release builds of klamm and of the null broker."""
+def build_klamm():
+    """The release build of klamm."""
     command = ["cargo", "build", "--release", "--quiet", "-p", "klamm", "--bin", "klamm"]
     subprocess.run(command, cwd=ROOT, check=True)
+    return str(ROOT / "target/release/klamm")
+
+
+def build_null():
+    """The release build of the null broker."""
     command = ["cargo", "bench", "--no-run", "--quiet", "-p", "klamm", "--bench", "null-broker"]
     command += ["--message-format", "json"]
     output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
-    null = None
     for line in output.splitlines():
         told = json.loads(line)
         if told.get("executable") and told["target"]["name"] == "null-broker":
-            null = told["executable"]
-    return str(ROOT / "target/release/klamm"), null
+            return told["executable"]
+    sys.exit("cargo told of no null-broker")
 
 
 class Kload:
@@ -489,13 +500,13 @@ def main():
     parser.add_argument("--other", action="append", default=[], metavar="NAME=HOST:PORT")
     parser.add_argument("--load", default=os.environ.get("KLOAD"), help="kload's binary")
     parser.add_argument("--klamm", help="its binary; built unless given")
+    parser.add_argument("--null", help="the null broker; built unless given")
     parser.add_argument("--json", help="where to write all figures")
     parser.add_argument("--directory", help="where the servers keep their data")
     options = parser.parse_args()
     if options.quick:
         options.rounds = 1
-    built, null = build()
-    klamm = options.klamm or built
+    klamm = options.klamm or build_klamm()
     directory = Path(tempfile.mkdtemp(prefix="klamm-compare-", dir=options.directory))
     wanted = options.peers.split(",") if options.peers else None
     servers = []
@@ -517,6 +528,7 @@ def main():
             replicated = "klamm.durability=replicated"
             peers += [Peer("klamm", node), Peer("klamm-replicated", node, replicated)]
         if wants("null") and options.nodes == 1:
+            null = options.null or build_null()
             for storage in ("memory", "file", "sync"):
                 server = started(start_null(null, directory, storage))
                 peers.append(Peer(server.name, server, replicates=False))

@@ -4,8 +4,8 @@
 #   start  returns when it serves; "export BOOTSTRAP=..." tells where
 #   stop   ends it and deletes its data
 # Settings: KAFKA_PORT (19092; the controller takes the next port), KAFKA_DATA (a directory below
-# TMPDIR named after the port), KAFKA_HEAP_SIZE (512m), KAFKA_NODE_ID (1), KAFKA_EXTRA (more lines
-# for its server.properties).
+# TMPDIR named after the port), KAFKA_HEAP_SIZE (512m), KAFKA_JVM (the collector and its options;
+# the smallest unless given), KAFKA_NODE_ID (1), KAFKA_EXTRA (more lines for its server.properties).
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -18,7 +18,9 @@ heap=${KAFKA_HEAP_SIZE:-512m}
 node=${KAFKA_NODE_ID:-1}
 
 kafka_java() {
-    java "-Xmx$heap" -XX:+UseSerialGC \
+    # Options are words of their own.
+    # shellcheck disable=SC2086
+    java "-Xmx$heap" ${KAFKA_JVM:--XX:+UseSerialGC} \
         -Dlog4j2.configurationFile="$here/java/log4j2.properties" -Dklamm.log.level=INFO \
         -cp "$directory/java/lib/*" "$@"
 }
@@ -75,7 +77,8 @@ start)
     configure
     # exec, so that the process id is Java's own; setsid keeps signals to the caller away.
     (
-        exec setsid java "-Xmx$heap" -XX:+UseSerialGC \
+        # shellcheck disable=SC2086
+        exec setsid java "-Xmx$heap" ${KAFKA_JVM:--XX:+UseSerialGC} \
             -Dlog4j2.configurationFile="$here/java/log4j2.properties" -Dklamm.log.level=INFO \
             -cp "$directory/java/lib/*" kafka.Kafka "$data/server.properties" \
             >"$data/server.log" 2>&1 </dev/null
