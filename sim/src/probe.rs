@@ -81,6 +81,7 @@ pub const NAMES: &[&str] = &[
     "follower-truncated",
     "group-rebalanced",
     "hosted-register-damaged",
+    "identity-damaged",
     "idle-connection-closed",
     "index-rebuilt",
     "index-rebuilt-at-start",

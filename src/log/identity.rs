@@ -8,8 +8,11 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::error::LogError;
+use super::files;
+use super::header_page::{HEADER_PAGE_BYTES, SegmentId, decode_page};
+use super::recovery::read_page;
 use crate::env::{Disk, OpenMode};
-use crate::types::{TopicId, TopicPartition};
+use crate::types::{Offset, TopicId, TopicPartition};
 
 pub(super) const FILE_NAME: &str = "partition.metadata";
 
@@ -81,6 +84,31 @@ impl LogIdentity {
                 reason: "it is not the identity of a partition".to_owned(),
             }),
         }
+    }
+
+    /// Whether `dir` holds what was written to this very log, whatever its `partition.metadata`
+    /// says or does not say: a segment, by its own header, that holds records or begins above 0.
+    pub async fn left_records_in(&self, disk: &dyn Disk, dir: &Path) -> Result<bool, LogError> {
+        for entry in disk.list(dir).await.map_err(LogError::io(dir))? {
+            let Some(base_offset) = files::base_offset_in(&entry.name, files::LOG) else {
+                continue;
+            };
+            if entry.len <= HEADER_PAGE_BYTES && base_offset == Offset::ZERO {
+                continue;
+            }
+            let path = dir.join(&entry.name);
+            let read = async {
+                let file = disk.open(&path, OpenMode::Read).await?;
+                read_page(&*file).await
+            };
+            let page = read.await.map_err(LogError::io(&path))?;
+            if let Ok((id, _)) = decode_page(&page)
+                && SegmentId::new(self, base_offset, id.generation) == id
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

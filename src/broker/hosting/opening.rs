@@ -140,7 +140,8 @@ pub(super) fn may_repair(me: BrokerId, wanted: &Wanted) -> bool {
 
 /// Opens a log that was found. One of another topic is that of an earlier topic of this name, which
 /// was deleted when the broker ended, and one of none was being made; unless a log of this very
-/// topic was there before: then it is damaged, and never put aside for an empty log.
+/// topic was there before: then it is damaged, and never put aside for an empty log. Both the
+/// register and the log's own segments tell of that, since one of them may be damaged as well.
 async fn reopen(
     broker: &Broker,
     dir: &Path,
@@ -155,7 +156,12 @@ async fn reopen(
             }
             Ok(log)
         }
-        Err(LogError::AnotherTopic { .. } | LogError::Foreign { .. }) if !registered => {
+        Err(error @ (LogError::AnotherTopic { .. } | LogError::Foreign { .. })) if !registered => {
+            let identity = &options.identity;
+            if identity.left_records_in(&*broker.env.disk, dir).await? {
+                tracing::trace!(target: "klamm::probe", name = "identity-damaged");
+                return Err(error);
+            }
             set_aside(broker, dir).await;
             Log::create(&broker.env, dir, options).await
         }

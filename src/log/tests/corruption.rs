@@ -210,6 +210,32 @@ fn another_topics_directory_is_refused() {
 }
 
 #[test]
+fn what_was_written_to_a_log_is_known_for_its_own_without_its_identity() {
+    let bench = Bench::new();
+    let left = |identity: &LogIdentity| {
+        let env = bench.disk.env();
+        run(identity.left_records_in(&*env.disk, &bench.dir)).unwrap()
+    };
+    let own = bench.options(None).identity;
+    let another = LogIdentity {
+        topic_id: TopicId::from_random([6; 16]),
+        ..own.clone()
+    };
+    let mut log = bench.create();
+    assert!(!left(&own), "nothing was written");
+    fill(&mut log, 3);
+    drop(log);
+    let path = bench.path("partition.metadata");
+    let text = format!("version: 0\ntopic_id: {}\n", another.topic_id);
+    bench.disk.damage(&path, |bytes| *bytes = text.into_bytes());
+    let opened = bench.try_open(None);
+    assert!(matches!(opened, Err(LogError::AnotherTopic { .. })));
+    assert!(left(&own) && !left(&another));
+    bench.disk.remove_now(&path);
+    assert!(left(&own) && !left(&another));
+}
+
+#[test]
 fn a_segment_of_another_partition_is_refused() {
     let bench = Bench::new();
     let mut log = bench.create();
