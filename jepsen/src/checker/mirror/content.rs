@@ -13,9 +13,9 @@
 //! record that clients of the target wrote. Where either log is compacted a record may be missing
 //! if a later one has its key. A mirror that says that its source lost or exchanged records (it has
 //! a fault in the end) may hold what the source has no more. Silent about logs that were damaged on
-//! purpose; about where a mirror
-//! begins if its topic deletes by age or size; and about a log of which no record tells the era of
-//! the source.
+//! purpose; about where a mirror begins if its topic deletes by age or size; and about a log of
+//! which no record tells the era of the source. Of a partition of the source that lost records, as
+//! it may (`Clustered::lost`), X1 knows what the final reads found there, and X2 nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +50,9 @@ pub(super) fn check(link: &Link<'_>, found: &mut Violations) {
         let source = logs.filter(|log| log.of == mirror.of && log.era == *era);
         for source in source.filter(|source| !source.damaged && !mirror.damaged) {
             same(link, source, mirror, found);
-            in_order(link, source, mirror, found);
+            if !link.source.lost.contains(source.of) {
+                in_order(link, source, mirror, found);
+            }
             whole(link, source, mirror, found);
             begins(link, source, mirror, found);
         }
@@ -107,13 +109,15 @@ fn same(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violati
     };
     let has_fault = |(_, told): (_, &Mirrored)| told.state == "failed" || told.fault.is_some();
     let may_differ = link.told_finally(mirror.of).is_some_and(has_fault);
+    let has_lost = link.source.lost.contains(source.of);
     for (operation, seen) in link.target.all_seen(mirror) {
         let Some(id) = seen.id.filter(|id| link.source.sent(*id)) else {
             continue;
         };
         let offset = seen.offset;
         let told = source.within(offset..offset + 1).iter();
-        let told: Vec<&Fact> = told.filter(|fact| fact.is_told()).collect();
+        let told = told.filter(|fact| fact.is_told() && (!has_lost || fact.in_final));
+        let told: Vec<&Fact> = told.collect();
         let wrong = if let Some(other) = told.iter().find(|fact| fact.id != id) {
             (!may_differ).then(|| (other.told_by, format!("record {} there", other.id)))
         } else if !told.is_empty() {
@@ -122,6 +126,8 @@ fn same(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violati
             None
         } else if was_read(offset) && !source.compacted {
             Some((operation.op, "nothing there".to_owned()))
+        } else if has_lost {
+            None
         } else {
             let copies = link
                 .source
@@ -216,8 +222,10 @@ fn whole(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violat
     let end = ends.log_end_offset.min(own);
     let is_compacted = source.compacted || mirror.compacted;
     let latest = latest(link, source, end);
+    let has_lost = link.source.lost.contains(source.of);
     for fact in source.within(ends.log_start_offset..end.max(ends.log_start_offset)) {
-        if !fact.is_told() || held.contains(&fact.offset) {
+        let is_gone = has_lost && !fact.in_final;
+        if !fact.is_told() || is_gone || held.contains(&fact.offset) {
             continue;
         }
         let replaced = key(link, fact.id).is_some_and(|key| {

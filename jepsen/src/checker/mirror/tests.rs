@@ -1,5 +1,7 @@
 //! Histories of two clusters, told by hand.
 
+use std::collections::BTreeSet;
+
 use super::context::of_target;
 use super::{Clustered, found};
 use crate::checker::Options;
@@ -15,6 +17,8 @@ struct Two {
     events: Vec<Event>,
     now: u64,
     last_op: u64,
+    /// Whether the source lost committed records, as it may.
+    has_lost: bool,
 }
 
 const SOURCE: Option<&str> = None;
@@ -214,7 +218,9 @@ impl Two {
     /// What is broken, each property once.
     fn broken(&self) -> Vec<&'static str> {
         let (source, target) = (self.history(SOURCE), self.history(TARGET));
+        let lost = |name| BTreeSet::from_iter((self.has_lost && name == SOURCE).then(of));
         let clusters = [(SOURCE, &source), (TARGET, &target)].map(|(name, history)| Clustered {
+            lost: lost(name),
             name: name.map(str::to_owned),
             history,
             options: Options::default(),
@@ -546,6 +552,24 @@ fn a_group_that_is_copied_is_no_register_until_its_mirror_is_promoted() {
     assert_eq!(judged(false, true), [""; 0]);
     assert_eq!(judged(true, false), [""; 0]);
     assert_eq!(judged(true, true), ["CG4"]);
+}
+
+#[test]
+fn what_a_source_lost_is_not_asked_of_its_mirror_and_what_it_has_is() {
+    let judged = |has_lost, held: &[(i64, u64)]| {
+        let mut two = Two::linked().filled(3);
+        two.send(SOURCE, &record(4), 2);
+        two.has_lost = has_lost;
+        two.finally(SOURCE, 0, 3, &[(0, 1), (1, 2), (2, 4)]);
+        two.finally(TARGET, 0, 3, held);
+        two.describe(mirrored("active", 3, 3));
+        two.broken()
+    };
+    let follows = [(0, 1), (1, 2), (2, 4)];
+    assert_eq!(judged(true, &follows), [""; 0]);
+    assert_eq!(judged(false, &follows), ["X1"]);
+    assert_eq!(judged(true, &[(0, 1), (1, 2), (2, 3)]), ["X1"], "unnoticed");
+    assert_eq!(judged(true, &[(0, 1), (2, 4)]), ["X1"], "left out");
 }
 
 #[test]
