@@ -11,7 +11,7 @@
 //!
 //! That nothing is missing is asked of the final reads of both clusters, and not beyond the first
 //! record that clients of the target wrote. Where either log is compacted a record may be missing
-//! if a later one has its key. A mirror that says that its source lost or exchanged records (it has
+//! if a later one has its key, in a promoted mirror also one of the target's clients. A mirror that says that its source lost or exchanged records (it has
 //! a fault in the end) may hold what the source has no more. Silent about logs that were damaged on
 //! purpose; about where a mirror begins if its topic deletes by age or size; and about a log of
 //! which no record tells the era of the source. Of a partition of the source that lost records, as
@@ -222,6 +222,7 @@ fn whole(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violat
     let end = ends.log_end_offset.min(own);
     let is_compacted = source.compacted || mirror.compacted;
     let latest = latest(link, source, end);
+    let replacing = keys_sent_here(link, mirror);
     let has_lost = link.source.lost.contains(source.of);
     for fact in source.within(ends.log_start_offset..end.max(ends.log_start_offset)) {
         let is_gone = has_lost && !fact.in_final;
@@ -230,7 +231,8 @@ fn whole(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violat
         }
         let replaced = key(link, fact.id).is_some_and(|key| {
             let latest = latest.get(key);
-            is_compacted && latest.is_some_and(|offset| *offset > fact.offset)
+            let is_replaced = latest.is_some_and(|offset| *offset > fact.offset);
+            is_compacted && (is_replaced || replacing.contains(key))
         });
         if !replaced && !is_removed(link, source, fact) {
             let detail = format!(
@@ -246,6 +248,18 @@ fn whole(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violat
             ));
         }
     }
+}
+
+/// Keys that clients of the target wrote, all of it behind what came from the source.
+fn keys_sent_here<'a>(link: &Link<'a>, mirror: &Log<'_>) -> BTreeSet<&'a str> {
+    let operations = link.target.index.history.operations.iter();
+    let sent = operations.filter_map(|operation| match &operation.call {
+        Call::Send { to, records, .. } if to == mirror.of && !operation.failed() => Some(records),
+        _ => None,
+    });
+    sent.flatten()
+        .filter_map(|one| one.key.as_deref())
+        .collect()
 }
 
 /// A tombstone that compaction took: it is the last of its key and may go.

@@ -307,6 +307,20 @@ fn a_record_that_the_source_compacted_may_be_missing_and_one_it_kept_may_not() {
 }
 
 #[test]
+fn a_record_that_a_client_of_a_promoted_mirror_replaced_may_be_missing() {
+    let told = |key: &str| {
+        let mut two = Two::compacted(&[("cleanup.policy", "compact")]).filled(2);
+        two.promote(2, 2);
+        let own = written(3, key, false, 1000);
+        two.send(TARGET, &own, 2);
+        two.finally(TARGET, 0, 3, &[(1, 2)]);
+        two.broken()
+    };
+    assert_eq!(told("k1"), [""; 0]);
+    assert_eq!(told("k3"), ["X1"]);
+}
+
+#[test]
 fn a_mirror_may_begin_where_its_source_does_and_no_later() {
     let told = |start: i64| {
         let mut two = Two::linked().filled(3);
