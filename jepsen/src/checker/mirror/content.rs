@@ -221,7 +221,7 @@ fn whole(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violat
     let own = own.map(|fact| fact.offset).min().unwrap_or(i64::MAX);
     let end = ends.log_end_offset.min(own);
     let is_compacted = source.compacted || mirror.compacted;
-    let latest = latest(link, source, end);
+    let latest = latest(link, [source, mirror], end);
     let replacing = keys_sent_here(link, mirror);
     let has_lost = link.source.lost.contains(source.of);
     for fact in source.within(ends.log_start_offset..end.max(ends.log_start_offset)) {
@@ -273,12 +273,18 @@ fn key<'a>(link: &Link<'a>, id: u64) -> Option<&'a str> {
     sent.records[position].key.as_deref()
 }
 
-/// The highest offset below `end` of each key.
-fn latest<'a>(link: &Link<'a>, source: &Log<'_>, end: i64) -> BTreeMap<&'a str, i64> {
-    let facts = source.facts.iter().filter(|fact| fact.offset < end);
-    let keyed = facts.filter_map(|fact| Some((key(link, fact.id)?, fact.offset)));
-    // They come in the order of their offsets.
-    keyed.collect()
+/// The highest offset below `end` of each key, in either log: what nobody was told of at the source
+/// may have been copied.
+fn latest<'a>(link: &Link<'a>, logs: [&Log<'_>; 2], end: i64) -> BTreeMap<&'a str, i64> {
+    let mut latest = BTreeMap::new();
+    let facts = logs.into_iter().flat_map(|log| &log.facts);
+    for fact in facts.filter(|fact| fact.offset < end) {
+        if let Some(key) = key(link, fact.id) {
+            let known = latest.entry(key).or_insert(fact.offset);
+            *known = fact.offset.max(*known);
+        }
+    }
+    latest
 }
 
 /// The mirror's log begins nowhere beyond where its source's log did by then.
