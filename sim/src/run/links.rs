@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use klamm::env::Rng;
-use klamm_jepsen::history::{Mirrored, Partition};
+use klamm_jepsen::history::{Answer, Event, Mirrored, Partition, What};
 
 use super::Stage;
 use crate::plan::LinkPlan;
@@ -99,6 +99,25 @@ impl Stage {
         }
         self.mirrors().await;
     }
+}
+
+/// Where mirrors that were promoted begin to be the cluster's own, as it told.
+pub(super) fn own_from(events: &[Event]) -> BTreeMap<Partition, i64> {
+    let mut own_from = BTreeMap::new();
+    for event in events {
+        let What::Ok {
+            answer: Answer::Promote { mirrors } | Answer::DescribeLink { mirrors },
+            ..
+        } = &event.what
+        else {
+            continue;
+        };
+        let promoted = mirrors.iter().filter(|one| one.state == "promoted");
+        for mirror in promoted.filter(|one| one.log_end_offset >= 0) {
+            own_from.insert(mirror.of.clone(), mirror.log_end_offset);
+        }
+    }
+    own_from
 }
 
 /// V11: what links copy reaches the ends of its sources.
