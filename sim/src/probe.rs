@@ -44,6 +44,7 @@ pub const NAMES: &[&str] = &[
     "broker-registered-again",
     "broker-shutting-down",
     "broker-unfenced",
+    "carried-offset-refused",
     "clean-start",
     "commit-refused",
     "committed-offset-withheld",

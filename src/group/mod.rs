@@ -10,6 +10,7 @@
 //! and committed offsets. What is not: sessions, waiting joins and syncs, rebalance timers. A
 //! generation number is recorded before any member learns it, so it never names two generations.
 
+mod carried;
 mod classic;
 mod describe;
 mod handle;
@@ -36,6 +37,7 @@ mod test_group;
 
 use std::time::Duration;
 
+pub use carried::Carried;
 pub use handle::GroupCoordinator;
 pub use ledger::{GroupLedger, GroupSnapshot, GroupSoft, Reply, Request};
 pub use record::GroupRecord;

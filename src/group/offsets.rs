@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::carried::Carried;
 use super::ledger::{GroupLedger, GroupSoft, NAME_BYTES_MAX, Reply};
 use super::record::GroupRecord;
 use super::state::{CommittedOffset, Group, GroupState, detached};
@@ -80,9 +81,12 @@ impl GroupLedger {
                 ..OffsetCommitResponseTopic::default()
             };
             for partition in &topic.partitions {
-                let error = refusal.or_else(|| self.check_partition(&topic.name, partition));
+                let metadata = partition.committed_metadata.as_ref();
+                let of = (&request.group_id, &topic.name, partition.partition_index);
+                let error = refusal
+                    .or_else(|| self.check_partition(&topic.name, partition))
+                    .or_else(|| self.check_carried(of, metadata));
                 if error.is_none() {
-                    let metadata = partition.committed_metadata.as_ref();
                     out.record(GroupRecord::OffsetCommit {
                         group: detached(&request.group_id),
                         topic: detached(&topic.name),
@@ -114,7 +118,9 @@ impl GroupLedger {
         partition: &OffsetCommitRequestPartition,
     ) -> Option<ErrorCode> {
         let metadata = partition.committed_metadata.as_ref();
-        let bytes = metadata.map_or(0, |metadata| metadata.len());
+        // A link's metadata are not anybody's to save on.
+        let own = metadata.filter(|metadata| Carried::of(metadata).is_none());
+        let bytes = own.map_or(0, |metadata| metadata.len());
         if bytes > self.config.offset_metadata_bytes_max.min(NAME_BYTES_MAX) {
             return Some(ErrorCode::OffsetMetadataTooLarge);
         }

@@ -15,7 +15,7 @@ mod status;
 
 pub use bucket::TokenBucket;
 pub use discovery::{Discovered, Here, Plan, Source, Step};
-pub use groups::{GroupOffsets, GroupPlan};
+pub use groups::{GroupOffsets, OffsetHere, OffsetsHere, wanted_offsets};
 pub use partition::{
     Answer, Asked, Bounds, Effect, Fault, MirrorPartition, Position, SourceSeen, Turn,
 };

@@ -119,6 +119,10 @@ impl Replica {
             let to = self.log.log_end_offset();
             let partition = self.topic_partition();
             tracing::info!(%partition, %from, %to, "the mirror begins where its source does");
+            tracing::trace!(
+                target: "klamm::replica", event = "begun", topic = &*partition.topic,
+                partition = partition.partition, from = from.0, to = to.0,
+            );
             self.restarted(from, to);
         }
         Ok(())

@@ -98,11 +98,18 @@ pub struct Allowance {
     /// Topics of which nothing but what this node compacted has gaps; of a replica, what its leader
     /// compacted has too. `None`: all.
     pub without_gaps: Option<BTreeSet<String>>,
+    /// Where mirrors that were promoted begin to be this cluster's own: producers from before are
+    /// others, whatever their ids, and forgotten.
+    pub own_from: BTreeMap<Partition, i64>,
 }
 
 impl Allowance {
     fn is_damaged(&self, path: &Path) -> bool {
         self.damaged.iter().any(|damaged| path.starts_with(damaged))
+    }
+
+    fn own_from(&self, of: &Partition) -> i64 {
+        self.own_from.get(of).copied().unwrap_or(0)
     }
 
     fn may_have_gaps(&self, of: &Partition) -> bool {

@@ -374,6 +374,7 @@ fn sequences(directory: &Directory<'_>, log: &Log, allowance: &Allowance, findin
         return;
     }
     let mut last: BTreeMap<i64, (i16, i32)> = BTreeMap::new();
+    let (own_from, mut is_own) = (allowance.own_from(&directory.of), false);
     for batch in log.batches() {
         let header = batch.header();
         if !header.has_producer() || header.attributes.is_control() || header.base_sequence.0 < 0 {
@@ -382,6 +383,9 @@ fn sequences(directory: &Directory<'_>, log: &Log, allowance: &Allowance, findin
         let (id, epoch) = (header.producer_id.0, header.producer_epoch.0);
         let (first, end) = (header.base_sequence.0, header.last_sequence().0);
         let (base, is_compacted) = (batch.base(), log.is_compacted());
+        if base >= own_from && !std::mem::replace(&mut is_own, true) {
+            last.clear();
+        }
         if let Some((was, before)) = last.insert(id, (epoch, end)) {
             let expected = before.checked_add(1).unwrap_or(0);
             let is_next = first == expected || (is_compacted && first > expected);

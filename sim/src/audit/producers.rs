@@ -4,6 +4,7 @@
 //! sequence (i32), first and last offset (i64), timestamp (i64).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::bytes_reader::BytesReader;
 use super::partition::Log;
@@ -63,7 +64,9 @@ pub(super) fn check(
         if offset < log.first_base() {
             continue;
         }
-        if let Some(detail) = compare(&snapshot, log, offset, allowance) {
+        let own_from = allowance.own_from(&directory.of);
+        let since = if offset > own_from { own_from } else { 0 };
+        if let Some(detail) = compare(&snapshot, log, since..offset, allowance) {
             add(detail);
         }
     }
@@ -113,10 +116,11 @@ fn decode(mut from: BytesReader) -> Result<(i64, Producers), String> {
     read.ok_or_else(|| "it cannot be read".to_owned())
 }
 
-/// The state that the batches below `offset` make, with all batches of each producer's epoch.
-fn model(log: &Log, offset: i64) -> Producers {
+/// The state that the batches between these offsets make, with all of each producer's epoch.
+fn model(log: &Log, within: &Range<i64>) -> Producers {
     let mut producers = Producers::new();
-    for batch in log.batches().filter(|batch| batch.end() <= offset) {
+    let batches = log.batches();
+    for batch in batches.filter(|of| within.start <= of.base() && of.end() <= within.end) {
         let header = batch.header();
         let is_marker = header.attributes.is_control();
         if !header.has_producer() || (is_marker && header.record_count == 0) {
@@ -148,10 +152,16 @@ fn model(log: &Log, offset: i64) -> Producers {
     producers
 }
 
-/// What a snapshot says that the log does not, or the other way round.
-fn compare(snapshot: &Producers, log: &Log, offset: i64, allowance: &Allowance) -> Option<String> {
+/// What a snapshot says that the log between these offsets does not, or the other way round.
+fn compare(
+    snapshot: &Producers,
+    log: &Log,
+    within: Range<i64>,
+    allowance: &Allowance,
+) -> Option<String> {
     let first = log.first_base();
-    let modelled = model(log, offset);
+    let modelled = model(log, &within);
+    let offset = within.end;
     for (id, producer) in snapshot {
         if !producer
             .batches

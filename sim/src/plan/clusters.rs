@@ -131,7 +131,9 @@ fn mirrored(link: &LinkPlan, source: &Plan, target: &Plan) -> Vec<TopicPlan> {
     });
     new.map(|topic| {
         let mut config = topic.config.clone();
-        config.remove("min.insync.replicas");
+        for own in ["min.insync.replicas", "klamm.durability"] {
+            config.remove(own);
+        }
         TopicPlan {
             replicas: copies,
             config,

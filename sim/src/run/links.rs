@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use klamm::env::Rng;
-use klamm_jepsen::history::{Mirrored, Partition};
+use klamm_jepsen::history::{Answer, Event, Mirrored, Partition, What};
 
 use super::Stage;
 use crate::plan::LinkPlan;
@@ -14,6 +14,8 @@ use crate::workload::links::Links;
 /// How long an operator tries, beyond the part with faults.
 const OPERATION_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Longest that is waited for a link that has a limit, and copies.
+const REACHING_MAX: Duration = Duration::from_secs(600);
 /// What reached its end may still have to be told of: groups, and topics that are gone, which is
 /// believed after several rounds.
 const SETTLING: Duration = Duration::from_secs(10);
@@ -99,6 +101,25 @@ impl Stage {
     }
 }
 
+/// Where mirrors that were promoted begin to be the cluster's own, as it told.
+pub(super) fn own_from(events: &[Event]) -> BTreeMap<Partition, i64> {
+    let mut own_from = BTreeMap::new();
+    for event in events {
+        let What::Ok {
+            answer: Answer::Promote { mirrors } | Answer::DescribeLink { mirrors },
+            ..
+        } = &event.what
+        else {
+            continue;
+        };
+        let promoted = mirrors.iter().filter(|one| one.state == "promoted");
+        for mirror in promoted.filter(|one| one.log_end_offset >= 0) {
+            own_from.insert(mirror.of.clone(), mirror.log_end_offset);
+        }
+    }
+    own_from
+}
+
 /// V11: what links copy reaches the ends of its sources.
 pub(super) async fn catch_up(stages: &[Stage]) {
     for target in stages.iter().filter(|stage| !stage.plan.links.is_empty()) {
@@ -118,10 +139,16 @@ pub(super) async fn catch_up(stages: &[Stage]) {
 
 async fn reach(source: &Stage, target: &Stage, link: &LinkPlan) {
     let within = Duration::from_millis(target.plan.liveness_ms);
-    let deadline = target.observer.now().plus(within);
+    let begun = target.observer.now();
+    let mut deadline = begun.plus(within);
     let (mut lacking, mut is_settled) = (Vec::new(), false);
     while target.observer.now() < deadline {
-        lacking = lacks(source, target, link).await;
+        let before = std::mem::replace(&mut lacking, lacks(source, target, link).await);
+        if link.bytes_per_second.is_some() && lacking != before {
+            // Who may copy no faster takes as long as it takes, as long as it copies.
+            let longest = begun.plus(REACHING_MAX);
+            deadline = longest.min(target.observer.now().plus(within));
+        }
         if lacking.is_empty() && is_settled {
             return;
         }

@@ -1,7 +1,7 @@
 //! A node under test and who watches over it: as a machine with a supervisor would, it starts the
 //! process again whenever it ends and nothing holds it down.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use klamm::env::{Env, Task};
 use klamm_jepsen::history::{NodeEvent, Note, Partition};
 use tokio::sync::Notify;
 
+use super::links::own_from;
 use crate::audit::{self, Allowance, Finding, Mode};
 use crate::plan::{NodePlan, Plan};
 use crate::record::Recorder;
@@ -60,6 +61,8 @@ struct Shared {
     partitions: Vec<Partition>,
     /// See [`Allowance`].
     without_gaps: Option<BTreeSet<String>>,
+    /// Whether what a link copied here is promoted in the run.
+    is_promoted: bool,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -120,6 +123,7 @@ impl Server {
                 observer: observer.clone(),
                 partitions: partitions(plan),
                 without_gaps: plan.is_cluster().then(|| never_compacted(plan)),
+                is_promoted: plan.links.iter().any(|link| link.promote_ms.is_some()),
                 state: Mutex::new(state),
                 changed: Notify::new(),
             }),
@@ -436,6 +440,10 @@ impl Server {
             damaged: disk.damaged(),
             is_replica: self.shared.is_cluster,
             without_gaps: self.shared.without_gaps.clone(),
+            own_from: match self.shared.is_promoted {
+                true => own_from(&self.shared.recorder.own_events()),
+                false => BTreeMap::new(),
+            },
             ..Allowance::default()
         };
         let mut findings = audit::audit_with(&disk.files(), mode, &allowance);

@@ -29,7 +29,7 @@ pub(super) struct Judged {
 /// and others in their places.
 const AFTER_LOSS: &[&str] = &[
     "P1", "P2", "P3", "P4", "P8", "P9", "P10", "P12", "P13", "P14", "P16", "R5", "R14", "R16",
-    "R17", "R18", "K6",
+    "R17", "R18", "K2", "K6",
 ];
 /// The same of the partitions that hold the groups.
 const AFTER_LOSS_OF_GROUPS: &[&str] = &["CG1", "CG2", "CG3", "CG4", "CG5", "CG7", "CG9"];
@@ -141,6 +141,7 @@ fn judge_links(events: &[Event], clusters: &[Seen]) -> Vec<Violation> {
             name: seen.plan.cluster.clone(),
             history,
             options: promises(&seen.plan),
+            lost: seen.unclean.keys().cloned().collect(),
         });
     mirror::found(&sides.collect::<Vec<_>>()).into_sorted()
 }

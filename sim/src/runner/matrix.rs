@@ -108,7 +108,7 @@ pub(crate) fn matrix(options: &MatrixOptions) -> Result<ExitCode, Failed> {
 /// Puts the rows into the tables of the file, each into that of its kind.
 fn write(path: &Path, rows: &[Row], searched: &Searched) -> Result<(), Failed> {
     let mut text = files::read(path)?;
-    for kind in ["node-only", "clusters"] {
+    for kind in ["node-only", "clusters", "mirrors"] {
         let mutants = mutants::of_kind(kind)?.unwrap_or_default();
         if rows.iter().any(|row| row.is_of(&mutants)) {
             text = written(&text, kind, &mutants, rows, searched)

@@ -96,17 +96,24 @@ pub(super) fn add(draw: &Draw, plan: &mut Plan, cluster: Cluster) {
     plan.beside = vec![second];
 }
 
-/// The first cluster copies from the second as well, which has a topic of its own.
+/// The first cluster copies from the second as well, which has a topic of its own. Where the second
+/// is promoted, all that it has is its own from then on: a topic that the first one's clients made
+/// and deleted may come to it from there, and is no concern of the plan.
 fn both_ways(draw: &mut Draw, plan: &mut Plan, second: &mut ClusterPlan) {
     let mut own = plan.topics[0].clone();
     own.name = format!("{NAME}-{}", own.name);
     own.replicas = i16::try_from(second.nodes.len().min(3)).unwrap_or(1);
     own.config.remove("min.insync.replicas");
     second.topics = vec![own];
+    let is_promoted = second.links.iter().any(|link| link.promote_ms.is_some());
+    let topics = match is_promoted {
+        true => format!("{NAME}-*"),
+        false => "*".to_owned(),
+    };
     plan.links = vec![LinkPlan {
         name: "back".to_owned(),
         from: NAME.to_owned(),
-        topics: vec!["*".to_owned()],
+        topics: vec![topics],
         at_ms: draw.one_of(&[0, 2000]),
         ..LinkPlan::default()
     }];

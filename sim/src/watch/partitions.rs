@@ -49,6 +49,8 @@ pub(super) struct Known {
     in_sync_since: BTreeMap<i32, u64>,
     /// When a leader was elected who may lack what was committed, as the record of it says.
     pub unclean_since: Option<u64>,
+    /// Where the first record of a mirror is to be, once a replica went by that.
+    first: Option<i64>,
 }
 
 /// The partition as one node's image has it.
@@ -227,6 +229,7 @@ impl Known {
                 }
                 broken
             }
+            "begun" => self.on_begun(node, fields),
             // What it had before its new start is nowhere any more: the leader deleted it.
             "emptied" if fields.number("to") < fields.number("from") => {
                 self.on_truncated(node, fields, names)
@@ -252,7 +255,11 @@ impl Known {
         }
         // One who hears late that it was elected, and not yet that another was since, leads nobody.
         let is_past = self.leaders.keys().any(|known| *known > epoch);
-        if let Some(start) = fields.number("start").filter(|_| is_new && !is_past)
+        let start = fields.number("start").map(|start| {
+            let log = self.logs.get(node).filter(|log| log.start == log.end);
+            log.map_or(start, |log| log.end.max(start))
+        });
+        if let Some(start) = start.filter(|_| is_new && !is_past)
             && start < self.high_watermark
         {
             let detail = format!(
@@ -272,6 +279,53 @@ impl Known {
             broken.push(("K6", detail));
         }
         broken
+    }
+
+    /// A mirror's source begins beyond offset 0, so a replica of it does, by itself and in no order
+    /// with the others, where its log has no record. Below that no log of the partition had any, so
+    /// whoever has none yet lacks nothing there: see [`Self::counted_from_first`].
+    fn on_begun(&mut self, node: &str, fields: &Fields) -> Vec<Broken> {
+        let Some(to) = fields.number("to") else {
+            return Vec::new();
+        };
+        let mut broken = Vec::new();
+        let first = *self.first.get_or_insert(to);
+        if first != to {
+            let detail = format!("{node} begins at {to}, where another replica began at {first}");
+            broken.push(("R2", detail));
+        }
+        if let Some(log) = self.logs.get(node).filter(|log| log.start < log.end) {
+            let (start, end) = (log.start, log.end);
+            let detail = format!("{node} begins at {to}, and had records from {start} to {end}");
+            broken.push(("R9", detail));
+        }
+        for log in self.logs.values_mut() {
+            *log = Self::counted_from(first, *log);
+        }
+        if self.high_watermark < first {
+            self.high_watermark = first;
+            self.rises.push((now(), first));
+        }
+        broken
+    }
+
+    /// A log without records that ends before the mirror's first may be stands as if it ended there.
+    fn counted_from_first(&self, log: LogState) -> LogState {
+        self.first
+            .map_or(log, |first| Self::counted_from(first, log))
+    }
+
+    fn counted_from(first: i64, log: LogState) -> LogState {
+        if log.start < log.end || first <= log.end {
+            return log;
+        }
+        LogState {
+            start: first,
+            high_watermark: first,
+            end: first,
+            recovery_point: first,
+            ..log
+        }
     }
 
     /// A leader's log begins later now: so must all that are in sync.
@@ -296,6 +350,7 @@ impl Known {
 
     /// A node's log stands somewhere else.
     pub fn on_log(&mut self, node: &str, log: LogState, kind: Kind, names: &Names) -> Vec<Broken> {
+        let log = self.counted_from_first(log);
         let before = self.logs.insert(node.to_owned(), log);
         let mut of_end = self.on_end(node, before, log, kind, names);
         of_end.extend(self.standing.on_log(node, log));

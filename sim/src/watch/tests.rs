@@ -1,5 +1,6 @@
 //! Stories told to the watch, right and wrong.
 
+mod beginning;
 mod standing;
 
 use super::partitions::View;

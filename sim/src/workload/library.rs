@@ -97,6 +97,10 @@ pub(super) async fn produce(mut client: Client) {
     while !client.stop.is_set() {
         let mut under_way = Vec::new();
         for _ in 0..=client.rng.below(burst + 1) {
+            // Each waits for its topic, which a mirror's may not be there to the end.
+            if client.stop.is_set() {
+                break;
+            }
             let to = client.draw_partition(&topic);
             let now = client.env.wall();
             let id = client.recorder.next_id();

@@ -17,7 +17,10 @@ use crate::controller::{
     FailMirror, IncrementalAlterConfigs, LearnSource, LinkRecord, MirrorFault, MirrorState,
     MorePartitions, NewMirror, NewTopic, PROVENANCE, Refusal, is_mirrored_setting,
 };
-use crate::mirror::{Discovered, GroupOffsets, GroupPlan, Here, Plan, Source, Step};
+use crate::group::Carried;
+use crate::mirror::{
+    Discovered, GroupOffsets, Here, OffsetHere, OffsetsHere, Plan, Source, Step, wanted_offsets,
+};
 use crate::types::{ErrorCode, Offset, TopicId, TopicPartition};
 
 /// Most that an answer about topics and groups holds.
@@ -42,7 +45,7 @@ pub(super) async fn run(broker: Arc<Broker>, link: Arc<LinkRecord>) {
         admin: Admin::on(source),
         here: None,
         doubts: BTreeMap::new(),
-        groups: GroupPlan::default(),
+        rounds: 0,
         broker,
         link,
     };
@@ -100,11 +103,13 @@ struct Watch {
     here: Option<Admin>,
     /// Topics that seem to be gone, or others, and for how many rounds.
     doubts: BTreeMap<String, u32>,
-    groups: GroupPlan,
+    /// Counts rounds.
+    rounds: u64,
 }
 
 impl Watch {
     async fn round(&mut self) -> Result<(), RoundError> {
+        self.rounds += 1;
         let view = self
             .admin
             .cluster()
@@ -365,7 +370,9 @@ impl Watch {
         });
     }
 
-    /// What groups committed at the source is committed here, where they have no members here.
+    /// What groups committed at the source is committed here, where they have no members here. The
+    /// image may be old, and mirrors promoted since: who takes the commits knows what they may
+    /// replace.
     async fn carry_groups_over(&mut self, image: &ClusterImage) -> Result<(), RoundError> {
         let mirrored = self.mirrored(image);
         let here = match &self.here {
@@ -385,35 +392,33 @@ impl Watch {
                 }
             }
         }
-        self.groups.keep(&source);
         if source.is_empty() {
             return Ok(());
         }
         let high_watermarks = high_watermarks(&here, &source).await?;
-        let mut known = GroupOffsets::new();
+        let mut known = OffsetsHere::new();
         for name in source.keys() {
             let committed = here.group_offsets(name, None).await?;
-            known.insert(name.clone(), offsets(committed, &mirrored));
+            known.insert(name.clone(), offsets_here(committed));
         }
-        let wanted = self.groups.wanted(&source, &known, &high_watermarks);
-        for (name, at_source) in &source {
-            let is_done = match wanted.get(name) {
-                None => true,
-                Some(wanted) => commit(&here, name, wanted).await,
-            };
-            if is_done {
-                self.groups.carried_over(name, at_source);
-            }
+        let carried = Carried {
+            image: image.end(),
+            round: self.rounds,
+        };
+        for (name, wanted) in wanted_offsets(&source, &known, &high_watermarks) {
+            commit(&here, &name, &wanted, carried).await;
         }
         Ok(())
     }
 
-    /// Partitions that are active mirrors of the link.
+    /// Partitions that are active mirrors of the link. Where the source's topic may be another
+    /// now, what was committed may be of that.
     fn mirrored(&self, image: &ClusterImage) -> BTreeSet<TopicPartition> {
         let mut partitions = BTreeSet::new();
         for (id, mirror) in image.mirrors_of(self.link.id) {
             if let Some(topic) = image.topic_by_id(id)
                 && mirror.topic.state == MirrorState::Active
+                && !self.doubts.contains_key(&*topic.name)
             {
                 for partition in (0..).take(topic.partitions.len()) {
                     partitions.insert(TopicPartition::new(topic.name.clone(), partition));
@@ -483,17 +488,33 @@ async fn high_watermarks(
     Ok(known.collect())
 }
 
-/// Whether all was committed. A group that has members here is left to them.
-async fn commit(here: &Admin, group: &str, wanted: &BTreeMap<TopicPartition, Offset>) -> bool {
-    let offsets = wanted
-        .iter()
-        .map(|(partition, offset)| (partition.clone(), CommittedOffset::at(*offset)));
-    match here.set_group_offsets(group, &offsets.collect()).await {
-        Ok(committed) => committed.values().all(Result::is_ok),
-        Err(error) => {
-            tracing::debug!(%group, %error, "offsets are not carried over");
-            false
-        }
+fn offsets_here(committed: Committed) -> BTreeMap<TopicPartition, OffsetHere> {
+    let known = committed.into_iter().filter_map(|(partition, one)| {
+        let one = one.ok()?;
+        let is_own = Carried::of(&one.metadata).is_none();
+        let offset = one.offset;
+        Some((partition, OffsetHere { offset, is_own }))
+    });
+    known.collect()
+}
+
+/// Commits what can be; the next round looks at what is left. A group that has members here is left
+/// to them.
+async fn commit(
+    here: &Admin,
+    group: &str,
+    wanted: &BTreeMap<TopicPartition, Offset>,
+    carried: Carried,
+) {
+    let offsets = wanted.iter().map(|(partition, offset)| {
+        let committed = CommittedOffset {
+            metadata: carried.to_string(),
+            ..CommittedOffset::at(*offset)
+        };
+        (partition.clone(), committed)
+    });
+    if let Err(error) = here.set_group_offsets(group, &offsets.collect()).await {
+        tracing::debug!(%group, %error, "offsets are not carried over");
     }
 }
 

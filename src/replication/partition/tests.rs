@@ -419,6 +419,70 @@ fn what_cannot_be_compared_with_the_leaders_log_is_replaced_and_not_kept_below_i
 }
 
 #[test]
+fn a_log_that_begins_beyond_where_it_parts_from_the_leaders_begins_anew_at_the_leaders_start() {
+    // Has records from 11 on, or none; those before are deleted. The leader has 5 to 9.
+    for (end, epoch, said) in [
+        (13, LeaderEpoch(1), (LeaderEpoch(1), Offset(9))),
+        (11, LeaderEpoch::NONE, (LeaderEpoch::NONE, Offset(9))),
+    ] {
+        let mut effects = Vec::new();
+        let assigned = assignment(3, 2, 5, &[3]);
+        let mut partition = Partition::<u32>::new(&assigned, opened(end), Instant(0), &mut effects);
+        let said = FollowerTruncate {
+            slot: 0,
+            leader_epoch: LeaderEpoch(2),
+            fetch_offset: Offset(end),
+            last_fetched_epoch: epoch,
+            diverging: said,
+            leader_log_start_offset: Offset(5),
+        };
+        let mine = |_| (epoch, Offset(end));
+        let cut = partition.cut(&said, Some(epoch), mine).expect("it follows");
+        assert_eq!(cut, Offset(9));
+        assert!(partition.begins_anew_for(&said, cut, Offset(11)));
+        let position = partition.position(LeaderEpoch(2), Offset(11), Some(epoch));
+        let position = position.expect("it follows").expect("all is safe");
+        assert_eq!(position.fetch_offset, Offset(5));
+        let told = (Offset(5), Offset(9));
+        assert_eq!(
+            partition.restart_for(told, None),
+            None,
+            "not before it has records"
+        );
+        let first = partition.restart_for(told, Some(Offset(5)));
+        assert_eq!(first, Some(Offset(5)));
+    }
+}
+
+#[test]
+fn an_empty_log_beyond_the_leaders_end_is_told_where_that_is() {
+    let mut partition = leader(&[1]);
+    let beyond = |partition: &mut Partition<u32>| {
+        let eligible = eligible();
+        let fetcher = Fetcher {
+            id: BrokerId(2),
+            broker_epoch: BrokerEpoch(12),
+        };
+        let fetch = FollowerFetch {
+            slot: 0,
+            leader_epoch: LeaderEpoch(1),
+            fetch_offset: Offset(7),
+            last_fetched_epoch: LeaderEpoch::NONE,
+            log_start_offset: Offset(7),
+        };
+        let (around, epochs) = (around(&eligible, 1), |asked| (asked, Offset(2)));
+        let mut effects = Vec::new();
+        let served = partition.fetched(fetcher, &fetch, OLDEST, epochs, around, &mut effects);
+        served.map(|served| served.diverging)
+    };
+    let before = beyond(&mut partition);
+    assert_eq!(before, Err(ErrorCode::OffsetOutOfRange), "nor has it any");
+    step(&mut partition, appended(2, 1));
+    let told = Ok(Some((LeaderEpoch::NONE, Offset(2))));
+    assert_eq!(beyond(&mut partition), told);
+}
+
+#[test]
 fn a_leader_that_was_here_before_waits_for_a_newer_epoch() {
     let restarted = Opened {
         past: Past {

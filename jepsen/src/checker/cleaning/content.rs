@@ -33,6 +33,8 @@ struct Content<'a> {
     /// Absent where what was told cannot be compared.
     timestamp: Option<i64>,
     op: u64,
+    /// When that was told.
+    told: u64,
 }
 
 impl Content<'_> {
@@ -69,6 +71,7 @@ fn same_content(seen: &Seeing, violations: &mut Violations) {
                 digest: acked.record.digest,
                 timestamp,
                 op: acked.op.op,
+                told: acked.op.returned,
             };
             known.entry((era, acked.offset)).or_insert(content);
         }
@@ -86,6 +89,7 @@ fn same_content(seen: &Seeing, violations: &mut Violations) {
                 digest: record.digest,
                 timestamp: Some(record.timestamp),
                 op: op.op,
+                told: op.returned,
             };
             let at = (era, record.offset);
             if may_be_outlived && was_so(&known, at, &content) {
@@ -95,7 +99,8 @@ fn same_content(seen: &Seeing, violations: &mut Violations) {
                 if before.differs(&content) {
                     let detail = format!("the record at {} is not what it was", record.offset);
                     let operations = [before.op, op.op];
-                    violations.add(violation("K2", op.returned, seen.of, &operations, detail));
+                    let time = before.told.max(op.returned);
+                    violations.add(violation("K2", time, seen.of, &operations, detail));
                 }
             } else {
                 known.insert(at, content);

@@ -11,11 +11,12 @@
 //!
 //! That nothing is missing is asked of the final reads of both clusters, and not beyond the first
 //! record that clients of the target wrote. Where either log is compacted a record may be missing
-//! if a later one has its key. A mirror that says that its source lost or exchanged records (it has
+//! if a later one has its key: also one that was not copied, where the source is compacted, and in a
+//! promoted mirror one of the target's clients. A mirror that says that its source lost or exchanged records (it has
 //! a fault in the end) may hold what the source has no more. Silent about logs that were damaged on
-//! purpose; about where a mirror
-//! begins if its topic deletes by age or size; and about a log of which no record tells the era of
-//! the source.
+//! purpose; about where a mirror begins if its topic deletes by age or size; and about a log of
+//! which no record tells the era of the source. Of a partition of the source that lost records, as
+//! it may (`Clustered::lost`), X1 knows what the final reads found there, and X2 nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +51,9 @@ pub(super) fn check(link: &Link<'_>, found: &mut Violations) {
         let source = logs.filter(|log| log.of == mirror.of && log.era == *era);
         for source in source.filter(|source| !source.damaged && !mirror.damaged) {
             same(link, source, mirror, found);
-            in_order(link, source, mirror, found);
+            if !link.source.lost.contains(source.of) {
+                in_order(link, source, mirror, found);
+            }
             whole(link, source, mirror, found);
             begins(link, source, mirror, found);
         }
@@ -102,18 +105,25 @@ fn not_written(link: &Link<'_>, mirror: &Log<'_>, found: &mut Violations) {
 fn same(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violations) {
     let at_source = link.source.seen(source);
     let ends = link.source.ends(source.of).map(|(_, ends)| ends);
+    // The final reads may be of a topic that was made since, or nobody knows.
+    let ends = ends.filter(|_| source.facts.iter().any(|fact| fact.in_final));
     let was_read = |offset: i64| {
         ends.is_some_and(|ends| ends.log_start_offset <= offset && offset < ends.log_end_offset)
     };
-    let has_fault = |(_, told): (_, &Mirrored)| told.state == "failed" || told.fault.is_some();
-    let may_differ = link.told_finally(mirror.of).is_some_and(has_fault);
+    let has_lost = link.source.lost.contains(source.of);
+    let may_differ = |(_, told): (_, &Mirrored)| {
+        // One that was promoted asks its source no more.
+        told.state == "failed" || told.fault.is_some() || has_lost && told.state == "promoted"
+    };
+    let may_differ = link.told_finally(mirror.of).is_some_and(may_differ);
     for (operation, seen) in link.target.all_seen(mirror) {
         let Some(id) = seen.id.filter(|id| link.source.sent(*id)) else {
             continue;
         };
         let offset = seen.offset;
         let told = source.within(offset..offset + 1).iter();
-        let told: Vec<&Fact> = told.filter(|fact| fact.is_told()).collect();
+        let told = told.filter(|fact| fact.is_told() && (!has_lost || fact.in_final));
+        let told: Vec<&Fact> = told.collect();
         let wrong = if let Some(other) = told.iter().find(|fact| fact.id != id) {
             (!may_differ).then(|| (other.told_by, format!("record {} there", other.id)))
         } else if !told.is_empty() {
@@ -122,13 +132,10 @@ fn same(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violati
             None
         } else if was_read(offset) && !source.compacted {
             Some((operation.op, "nothing there".to_owned()))
+        } else if has_lost {
+            None
         } else {
-            let copies = link
-                .source
-                .index
-                .sent(id)
-                .map_or(0, |(sent, _)| sent.copies());
-            let place = source.only_place(id).filter(|_| copies <= 1);
+            let place = only_place(link, source, id);
             place.map(|place| (operation.op, format!("it at offset {place}")))
         };
         if let Some((by, what)) = wrong {
@@ -139,6 +146,13 @@ fn same(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violati
             found.add(violation("X1", time, Some(mirror.of), operations, detail));
         }
     }
+}
+
+/// Where the source has the record, if it was sent once and is told to be at one offset.
+fn only_place(link: &Link<'_>, source: &Log<'_>, id: u64) -> Option<i64> {
+    let sent = link.source.index.sent(id);
+    let copies = sent.map_or(0, |(sent, _)| sent.copies());
+    source.only_place(id).filter(|_| copies <= 1)
 }
 
 /// How a record of the mirror differs from what the source gave, or was given.
@@ -182,7 +196,7 @@ fn in_order(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Vio
     let mut last: Option<(i64, &Fact)> = None;
     let told = mirror.facts.iter().filter(|fact| fact.is_told());
     for fact in told.filter(|fact| link.source.sent(fact.id)) {
-        let Some(place) = source.only_place(fact.id) else {
+        let Some(place) = only_place(link, source, fact.id) else {
             continue;
         };
         if let Some((before, other)) = last.filter(|(before, _)| place <= *before) {
@@ -215,14 +229,20 @@ fn whole(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violat
     let own = own.map(|fact| fact.offset).min().unwrap_or(i64::MAX);
     let end = ends.log_end_offset.min(own);
     let is_compacted = source.compacted || mirror.compacted;
-    let latest = latest(link, source, end);
+    // A copy that is behind is of what the source had left when it was asked.
+    let until = if source.compacted { i64::MAX } else { end };
+    let latest = latest(link, [(source, until), (mirror, end)]);
+    let replacing = keys_sent_here(link, mirror);
+    let has_lost = link.source.lost.contains(source.of);
     for fact in source.within(ends.log_start_offset..end.max(ends.log_start_offset)) {
-        if !fact.is_told() || held.contains(&fact.offset) {
+        let is_gone = has_lost && !fact.in_final;
+        if !fact.is_told() || is_gone || held.contains(&fact.offset) {
             continue;
         }
         let replaced = key(link, fact.id).is_some_and(|key| {
             let latest = latest.get(key);
-            is_compacted && latest.is_some_and(|offset| *offset > fact.offset)
+            let is_replaced = latest.is_some_and(|offset| *offset > fact.offset);
+            is_compacted && (is_replaced || replacing.contains(key))
         });
         if !replaced && !is_removed(link, source, fact) {
             let detail = format!(
@@ -240,6 +260,18 @@ fn whole(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violat
     }
 }
 
+/// Keys that clients of the target wrote, all of it behind what came from the source.
+fn keys_sent_here<'a>(link: &Link<'a>, mirror: &Log<'_>) -> BTreeSet<&'a str> {
+    let operations = link.target.index.history.operations.iter();
+    let sent = operations.filter_map(|operation| match &operation.call {
+        Call::Send { to, records, .. } if to == mirror.of && !operation.failed() => Some(records),
+        _ => None,
+    });
+    sent.flatten()
+        .filter_map(|one| one.key.as_deref())
+        .collect()
+}
+
 /// A tombstone that compaction took: it is the last of its key and may go.
 fn is_removed(link: &Link<'_>, source: &Log<'_>, fact: &Fact) -> bool {
     let sent = link.source.index.sent(fact.id);
@@ -251,12 +283,21 @@ fn key<'a>(link: &Link<'a>, id: u64) -> Option<&'a str> {
     sent.records[position].key.as_deref()
 }
 
-/// The highest offset below `end` of each key.
-fn latest<'a>(link: &Link<'a>, source: &Log<'_>, end: i64) -> BTreeMap<&'a str, i64> {
-    let facts = source.facts.iter().filter(|fact| fact.offset < end);
-    let keyed = facts.filter_map(|fact| Some((key(link, fact.id)?, fact.offset)));
-    // They come in the order of their offsets.
-    keyed.collect()
+/// The highest offset of each key in either log below what is given with it: what nobody was told of
+/// at the source may have been copied.
+fn latest<'a>(link: &Link<'a>, logs: [(&Log<'_>, i64); 2]) -> BTreeMap<&'a str, i64> {
+    let mut latest = BTreeMap::new();
+    let facts = logs.into_iter().flat_map(|(log, end)| {
+        let facts = log.facts.iter();
+        facts.filter(move |fact| fact.offset < end)
+    });
+    for fact in facts {
+        if let Some(key) = key(link, fact.id) {
+            let known = latest.entry(key).or_insert(fact.offset);
+            *known = fact.offset.max(*known);
+        }
+    }
+    latest
 }
 
 /// The mirror's log begins nowhere beyond where its source's log did by then.

@@ -18,6 +18,8 @@ mod promotion;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use super::{Index, Options, Violation, Violations};
 use crate::history::{History, Partition};
 use facts::links;
@@ -30,6 +32,9 @@ pub struct Clustered<'a> {
     /// What was asked of it and seen of it, and nothing of others.
     pub history: &'a History,
     pub options: Options,
+    /// Partitions that lost records that were committed, as they may: what anybody saw or was told
+    /// of them counts only where the final reads found it, as others may be in its place.
+    pub lost: BTreeSet<Partition>,
 }
 
 /// X1 to X8, X10 and X11 of all links.
@@ -51,6 +56,7 @@ pub fn found(clusters: &[Clustered<'_>]) -> Violations {
 struct Side<'a> {
     name: Option<&'a str>,
     index: Index<'a>,
+    lost: &'a BTreeSet<Partition>,
 }
 
 impl<'a> Side<'a> {
@@ -58,6 +64,7 @@ impl<'a> Side<'a> {
         Self {
             name: cluster.name.as_deref(),
             index: Index::new(cluster.history, cluster.options),
+            lost: &cluster.lost,
         }
     }
 }

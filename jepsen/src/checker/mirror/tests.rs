@@ -1,5 +1,7 @@
 //! Histories of two clusters, told by hand.
 
+use std::collections::BTreeSet;
+
 use super::context::of_target;
 use super::{Clustered, found};
 use crate::checker::Options;
@@ -15,6 +17,8 @@ struct Two {
     events: Vec<Event>,
     now: u64,
     last_op: u64,
+    /// Whether the source lost committed records, as it may.
+    has_lost: bool,
 }
 
 const SOURCE: Option<&str> = None;
@@ -214,7 +218,9 @@ impl Two {
     /// What is broken, each property once.
     fn broken(&self) -> Vec<&'static str> {
         let (source, target) = (self.history(SOURCE), self.history(TARGET));
+        let lost = |name| BTreeSet::from_iter((self.has_lost && name == SOURCE).then(of));
         let clusters = [(SOURCE, &source), (TARGET, &target)].map(|(name, history)| Clustered {
+            lost: lost(name),
             name: name.map(str::to_owned),
             history,
             options: Options::default(),
@@ -298,6 +304,20 @@ fn a_record_that_the_source_compacted_may_be_missing_and_one_it_kept_may_not() {
     };
     assert_eq!(told(&[(1, 2), (2, 3)]), [""; 0]);
     assert_eq!(told(&[(0, 1), (2, 3)]), ["X1"]);
+}
+
+#[test]
+fn a_record_that_a_client_of_a_promoted_mirror_replaced_may_be_missing() {
+    let told = |key: &str| {
+        let mut two = Two::compacted(&[("cleanup.policy", "compact")]).filled(2);
+        two.promote(2, 2);
+        let own = written(3, key, false, 1000);
+        two.send(TARGET, &own, 2);
+        two.finally(TARGET, 0, 3, &[(1, 2)]);
+        two.broken()
+    };
+    assert_eq!(told("k1"), [""; 0]);
+    assert_eq!(told("k3"), ["X1"]);
 }
 
 #[test]
@@ -546,6 +566,24 @@ fn a_group_that_is_copied_is_no_register_until_its_mirror_is_promoted() {
     assert_eq!(judged(false, true), [""; 0]);
     assert_eq!(judged(true, false), [""; 0]);
     assert_eq!(judged(true, true), ["CG4"]);
+}
+
+#[test]
+fn what_a_source_lost_is_not_asked_of_its_mirror_and_what_it_has_is() {
+    let judged = |has_lost, held: &[(i64, u64)]| {
+        let mut two = Two::linked().filled(3);
+        two.send(SOURCE, &record(4), 2);
+        two.has_lost = has_lost;
+        two.finally(SOURCE, 0, 3, &[(0, 1), (1, 2), (2, 4)]);
+        two.finally(TARGET, 0, 3, held);
+        two.describe(mirrored("active", 3, 3));
+        two.broken()
+    };
+    let follows = [(0, 1), (1, 2), (2, 4)];
+    assert_eq!(judged(true, &follows), [""; 0]);
+    assert_eq!(judged(false, &follows), ["X1"]);
+    assert_eq!(judged(true, &[(0, 1), (1, 2), (2, 3)]), ["X1"], "unnoticed");
+    assert_eq!(judged(true, &[(0, 1), (2, 4)]), ["X1"], "left out");
 }
 
 #[test]
