@@ -542,7 +542,10 @@ def main():
         load = Kload(options.load) if options.load else Perf(klamm)
         comparison = Comparison(options, peers, load, klamm)
         idle = {peer.server.name: peer.server.resident() / 2**20 for peer in peers}
-        comparison.run()
+        try:
+            comparison.run()
+        except KeyboardInterrupt:
+            print("interrupted: what follows is of the rounds so far", file=sys.stderr)
     finally:
         for server in servers:
             server.stop()
