@@ -303,6 +303,11 @@ impl Log {
     /// Durable when it returns. An error is one of [`Log::restart_at`].
     pub async fn begin_at_first(&mut self) -> Result<bool, LogError> {
         let first = self.config.first_offset;
+        if self.log_start_offset() < first && self.log_end_offset() == first {
+            // A crash came between the two steps of this.
+            self.delete_records_before(first).await?;
+            return Ok(true);
+        }
         let is_empty = self.log_start_offset() == self.log_end_offset();
         if !is_empty || self.log_end_offset() >= first {
             return Ok(false);

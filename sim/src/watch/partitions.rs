@@ -294,7 +294,9 @@ impl Known {
             let detail = format!("{node} begins at {to}, where another replica began at {first}");
             broken.push(("R2", detail));
         }
-        if let Some(log) = self.logs.get(node).filter(|log| log.start < log.end) {
+        // One that ends there was on its way there when its process ended.
+        let has_records = |log: &&LogState| log.start < log.end && log.end != to;
+        if let Some(log) = self.logs.get(node).filter(has_records) {
             let (start, end) = (log.start, log.end);
             let detail = format!("{node} begins at {to}, and had records from {start} to {end}");
             broken.push(("R9", detail));

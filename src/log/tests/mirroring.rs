@@ -158,6 +158,22 @@ fn a_follower_that_is_behind_a_promotion_ends_with_the_same_producers() {
 }
 
 #[test]
+fn a_log_whose_beginning_was_cut_short_by_a_crash_begins_where_its_first_may_be() {
+    let mut bench = Bench::new();
+    let mut log = bench.create();
+    bench.config.first_offset = Offset(500);
+    log.set_config(bench.config.clone());
+    // Its next segment was made, and where it begins was not noted yet.
+    run(log.roll(Offset(500))).unwrap();
+    drop(log);
+    let (mut log, _) = bench.open(None);
+    assert_eq!(log.log_start_offset(), Offset(0));
+    assert_eq!(log.log_end_offset(), Offset(500));
+    assert!(run(log.begin_at_first()).unwrap());
+    assert_eq!(log.log_start_offset(), Offset(500));
+}
+
+#[test]
 fn a_log_that_never_held_a_record_begins_where_its_first_may_be() {
     let mut bench = Bench::new();
     let mut log = bench.create();

@@ -163,9 +163,8 @@ impl<W: Copy> Partition<W> {
     /// Whether the log begins anew instead of being cut at `cut`, as [`Self::cut`] has it: nothing
     /// from the leader's start on is common to both, and what this log has from before it cannot
     /// be compared with anything. Kept, it would pass for a part of the leader's log: a retry of
-    /// what is nowhere would be a duplicate here. Or all that they have in common is gone here,
-    /// after an unclean election: an empty log that begins beyond the leader's end would copy
-    /// nothing. The log stays as it is until the leader has answered what is to be in its place.
+    /// what is nowhere would be a duplicate here. The log stays as it is until the leader has
+    /// answered what is to be in its place.
     pub fn begins_anew_for(
         &mut self,
         said: &FollowerTruncate,
@@ -181,9 +180,7 @@ impl<W: Copy> Partition<W> {
             following.vouched = None;
         }
         let is_kept = crate::mutant!("unverified-kept-below-start");
-        let is_below = cut <= start && log_start_offset < start && !is_kept;
-        let is_beyond = cut < log_start_offset && start <= cut;
-        if !is_below && !is_beyond {
+        if cut > start || log_start_offset >= start || is_kept {
             return false;
         }
         following.is_unverified = true;

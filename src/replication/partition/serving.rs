@@ -49,14 +49,7 @@ impl<W: Copy> Partition<W> {
             served.log_start_offset = log_start_offset;
             return Ok(served);
         }
-        let is_beyond = fetch.fetch_offset > log_end_offset;
-        if is_beyond && is_elsewhere(fetch) && log_start_offset < log_end_offset {
-            // After an unclean election: it holds nothing, and nothing here will reach it.
-            served.diverging = Some((LeaderEpoch::NONE, log_end_offset));
-            served.log_start_offset = log_start_offset;
-            return Ok(served);
-        }
-        if is_beyond || fetch.fetch_offset < log_start_offset {
+        if fetch.fetch_offset < log_start_offset || fetch.fetch_offset > log_end_offset {
             return match served.diverging {
                 Some(_) => Ok(served),
                 None => Err(ErrorCode::OffsetOutOfRange),
@@ -93,11 +86,6 @@ fn wrong_epoch(asked: LeaderEpoch, mine: LeaderEpoch) -> Option<ErrorCode> {
         std::cmp::Ordering::Greater => Some(ErrorCode::UnknownLeaderEpoch),
         std::cmp::Ordering::Equal => None,
     }
-}
-
-/// Whether the follower's log has no record, and begins where it asks.
-fn is_elsewhere(fetch: &FollowerFetch) -> bool {
-    fetch.last_fetched_epoch == LeaderEpoch::NONE && fetch.log_start_offset == fetch.fetch_offset
 }
 
 /// Where a leader's log begins, and the oldest epoch that it knows of.

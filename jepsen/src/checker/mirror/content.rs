@@ -111,11 +111,7 @@ fn same(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violati
         ends.is_some_and(|ends| ends.log_start_offset <= offset && offset < ends.log_end_offset)
     };
     let has_lost = link.source.lost.contains(source.of);
-    let may_differ = |(_, told): (_, &Mirrored)| {
-        // One that was promoted asks its source no more.
-        told.state == "failed" || told.fault.is_some() || has_lost && told.state == "promoted"
-    };
-    let may_differ = link.told_finally(mirror.of).is_some_and(may_differ);
+    let may_differ = may_differ(link, source, mirror);
     for (operation, seen) in link.target.all_seen(mirror) {
         let Some(id) = seen.id.filter(|id| link.source.sent(*id)) else {
             continue;
@@ -146,6 +142,16 @@ fn same(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violati
             found.add(violation("X1", time, Some(mirror.of), operations, detail));
         }
     }
+}
+
+/// Whether the mirror may hold what the source has no more.
+fn may_differ(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>) -> bool {
+    let has_lost = link.source.lost.contains(source.of);
+    let may_differ = |(_, told): (_, &Mirrored)| {
+        // One that was promoted asks its source no more.
+        told.state == "failed" || told.fault.is_some() || has_lost && told.state == "promoted"
+    };
+    link.told_finally(mirror.of).is_some_and(may_differ)
 }
 
 /// Where the source has the record, if it was sent once and is told to be at one offset.
@@ -234,6 +240,10 @@ fn whole(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violat
     let latest = latest(link, [(source, until), (mirror, end)]);
     let replacing = keys_sent_here(link, mirror);
     let has_lost = link.source.lost.contains(source.of);
+    if has_lost && may_differ(link, source, mirror) {
+        // What the source has since may be where the mirror has what was lost.
+        return;
+    }
     for fact in source.within(ends.log_start_offset..end.max(ends.log_start_offset)) {
         let is_gone = has_lost && !fact.in_final;
         if !fact.is_told() || is_gone || held.contains(&fact.offset) {
