@@ -98,6 +98,8 @@ pub struct Allowance {
     /// Topics of which nothing but what this node compacted has gaps; of a replica, what its leader
     /// compacted has too. `None`: all.
     pub without_gaps: Option<BTreeSet<String>>,
+    /// Topics that a link fills, whose logs may begin beyond offset 0.
+    pub mirrors: BTreeSet<String>,
     /// Where mirrors that were promoted begin to be this cluster's own: producers from before are
     /// others, whatever their ids, and forgotten.
     pub own_from: BTreeMap<Partition, i64>,

@@ -89,7 +89,11 @@ pub(super) fn check(
         mode,
         (&files, is_alone),
         topic_id,
-        (start, allowance.may_have_gaps(&directory.of)),
+        (
+            start,
+            allowance.may_have_gaps(&directory.of),
+            allowance.mirrors.contains(&directory.of.topic),
+        ),
         &mut reading,
     );
     let checked = |end| Checked {
@@ -240,7 +244,7 @@ fn join(
     mode: Mode,
     (files, is_alone): (&SegmentFiles<'_>, bool),
     topic_id: [u8; 16],
-    (start, gaps): (i64, bool),
+    (start, gaps, is_mirror): (i64, bool, bool),
     findings: &mut Findings,
 ) -> Option<Log> {
     let of = &directory.of;
@@ -284,7 +288,9 @@ fn join(
         if unfinished(mode, content, is_last && !is_alone) && segment.page.slot.is_none() {
             break;
         }
-        for (property, reason) in judge(&segment, mode, next, gaps) {
+        // Without a record it was on its way to where its source begins.
+        let begins = is_mirror && mode == Mode::Crashed && segment.walk.end == 0;
+        for (property, reason) in judge(&segment, mode, next, gaps || begins) {
             findings.add(property, Some(of), format!("{name}: {reason}"));
         }
         log.end = segment.walk.end;

@@ -114,7 +114,10 @@ pub(super) fn own_from(events: &[Event]) -> BTreeMap<Partition, i64> {
         };
         let promoted = mirrors.iter().filter(|one| one.state == "promoted");
         for mirror in promoted.filter(|one| one.log_end_offset >= 0) {
-            own_from.insert(mirror.of.clone(), mirror.log_end_offset);
+            // Later it is told as no less than where the log begins.
+            let known = own_from.entry(mirror.of.clone());
+            let known = known.or_insert(mirror.log_end_offset);
+            *known = mirror.log_end_offset.min(*known);
         }
     }
     own_from

@@ -63,6 +63,8 @@ struct Shared {
     without_gaps: Option<BTreeSet<String>>,
     /// Whether what a link copied here is promoted in the run.
     is_promoted: bool,
+    /// Topics that links fill.
+    mirrors: BTreeSet<String>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -123,6 +125,7 @@ impl Server {
                 observer: observer.clone(),
                 partitions: partitions(plan),
                 without_gaps: plan.is_cluster().then(|| never_compacted(plan)),
+                mirrors: plan.mirrored.iter().map(|of| of.name.clone()).collect(),
                 is_promoted: plan.links.iter().any(|link| link.promote_ms.is_some()),
                 state: Mutex::new(state),
                 changed: Notify::new(),
@@ -440,6 +443,7 @@ impl Server {
             damaged: disk.damaged(),
             is_replica: self.shared.is_cluster,
             without_gaps: self.shared.without_gaps.clone(),
+            mirrors: self.shared.mirrors.clone(),
             own_from: match self.shared.is_promoted {
                 true => own_from(&self.shared.recorder.own_events()),
                 false => BTreeMap::new(),
