@@ -14,7 +14,7 @@ const PATIENCE: &str = "600";
 const FRESH_SEEDS: &str = "4000..4002";
 const FRESH_SEEDS_OF_CLUSTERS: &str = "4000..4001";
 
-/// The program under test: that of this build, or of the one that `KLAMM_SIM` names, from the top of
+/// The program under test: that of this build, or the one that `KLAMM_SIM` names, from the top of
 /// the repository. A release build runs the corpus some twenty times as fast.
 fn program() -> PathBuf {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -88,11 +88,7 @@ pub(super) async fn produce(mut client: Client) {
     let Some(producer) = producer else {
         return;
     };
-    let library = match (is_idempotent, retries) {
-        (true, _) => Library::Idempotent,
-        (false, true) => Library::Repeats,
-        (false, false) => Library::Once,
-    };
+    let library = promised(is_idempotent, retries);
     let burst = u64::from(batch_records.max(in_flight));
     while !client.stop.is_set() {
         let mut under_way = Vec::new();
@@ -111,6 +107,15 @@ pub(super) async fn produce(mut client: Client) {
             settle(&client, acks, sending).await;
         }
         client.pause(pause_ms.max(1)).await;
+    }
+}
+
+/// What a library with these settings promises.
+fn promised(is_idempotent: bool, retries: bool) -> Library {
+    match (is_idempotent, retries) {
+        (true, _) => Library::Idempotent,
+        (false, true) => Library::Repeats,
+        (false, false) => Library::Once,
     }
 }
 
