@@ -311,7 +311,7 @@ impl Known {
         broken
     }
 
-    /// A log without records that ends before the mirror's first may be counts as if it ended there.
+    /// A log without records that ends before the first of a mirror counts as if it ended there.
     fn counted_from_first(&self, log: LogState) -> LogState {
         self.first
             .map_or(log, |first| Self::counted_from(first, log))
