@@ -149,11 +149,11 @@ fn settings(client: &mut Client) -> Option<Settings> {
 impl Sender {
     async fn run(mut self) {
         loop {
-            if self.client.stop.is_set() && self.queue.is_empty() {
-                return;
-            }
             if self.is_spent && self.flights.is_empty() {
                 self.end_identity();
+            }
+            if self.client.stop.is_set() && self.queue.is_empty() {
+                return;
             }
             if self.line.open().await.is_err() {
                 self.lost(&[]);
