@@ -212,6 +212,9 @@ func newFranzMember(topic, group string, balancer kgo.GroupBalancer) (*franzMemb
 		kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.Balancers(balancer),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.HeartbeatInterval(300*time.Millisecond), kgo.AutoCommitInterval(200*time.Millisecond),
+		// That a member leaves is said once. If the coordinator goes in that moment, others have to
+		// wait until its session is over.
+		kgo.SessionTimeout(6*time.Second),
 		kgo.OnPartitionsAssigned(change(true)), kgo.OnPartitionsLost(release),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, client *kgo.Client, lost map[string][]int32) {
 			// What was polled is committed before the partition goes to somebody else.
