@@ -32,16 +32,15 @@ impl fmt::Display for Carried {
 }
 
 impl Carried {
-    /// The mark in these metadata; `None` where somebody else committed.
+    /// The mark in these metadata; `None` where somebody else committed. Only what a link writes is
+    /// one, to the letter: it is exempt from the limit of metadata, so it must not be of any length.
     #[must_use]
     pub fn of(metadata: &str) -> Option<Self> {
-        let mut words = metadata.split(' ');
-        let is_link = words.next() == Some(NAME);
+        let mut words = metadata.split(' ').skip(1);
         let (image, round) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        (is_link && words.next().is_none()).then_some(Self {
-            image: Offset(image),
-            round,
-        })
+        let image = Offset(image);
+        let mark = Self { image, round };
+        (mark.to_string() == metadata).then_some(mark)
     }
 }
 
@@ -89,6 +88,8 @@ mod tests {
             "klamm.link",
             "klamm.link 1",
             "klamm.link 1 2 3",
+            "klamm.link 01 2",
+            "klamm.link 1 +2",
             "x 1 2",
         ] {
             assert_eq!(Carried::of(other), None, "{other}");
@@ -131,5 +132,10 @@ mod tests {
             ..GroupConfig::default()
         });
         assert_eq!(carry(&mut bench, 40, mark(7, 1)), ErrorCode::None);
+        let mut long = Bench::commit_request(-1, &nobody(), 41);
+        let zeros = "0".repeat(100_000);
+        let metadata = Some(format!("klamm.link {zeros}8 1").into());
+        long.topics[0].partitions[0].committed_metadata = metadata;
+        assert_eq!(bench.commit_with(long), ErrorCode::OffsetMetadataTooLarge);
     }
 }
