@@ -33,7 +33,7 @@ impl fmt::Display for Carried {
 
 impl Carried {
     /// The mark in these metadata; `None` where somebody else committed. Only what a link writes is
-    /// one, to the letter: it is exempt from the limit of metadata, so it must not be of any length.
+    /// one, to the letter: the limit of metadata does not hold for it, so its length is bounded.
     #[must_use]
     pub fn of(metadata: &str) -> Option<Self> {
         let mut words = metadata.split(' ').skip(1);
