@@ -80,6 +80,7 @@ pub const NAMES: &[&str] = &[
     "follower-behind-log-start",
     "follower-restarted-at-log-start",
     "follower-truncated",
+    "foreign-log-copied-anew",
     "group-rebalanced",
     "hosted-register-damaged",
     "identity-damaged",

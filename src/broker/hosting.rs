@@ -29,11 +29,11 @@ use crate::config::TopicConfig;
 use crate::controller::{
     ClusterImage, ConfigResource, ImageDelta, MirrorImage, ResourceType, TopicDelta, TopicImage,
 };
-use crate::replication::UnusableLog;
+use crate::replication::{UnusableLog, Useless};
 use crate::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
 
 use dirs::{existing, remove_logs, set_aside, set_damaged_aside};
-use opening::{Plan, Wanted, may_repair, open};
+use opening::{Plan, Wanted, may_copy_anew, may_repair, open};
 pub use roles::assignment;
 
 /// Logs that are opened at once.
@@ -215,10 +215,14 @@ impl Hosting {
         };
         let only = BTreeSet::from([key.1]);
         let me = self.broker.config.node_id;
+        let is_safe = |wanted: &Wanted| match unusable.why {
+            Useless::Damaged => may_repair(me, wanted),
+            Useless::Foreign => may_copy_anew(me, &wanted.state),
+        };
         let may = self
             .wanted(&topic, &only, (&known.config, None))
             .iter()
-            .any(|it| it.state.leader_epoch == unusable.leader_epoch && may_repair(me, it));
+            .any(|it| it.state.leader_epoch == unusable.leader_epoch && is_safe(it));
         let hosted = known.partitions.get(&key.1);
         if !may || hosted.is_none_or(|hosted| hosted.slot != unusable.slot) {
             return;
@@ -226,15 +230,37 @@ impl Hosting {
         let Some(hosted) = self.broker.partitions.take_offline(key.0, key.1).await else {
             return;
         };
-        tracing::trace!(target: "klamm::probe", name = "unusable-log-copied-anew");
-        let partition = &hosted.topic_partition;
-        tracing::error!(%partition, "a log that cannot be cut for damage in it is copied anew");
-        if let Err(error) = set_damaged_aside(&self.broker, &hosted.dir).await {
-            tracing::error!(%partition, %error, "the damaged log cannot be set aside");
+        if let Err(error) = self.make_way(&hosted, unusable).await {
+            let partition = &hosted.topic_partition;
+            tracing::error!(%partition, %error, "the log that is to go cannot be taken away");
             self.unusable.insert(key, Some(hosted.dir.clone()));
         }
         let moves = self.host(image, &topic, &only).await;
         self.fetchers.apply(image, moves);
+    }
+
+    /// Frees the name of a closed log: what may be read of a damaged one is kept.
+    async fn make_way(&self, hosted: &Hosted, unusable: UnusableLog) -> std::io::Result<()> {
+        let partition = &hosted.topic_partition;
+        match (unusable.why, hosted.dir.parent()) {
+            (Useless::Foreign, Some(above)) => {
+                tracing::trace!(target: "klamm::probe", name = "foreign-log-copied-anew");
+                tracing::warn!(
+                    %partition,
+                    "nothing in this log is in its leader's, which was elected uncleanly: it is \
+                     removed, and copied anew"
+                );
+                let doomed = [hosted.dir.as_path()];
+                remove_logs(&self.broker.env, above, &doomed, unusable.topic_id).await
+            }
+            _ => {
+                tracing::trace!(target: "klamm::probe", name = "unusable-log-copied-anew");
+                tracing::error!(
+                    %partition, "a log that cannot be cut for damage in it is copied anew"
+                );
+                set_damaged_aside(&self.broker, &hosted.dir).await
+            }
+        }
     }
 
     /// Opens those of `partitions` that are this broker's; answers how they are copied.

@@ -116,6 +116,11 @@ pub(super) const MUTANTS: &[Described] = &[
         &["R4", "R6", "P1"],
     ),
     (
+        "foreign-log-kept",
+        "A follower whose log begins beyond the end of its leader's waits until that has grown so far, and lacks what came before. Later start, unclean election.",
+        &["V3", "V1", "P1"],
+    ),
+    (
         "repaired-while-counted-on",
         "A damaged replica empties its log while it is in sync or eligible. Bit rot, power loss.",
         &["R4", "R5", "R6", "R9", "P1"],

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::command::Slot;
+use super::partition::Useless;
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, TopicId};
 
 /// The brokers that may join in-sync replicas, with the epochs of their registrations: they are
@@ -112,8 +113,8 @@ pub enum ReplicationEvent {
         partition: i32,
         leader_epoch: LeaderEpoch,
     },
-    /// The log of a follower cannot be used for damage in it, and its leader in this epoch does not
-    /// count on it: it may be taken away, and copied anew. Told again until that is done.
+    /// The log of a follower cannot be used, and its leader in this epoch does not count on it: it
+    /// may be taken away, and copied anew. Told again until that is done.
     LogUnusable(UnusableLog),
 }
 
@@ -124,6 +125,7 @@ pub struct UnusableLog {
     pub topic_id: TopicId,
     pub partition: i32,
     pub leader_epoch: LeaderEpoch,
+    pub why: Useless,
 }
 
 /// What a shard needs for partitions that other brokers hold, too.

@@ -66,10 +66,15 @@ impl Replica {
         };
         let leader = (item.leader_log_start_offset, item.leader_high_watermark);
         let first = batches.first().map(|batch| batch.header.base_offset);
-        if let Some(start) = self.machine.restart_for(leader, first)
-            && let Err(error) = self.restart(start).await
-        {
-            return self.failed(&error);
+        let start = self.log.log_start_offset();
+        match self.machine.restart_for(leader, first, start) {
+            Ok(None) => {}
+            Ok(Some(start)) => {
+                if let Err(error) = self.restart(start).await {
+                    return self.failed(&error);
+                }
+            }
+            Err(code) => return Copied::refused(code),
         }
         let mut copied = Copied::new(batches.len());
         let (count, mut sync) = (batches.len(), false);
@@ -134,8 +139,10 @@ impl Replica {
     async fn restart(&mut self, start: Offset) -> Result<(), LogError> {
         let (from, to) = (self.log.log_end_offset(), start);
         let partition = self.topic_partition();
-        tracing::info!(%partition, %from, %to, "beginning anew with what the leader has");
-        tracing::trace!(target: "klamm::probe", name = "follower-restarted-at-log-start");
+        if from != to || self.log.log_start_offset() != to {
+            tracing::info!(%partition, %from, %to, "beginning anew with what the leader has");
+            tracing::trace!(target: "klamm::probe", name = "follower-restarted-at-log-start");
+        }
         self.forget_writes();
         self.log.restart_at(start).await?;
         self.restarted(from, to);
@@ -184,7 +191,7 @@ impl Replica {
             let at = item.leader_log_start_offset;
             tracing::info!(
                 %partition, %from, %at,
-                "the leader's log begins where nothing in this one can be compared with it"
+                "nothing in this log can be compared with the leader's, which begins elsewhere"
             );
             return Copied {
                 writes: Vec::new(),

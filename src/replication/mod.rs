@@ -25,6 +25,6 @@ pub use command::{
 pub use follower::{FollowerAppend, FollowerFetch, FollowerPosition, FollowerTruncate, Served};
 pub use leader::Proposal;
 pub use mirroring::MirrorAppend;
-pub use partition::{Doubt, Effect, Event, Fetcher, Opened, Partition, Surroundings};
+pub use partition::{Doubt, Effect, Event, Fetcher, Opened, Partition, Surroundings, Useless};
 pub use shard::ShardHandle;
 pub use view::{FetchSignal, Leadership, PartitionView};

@@ -19,6 +19,7 @@
 mod damage;
 mod deleting;
 mod following;
+mod foreign;
 mod mirroring;
 mod serving;
 
@@ -31,6 +32,7 @@ use super::leader::{Leader, Proposal};
 use super::view::Leadership;
 use crate::types::{BrokerEpoch, BrokerId, ErrorCode, Instant, LeaderEpoch, Offset};
 use damage::Damage;
+pub use foreign::Useless;
 pub use serving::Oldest;
 
 /// What happened to the partition.
@@ -132,6 +134,9 @@ struct Following {
     begins_anew: bool,
     /// Nothing of this log is known to be the leader's: it begins anew at `restart_at`.
     is_unverified: bool,
+    /// See the `foreign` module.
+    is_foreign: bool,
+    looked_below: bool,
     /// The furthest position that the leader was told in this epoch and may count on.
     vouched: Option<Offset>,
 }

@@ -371,9 +371,7 @@ impl Shard {
         }
         if !is_recovered {
             tracing::trace!(target: "klamm::probe", name = "log-offline");
-            if let Some(epoch) = replica.machine.wants_another_log() {
-                replicating::ask_for_another_log(self.settings.as_ref(), slot, replica, epoch);
-            }
+            replicating::ask_for_another_log(self.settings.as_ref(), slot, replica);
             self.alarms
                 .insert((self.env.now().plus(RECOVERY_PAUSE), Alarm::Recover(slot)));
         }

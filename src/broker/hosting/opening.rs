@@ -124,7 +124,7 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
 
 /// Whether a log that was lost may be made anew: nobody counts on what was in it, and another
 /// broker has all of it.
-fn may_copy_anew(me: BrokerId, state: &PartitionState) -> bool {
+pub(super) fn may_copy_anew(me: BrokerId, state: &PartitionState) -> bool {
     let counted = [&state.isr, &state.elr, &state.last_known_elr];
     let is_led_elsewhere = state.leader.is_some_and(|leader| leader != me);
     is_led_elsewhere && counted.iter().all(|brokers| !brokers.contains(&me))

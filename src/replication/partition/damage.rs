@@ -19,7 +19,7 @@
 
 use std::time::Duration;
 
-use super::{Doubt, Effect, Following, Partition, Role, Surroundings};
+use super::{Doubt, Effect, Following, Partition, Role, Surroundings, Useless};
 use crate::types::{BrokerId, Instant, LeaderEpoch, Offset};
 
 /// It leaves the lead once in this time: were all replicas damaged, it would go round with every
@@ -83,17 +83,23 @@ impl<W: Copy> Partition<W> {
     /// The leader epoch in which the log may be taken away and copied anew, if it cannot be used
     /// otherwise and nobody counts on it.
     #[must_use]
-    pub fn wants_another_log(&self) -> Option<LeaderEpoch> {
+    pub fn wants_another_log(&self) -> Option<(LeaderEpoch, Useless)> {
         let Role::Follower(following) = &self.role else {
             return None;
         };
+        let epoch = self.assignment.leader_epoch;
+        if self.is_foreign() {
+            return self
+                .may_go_as_foreign()
+                .then_some((epoch, Useless::Foreign));
+        }
         let is_useless = self.storage_failed
             && self.damage.is_in_the_way
             && !crate::mutant!("unusable-log-stays");
         let is_told_of =
             following.vouched.is_some() && !crate::mutant!("unusable-log-goes-at-once");
         let may_go = !is_told_of && self.may_begin_anew();
-        (is_useless && may_go).then_some(self.assignment.leader_epoch)
+        (is_useless && may_go).then_some((epoch, Useless::Damaged))
     }
 
     /// How it begins to follow in an epoch.
@@ -107,12 +113,9 @@ impl<W: Copy> Partition<W> {
     /// Whether nobody counts on what this replica holds, and others hold it often enough.
     fn may_begin_anew(&self) -> bool {
         let assignment = &self.assignment;
-        let counts = [&assignment.isr, &assignment.elr]
-            .iter()
-            .any(|counted| counted.contains(&assignment.me));
         let is_led_elsewhere = assignment.leader.is_some() && !assignment.is_leader();
         let is_enough = assignment.isr.len() >= assignment.wanted_in_sync();
-        let is_safe = !counts && is_led_elsewhere && is_enough;
+        let is_safe = !self.is_counted_on() && is_led_elsewhere && is_enough;
         self.damage.is_known && (is_safe || crate::mutant!("repaired-while-counted-on"))
     }
 
@@ -125,7 +128,7 @@ impl<W: Copy> Partition<W> {
             return;
         };
         if !following.begins_anew {
-            return;
+            return self.look_below(log_start_offset);
         }
         following.begins_anew = may;
         following.restart_at = may.then(|| {

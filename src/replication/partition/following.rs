@@ -31,6 +31,9 @@ impl<W: Copy> Partition<W> {
         latest_epoch: Option<LeaderEpoch>,
     ) -> Result<Option<FollowerPosition>, ErrorCode> {
         self.follows(leader_epoch)?;
+        if self.is_foreign() {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
         let position = self.position_now(log_start_offset, latest_epoch);
         if let (Some(position), Role::Follower(following)) = (position, &mut self.role) {
             following.vouched = following.vouched.max(Some(position.fetch_offset));
@@ -88,11 +91,25 @@ impl<W: Copy> Partition<W> {
     }
 
     /// Where the log is to begin anew before an answer is taken in that [`Self::may_copy`] allowed,
-    /// if it is. `first` is where the first batch in the answer begins.
+    /// if it is. `first` is where the first batch in the answer begins. An error: the log is
+    /// foreign, and takes nothing in.
     ///
-    /// Without one it begins at the leader's start only where nothing is committed beyond: a batch
-    /// begins there then.
+    /// Without a batch it begins at the leader's start only where nothing is committed beyond: a
+    /// batch begins there then.
     pub fn restart_for(
+        &mut self,
+        leader: (Offset, Offset),
+        first: Option<Offset>,
+        log_start_offset: Offset,
+    ) -> Result<Option<Offset>, ErrorCode> {
+        let start = self.begins_at(leader, first);
+        match start {
+            Some(start) => self.restarts_here(start, log_start_offset),
+            None => Ok(None),
+        }
+    }
+
+    fn begins_at(
         &mut self,
         (leader_log_start_offset, leader_high_watermark): (Offset, Offset),
         first: Option<Offset>,
@@ -164,7 +181,7 @@ impl<W: Copy> Partition<W> {
     /// from the leader's start on is common to both, and what this log has from before it cannot
     /// be compared with anything. Kept, it would pass for a part of the leader's log: a retry of
     /// what is nowhere would be a duplicate here. The log stays as it is until the leader has
-    /// answered what is to be in its place.
+    /// answered what is to be in its place. One that would have to begin before it does is foreign.
     pub fn begins_anew_for(
         &mut self,
         said: &FollowerTruncate,
@@ -179,6 +196,12 @@ impl<W: Copy> Partition<W> {
         if epoch < said.last_fetched_epoch || end < said.fetch_offset {
             following.vouched = None;
         }
+        if cut <= log_start_offset && start < log_start_offset {
+            return self.becomes_foreign();
+        }
+        let Role::Follower(following) = &mut self.role else {
+            return false;
+        };
         let is_kept = crate::mutant!("unverified-kept-below-start");
         if cut > start || log_start_offset >= start || is_kept {
             return false;

@@ -1,5 +1,7 @@
 //! Claims about one partition, leading and following.
 
+mod foreign;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -409,8 +411,8 @@ fn what_cannot_be_compared_with_the_leaders_log_is_replaced_and_not_kept_below_i
     // The leader's first batch holds its start.
     let told = (Offset(6), Offset(20));
     assert_eq!(
-        partition.restart_for(told, Some(Offset(4))),
-        Some(Offset(4))
+        partition.restart_for(told, Some(Offset(4)), Offset(0)),
+        Ok(Some(Offset(4)))
     );
     step(&mut partition, Event::Restarted { start: Offset(4) });
     let position = partition.position(LeaderEpoch(2), Offset(4), None);
@@ -647,10 +649,10 @@ fn a_damaged_log_goes_only_once_the_leader_answered_with_records() {
     let (mut partition, _) = damaged(&[1, 2, 3]);
     assigned(&mut partition, &assignment(2, 2, 6, &[2, 3]));
     let leader = (Offset(0), Offset(10));
-    assert_eq!(partition.restart_for(leader, None), None);
+    assert_eq!(partition.restart_for(leader, None, Offset(0)), Ok(None));
     assert_eq!(
-        partition.restart_for(leader, Some(Offset(2))),
-        Some(Offset(2))
+        partition.restart_for(leader, Some(Offset(2)), Offset(0)),
+        Ok(Some(Offset(2)))
     );
     step(&mut partition, Event::Restarted { start: Offset(2) });
     assert_eq!(partition.log_end_offset(), Offset(2));
@@ -664,7 +666,8 @@ fn a_log_that_is_to_begin_anew_shows_no_more_than_before() {
     assert_eq!(fetches_from(&mut partition), 3);
     let before = partition.high_watermark();
     // An answer in which there was no room for its records.
-    assert_eq!(partition.restart_for((Offset(0), Offset(10)), None), None);
+    let leader = (Offset(0), Offset(10));
+    assert_eq!(partition.restart_for(leader, None, Offset(0)), Ok(None));
     let told = Event::Told {
         high_watermark: Offset(10),
         log_start_offset: Offset(0),
@@ -714,7 +717,7 @@ fn part(partition: &mut Partition<u32>, end: i64) {
 fn a_log_that_cannot_be_cut_goes_where_its_leader_was_told_nothing_that_it_may_count_on() {
     let wants = |before: &dyn Fn(&mut Partition<u32>)| {
         let partition = useless(&[2, 3], before);
-        partition.wants_another_log() == Some(LeaderEpoch(2))
+        partition.wants_another_log() == Some((LeaderEpoch(2), Useless::Damaged))
     };
     let tell = |partition: &mut Partition<u32>| assert_eq!(fetches_from(partition), 10);
     assert!(wants(&|_| {}));
@@ -735,18 +738,20 @@ fn a_log_that_cannot_be_cut_goes_where_its_leader_was_told_nothing_that_it_may_c
     let leader = |high_watermark| (Offset(12), Offset(high_watermark));
     assert!(wants(&|partition| {
         tell(partition);
-        assert_eq!(partition.restart_for(leader(11), None), Some(Offset(12)));
+        let start = partition.restart_for(leader(11), None, Offset(0));
+        assert_eq!(start, Ok(Some(Offset(12))));
     }));
     assert!(!wants(&|partition| {
         tell(partition);
-        assert_eq!(partition.restart_for(leader(10), None), Some(Offset(12)));
+        let start = partition.restart_for(leader(10), None, Offset(0));
+        assert_eq!(start, Ok(Some(Offset(12))));
     }));
 }
 
 #[test]
 fn a_log_that_cannot_be_cut_stays_while_somebody_counts_on_it() {
     let wants = |isr: &[i32]| useless(isr, |_| {}).wants_another_log();
-    assert_eq!(wants(&[2, 3]), Some(LeaderEpoch(2)));
+    assert_eq!(wants(&[2, 3]), Some((LeaderEpoch(2), Useless::Damaged)));
     assert_eq!(wants(&[1, 2, 3]), None, "in sync");
     assert_eq!(wants(&[2]), None, "too few are");
     let mut partition = useless(&[2, 3], |_| {});
@@ -759,7 +764,8 @@ fn a_log_that_cannot_be_cut_stays_while_somebody_counts_on_it() {
     assigned(&mut partition, &assignment(1, 3, 8, &[1, 2, 3]));
     assert_eq!(partition.wants_another_log(), None, "it is to lead");
     assigned(&mut partition, &assignment(2, 4, 9, &[2, 3]));
-    assert_eq!(partition.wants_another_log(), Some(LeaderEpoch(4)));
+    let wanted = partition.wants_another_log();
+    assert_eq!(wanted, Some((LeaderEpoch(4), Useless::Damaged)));
     let end = Event::StorageRecovered {
         end: Offset(10),
         now: Instant(0),

@@ -120,20 +120,23 @@ pub(super) fn give_up(
     });
 }
 
-/// Asks for the log of a replica to be taken away, and copied anew.
+/// Asks for the log of a replica to be taken away, and copied anew, if it cannot be used.
 pub(super) fn ask_for_another_log(
     settings: Option<&ReplicationSettings>,
     slot: Slot,
     replica: &Replica,
-    leader_epoch: LeaderEpoch,
 ) {
-    let Some(settings) = settings else { return };
+    let wanted = replica.machine.wants_another_log();
+    let (Some(settings), Some((leader_epoch, why))) = (settings, wanted) else {
+        return;
+    };
     let identity = replica.log.identity();
     let unusable = UnusableLog {
         slot,
         topic_id: identity.topic_id,
         partition: identity.topic_partition.partition,
         leader_epoch,
+        why,
     };
     // Nobody listens only while the broker stops.
     let _ = settings
@@ -349,7 +352,10 @@ impl Shard {
                 }
             }
             Ok(Some(position)) => self.decide_position(waiter, Ok(position)),
-            Err(code) => self.decide_position(waiter, Err(code)),
+            Err(code) => {
+                ask_for_another_log(self.settings.as_ref(), slot, replica);
+                self.decide_position(waiter, Err(code));
+            }
         }
     }
 

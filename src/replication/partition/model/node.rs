@@ -233,10 +233,12 @@ impl Node {
     ) {
         let wanted = self.machine.as_ref().and_then(Partition::wants_another_log);
         let counted = [&assignment.isr, &assignment.elr];
-        let may = wanted == Some(assignment.leader_epoch)
+        let is_enough = assignment.isr.len() >= assignment.wanted_in_sync();
+        let is_safe = |why| why == Useless::Foreign || is_enough;
+        let may = wanted
+            .is_some_and(|(epoch, why)| epoch == assignment.leader_epoch && is_safe(why))
             && counted.iter().all(|ids| !ids.contains(&self.id))
-            && assignment.leader.is_some_and(|leader| leader != self.id)
-            && assignment.isr.len() >= assignment.wanted_in_sync();
+            && assignment.leader.is_some_and(|leader| leader != self.id);
         if !may {
             return;
         }
@@ -506,7 +508,10 @@ impl Node {
         let start = answer.served.log_start_offset;
         let high_watermark = answer.served.high_watermark;
         let first = (!answer.records.is_empty()).then_some(answer.fetch_offset);
-        let restart = machine.restart_for((start, high_watermark), first);
+        let leader = (start, high_watermark);
+        let Ok(restart) = machine.restart_for(leader, first, log.start) else {
+            return;
+        };
         if restart.is_some() && self.is_stuck(effects) {
             return;
         }
