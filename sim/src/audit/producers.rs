@@ -66,7 +66,12 @@ pub(super) fn check(
         }
         let own_from = allowance.own_from(&directory.of);
         let since = if offset > own_from { own_from } else { 0 };
-        if let Some(detail) = compare(&snapshot, log, since..offset, allowance) {
+        // It is told as no less than where the log begins, and may have been less.
+        let may_be_less = own_from <= log.start;
+        let differs = |since: i64| compare(&snapshot, log, since..offset, allowance);
+        if let Some(detail) = differs(since)
+            && !(may_be_less && differs(0).is_none())
+        {
             add(detail);
         }
     }

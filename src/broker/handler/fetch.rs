@@ -217,6 +217,12 @@ impl Fetch<'_> {
         }
         let end = view.reader().log_end_offset();
         if from < start || from > end {
+            let is_follower = self.reader != Reader::Consumer;
+            if is_follower && start < end && !crate::mutant!("restart-within-a-batch-refused") {
+                // It would begin at the start, which may lie within a batch, if the high watermark
+                // did not say that there is one: a new leader does not know yet how far it is.
+                data.high_watermark = -1;
+            }
             return failed(data, ErrorCode::OffsetOutOfRange);
         }
         if let Some(preferred) = serving.preferred {

@@ -162,7 +162,7 @@ impl Following {
         if leader_log_start_offset < from {
             return None;
         }
-        if leader_high_watermark <= leader_log_start_offset {
+        if super::following::is_empty(leader_log_start_offset, leader_high_watermark) {
             return Some(leader_log_start_offset);
         }
         self.restart_at = Some(leader_log_start_offset);

@@ -4,6 +4,11 @@ use super::{Following, Partition, Role};
 use crate::replication::follower::{FollowerPosition, FollowerTruncate};
 use crate::types::{ErrorCode, LeaderEpoch, Offset};
 
+/// Whether a leader that told these has nothing committed in its log.
+pub(super) fn is_empty(log_start_offset: Offset, high_watermark: Offset) -> bool {
+    (Offset::ZERO..=log_start_offset).contains(&high_watermark)
+}
+
 impl<W: Copy> Partition<W> {
     /// Whether this broker follows in `leader_epoch`. To be asked before anything that a leader
     /// said is acted on.
@@ -95,16 +100,19 @@ impl<W: Copy> Partition<W> {
     /// foreign, and takes nothing in.
     ///
     /// Without a batch it begins at the leader's start only where nothing is committed beyond: a
-    /// batch begins there then.
+    /// batch begins there then. A leader whose log is not empty does not tell its high watermark
+    /// with where it begins, as it may be yet to learn how far it reaches.
     pub fn restart_for(
         &mut self,
         leader: (Offset, Offset),
         first: Option<Offset>,
         log_start_offset: Offset,
     ) -> Result<Option<Offset>, ErrorCode> {
-        let start = self.begins_at(leader, first);
-        match start {
+        match self.begins_at(leader, first) {
             Some(start) => self.restarts_here(start, log_start_offset),
+            None if self.begins_within(first, leader.0, log_start_offset) => {
+                Err(ErrorCode::OffsetOutOfRange)
+            }
             None => Ok(None),
         }
     }
@@ -132,7 +140,7 @@ impl<W: Copy> Partition<W> {
         let at_once = crate::mutant!("restart-within-a-batch-refused");
         match (following.restart_at, first) {
             (Some(start), Some(first)) => Some(first.min(start)),
-            _ if at_once || leader_high_watermark <= leader_log_start_offset => {
+            _ if at_once || is_empty(leader_log_start_offset, leader_high_watermark) => {
                 Some(leader_log_start_offset)
             }
             _ => {

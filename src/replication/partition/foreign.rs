@@ -71,6 +71,25 @@ impl<W: Copy> Partition<W> {
         }
     }
 
+    /// An empty log was made to begin within the leader's first batch; whether it is to begin anew.
+    /// Up to where the leader's log begins nothing depends on what this replica has.
+    pub(super) fn begins_within(
+        &mut self,
+        first: Option<Offset>,
+        leader_log_start_offset: Offset,
+        log_start_offset: Offset,
+    ) -> bool {
+        let end = self.log_end_offset;
+        let is_within = log_start_offset == end && first.is_some_and(|first| first < end);
+        let Role::Follower(following) = &mut self.role else {
+            return false;
+        };
+        if is_within && following.vouched <= Some(leader_log_start_offset) {
+            following.vouched = None;
+        }
+        is_within && self.becomes_foreign()
+    }
+
     /// To be called before it is said where this replica fetches: an empty log asks what its leader
     /// has before.
     pub(super) fn look_below(&mut self, log_start_offset: Offset) {

@@ -417,7 +417,10 @@ impl Node {
             Err(ErrorCode::OffsetOutOfRange) if from < log.start => Served {
                 diverging: None,
                 log_end_offset: log.start,
-                high_watermark: machine.high_watermark(),
+                high_watermark: match log.start < log.end() {
+                    true => Offset(-1),
+                    false => machine.high_watermark(),
+                },
                 log_start_offset: log.start,
             },
             Err(_) => return None,

@@ -128,3 +128,30 @@ fn an_empty_log_that_is_counted_on_goes_on_from_where_it_is() {
     let mut partition = begins_at_5(5, &[1, 2]);
     assert_eq!(position(&mut partition), Ok(5));
 }
+
+#[test]
+fn a_log_does_not_begin_where_its_leaders_does_before_it_is_known_whether_a_batch_begins_there() {
+    let mut partition = begins_at_5(5, &[2]);
+    assert_eq!(position(&mut partition), Ok(0));
+    let leader = (Offset(7), Offset(-1));
+    assert_eq!(partition.restart_for(leader, None, Offset(5)), Ok(None));
+    assert_eq!(position(&mut partition), Ok(7));
+    let (leader, first) = ((Offset(7), Offset(40)), Some(Offset(6)));
+    let start = partition.restart_for(leader, first, Offset(5));
+    assert_eq!(start, Ok(Some(Offset(6))));
+}
+
+#[test]
+fn an_empty_log_that_begins_within_a_batch_of_its_leader_is_begun_anew() {
+    let mut partition = begins_at_5(5, &[2]);
+    let leader = (Offset(5), Offset(5));
+    position(&mut partition).expect("it follows");
+    let here = partition.restart_for(leader, None, Offset(5));
+    assert_eq!(here, Ok(Some(Offset(5))));
+    step(&mut partition, Event::Restarted { start: Offset(5) });
+    assert_eq!(position(&mut partition), Ok(5));
+    let refused = Err(ErrorCode::OffsetOutOfRange);
+    let first = Some(Offset(2));
+    assert_eq!(partition.restart_for(leader, first, Offset(5)), refused);
+    assert_eq!(partition.wants_another_log(), FOREIGN);
+}
