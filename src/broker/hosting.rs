@@ -247,8 +247,8 @@ impl Hosting {
                 tracing::trace!(target: "klamm::probe", name = "foreign-log-copied-anew");
                 tracing::warn!(
                     %partition,
-                    "nothing in this log is in its leader's, which was elected uncleanly: it is \
-                     removed, and copied anew"
+                    "nothing in this log is in its leader's, which was elected without all that \
+                     was committed: it is removed, and copied anew"
                 );
                 let doomed = [hosted.dir.as_path()];
                 remove_logs(&self.broker.env, above, &doomed, unusable.topic_id).await
