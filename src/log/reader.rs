@@ -207,6 +207,7 @@ impl LogReader {
             }
             last = more.len();
             if last > 0 {
+                tracing::trace!(target: "klamm::probe", name = "read-in-pieces");
                 read.slices.extend(more.slices);
                 read.end = more.end;
             }
