@@ -128,6 +128,7 @@ pub const NAMES: &[&str] = &[
     "raft-snapshot-written",
     "raft-tail-cut",
     "raft-tail-made-anew",
+    "read-in-pieces",
     "read-met-corruption",
     "replica-fetch-failed",
     "replica-fetch-overtaken",

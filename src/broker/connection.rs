@@ -31,6 +31,9 @@ const READ_AHEAD_BYTES: usize = 64 << 10;
 /// Most memory reserved on the word of a length prefix alone; more is taken as bytes arrive.
 const RESERVE_ON_TRUST_BYTES: usize = 256 << 10;
 
+/// Most memory reserved on the word of a length prefix for one that sent as large a frame before.
+const RESERVE_ON_RECORD_BYTES: usize = 1 << 20;
+
 /// Bytes of an API key, with which every frame begins.
 const KEY_BYTES: usize = 2;
 
@@ -96,6 +99,8 @@ struct Connection {
     local_address: Arc<str>,
     peer_address: Arc<str>,
     received: BytesMut,
+    /// Length of the last frame, where that is large: the next one may be trusted to be.
+    large: usize,
     replies: FuturesOrdered<BoxFuture<'static, Reply>>,
     /// The last request started must be answered before another starts.
     exclusive: bool,
@@ -113,6 +118,7 @@ pub async fn serve(serving: Arc<Serving>, stream: Box<dyn Stream>, listener: usi
         local_address,
         peer_address,
         received: BytesMut::new(),
+        large: 0,
         replies: FuturesOrdered::new(),
         exclusive: false,
         listener,
@@ -191,7 +197,15 @@ impl Connection {
     }
 
     fn take_frame(&mut self) -> Result<Option<Bytes>, Ended> {
-        take_frame(&mut self.received, self.serving.network.request_max_bytes)
+        let request_max = self.serving.network.request_max_bytes;
+        let frame = take_frame(&mut self.received, request_max)?;
+        if let Some(length) = frame.as_ref().map(Bytes::len) {
+            self.large = match length > READ_AHEAD_BYTES {
+                true => length.min(RESERVE_ON_RECORD_BYTES),
+                false => 0,
+            };
+        }
+        Ok(frame)
     }
 
     fn read_limit(&self) -> usize {
@@ -201,13 +215,13 @@ impl Connection {
         })
     }
 
-    /// Makes room for the next read. A frame's length is trusted only for a first piece; beyond
-    /// that the buffer at most doubles what has really arrived.
+    /// Makes room for the next read.
     fn reserve(&mut self) {
         let missing = self.read_limit() - self.received.len();
-        let on_trust = RESERVE_ON_TRUST_BYTES.max(self.received.len());
-        if self.received.capacity() - self.received.len() < missing.min(READ_AHEAD_BYTES / 4) {
-            self.received.reserve(missing.min(on_trust));
+        let spare = self.received.capacity() - self.received.len();
+        if spare < missing.min(READ_AHEAD_BYTES / 4) {
+            let room = room(missing, self.received.len(), self.large);
+            self.received.reserve(room);
         }
     }
 
@@ -286,6 +300,18 @@ impl Connection {
             .await;
         written.map_err(|_| Ended::Idle(patience))??;
         failed.map_or(Ok(()), Err)
+    }
+}
+
+/// How much room to make where `missing` bytes of a frame are to come and `arrived` are there. A
+/// frame's length is trusted only for a first piece, or as far as the frame before was as `large`;
+/// beyond that the buffer at most doubles what has really arrived. One that sends large frames gets
+/// room for several: where a buffer ends amid a frame, what is there of it is copied to the next.
+fn room(missing: usize, arrived: usize, large: usize) -> usize {
+    let on_trust = RESERVE_ON_TRUST_BYTES.max(arrived).max(large);
+    match large {
+        0 => missing.min(on_trust),
+        _ => missing.min(on_trust).max(RESERVE_ON_TRUST_BYTES),
     }
 }
 

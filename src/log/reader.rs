@@ -17,8 +17,9 @@ use crate::env::File;
 use crate::types::{LeaderEpoch, Offset};
 use crate::wire::batch::{BatchHeader, HEADER_BYTES, RecordBatch};
 
-/// Most bytes read from a file at once, unless one batch is larger.
-const READ_BYTES_MAX: usize = 16 << 20;
+/// Most bytes read from a file at once, unless one batch is larger: as much as a disk copies to the
+/// reader without a hand-over (`env/tokio/disk.rs`). Who wants more gets several pieces.
+const READ_BYTES_MAX: usize = 2 << 20;
 
 /// Reads one log. Cheap to clone; stays valid while the log changes.
 #[derive(Clone)]
@@ -177,12 +178,41 @@ impl LogReader {
                     end: cached.end_offset.unwrap_or(from),
                 });
             }
-            match self.read_files(wanted).await {
+            match self.read_pieces(wanted, changes).await {
                 // The log changed under the read: what it met says nothing.
                 Err(_) if self.shared.view().changes != changes => {}
                 read => return read,
             }
         }
+    }
+
+    /// As many pieces as it takes to give what is wanted, all of one state of the log: `changes`
+    /// is its count before the first.
+    async fn read_pieces(
+        &self,
+        mut wanted: Wanted,
+        changes: u64,
+    ) -> Result<ReadBatches, ReadError> {
+        let mut read = self.read_files(wanted).await?;
+        let mut last = read.len();
+        while last > 0 && wanted.max_bytes > READ_BYTES_MAX {
+            wanted.max_bytes = wanted.max_bytes.saturating_sub(last);
+            (wanted.from, wanted.at_least_one) = (read.end, false);
+            // What was read is good. What stopped the read is told when it comes first.
+            let Ok(more) = self.read_files(wanted).await else {
+                break;
+            };
+            if self.shared.view().changes != changes {
+                break;
+            }
+            last = more.len();
+            if last > 0 {
+                tracing::trace!(target: "klamm::probe", name = "read-in-pieces");
+                read.slices.extend(more.slices);
+                read.end = more.end;
+            }
+        }
+        Ok(read)
     }
 
     async fn read_files(&self, mut wanted: Wanted) -> Result<ReadBatches, ReadError> {

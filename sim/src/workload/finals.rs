@@ -44,9 +44,10 @@ pub struct Lack {
 /// What was not done in time, and the last error.
 pub type Undone<T> = Vec<(T, String)>;
 
+/// More of a partition than a log reads at once, so that answers are of several pieces.
 const READ: FetchOptions = FetchOptions {
-    max_bytes: 4 << 20,
-    partition_max_bytes: 1 << 20,
+    max_bytes: 8 << 20,
+    partition_max_bytes: 4 << 20,
     session: false,
     committed: false,
 };

@@ -84,3 +84,14 @@ fn requests_come_one_after_another() {
 fn a_negative_length_is_refused() {
     assert!(is_refused(BytesMut::from(&(-1_i32).to_be_bytes()[..])));
 }
+
+#[test]
+fn room_is_made_for_what_arrived_or_was_sent_before_and_not_for_what_is_announced() {
+    const MIB: usize = 1 << 20;
+    assert_eq!(room(READ_AHEAD_BYTES, 0, 0), READ_AHEAD_BYTES);
+    assert_eq!(room(100 * MIB, 0, 0), RESERVE_ON_TRUST_BYTES);
+    assert_eq!(room(100 * MIB, 3 * MIB, 0), 3 * MIB);
+    assert_eq!(room(100 * MIB, 0, MIB), MIB);
+    assert_eq!(room(700 << 10, 100, MIB), 700 << 10);
+    assert_eq!(room(5000, 90_000, 95_000), RESERVE_ON_TRUST_BYTES);
+}

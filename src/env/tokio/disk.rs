@@ -1,12 +1,13 @@
 //! Files of the operating system.
 //!
-//! Writes, truncates and syncs go to the writer threads. Small reads are done in place (a read of
-//! cached pages costs less than a hand-over), large ones and everything about directories on the
-//! runtime's blocking threads. Every call is submitted when it is made, not when it is awaited.
+//! Writes, truncates and syncs go to the writer threads. What is read is copied in place as far as
+//! the system has it in memory (that costs less than a hand-over); the rest of it, very large reads
+//! and everything about directories go to the runtime's blocking threads. Every call is submitted
+//! when it is made, not when it is awaited.
 
 use std::fs::{self, OpenOptions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,21 +15,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::tokio::runtime::Handle;
 use bytes::Bytes;
-use rustix::buffer::spare_capacity;
 use rustix::fs::FlockOperation;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::open_file::OpenFile;
+use super::read_memory::{BLOCK_BYTES, ReadMemory, Target};
 use super::writer::{Work, Writer, retry_interrupted};
 use crate::env::DiskStats;
 use crate::env::{BoxFuture, DirEntry, Disk, File, LockGuard, OpenMode, Space};
 
-/// Reads from this size on leave the calling thread.
-const LARGE_READ: usize = 256 << 10;
+/// Larger reads leave the calling thread at once: copying that much holds up all else it runs.
+const IN_PLACE_MAX: usize = BLOCK_BYTES;
 
 pub(super) struct FileDisk {
     runtime: Handle,
     writers: Vec<Arc<Writer>>,
     next_id: AtomicU64,
+    reads: Arc<ReadMemory>,
     stats: Arc<DiskStats>,
 }
 
@@ -45,6 +48,7 @@ impl FileDisk {
             runtime,
             writers,
             next_id: AtomicU64::new(0),
+            reads: Arc::default(),
             stats,
         })
     }
@@ -85,7 +89,7 @@ impl Disk for FileDisk {
     ) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
         let writer = self.writer(path);
         let runtime = self.runtime.clone();
-        let stats = Arc::clone(&self.stats);
+        let (reads, stats) = (Arc::clone(&self.reads), Arc::clone(&self.stats));
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let path = path.to_owned();
         self.blocking(move || {
@@ -100,6 +104,7 @@ impl Disk for FileDisk {
                 open: Arc::new(OpenFile::new(id, file)?),
                 writer,
                 runtime,
+                reads,
                 stats,
             }) as Arc<dyn File>)
         })
@@ -199,6 +204,7 @@ struct SystemFile {
     open: Arc<OpenFile>,
     writer: Arc<Writer>,
     runtime: Handle,
+    reads: Arc<ReadMemory>,
     stats: Arc<DiskStats>,
 }
 
@@ -219,16 +225,23 @@ impl File for SystemFile {
     }
 
     fn read_at(&self, pos: u64, len: usize) -> BoxFuture<'static, io::Result<Bytes>> {
-        if len < LARGE_READ {
-            let result = read_at(&self.open.file, pos, len, &self.stats);
-            return Box::pin(std::future::ready(result));
-        }
         let (open, stats) = (Arc::clone(&self.open), Arc::clone(&self.stats));
-        blocking(&self.runtime, move || {
-            let rest = open.file.metadata()?.len().saturating_sub(pos);
-            let len = usize::try_from(rest).map_or(len, |rest| rest.min(len));
-            read_at(&open.file, pos, len, &stats)
-        })
+        if len > IN_PLACE_MAX {
+            let reads = Arc::clone(&self.reads);
+            return blocking(&self.runtime, move || {
+                let rest = open.file.metadata()?.len().saturating_sub(pos);
+                let len = usize::try_from(rest).map_or(len, |rest| rest.min(len));
+                read_rest(&open.file, pos, len, reads.take(len), &stats)
+            });
+        }
+        let mut target = self.reads.take(len);
+        match read_cached(&open.file, pos, len, &mut target) {
+            Ok(true) => Box::pin(std::future::ready(Ok(given(target, &stats)))),
+            Ok(false) => blocking(&self.runtime, move || {
+                read_rest(&open.file, pos, len, target, &stats)
+            }),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
     }
 
     fn write_at(&self, pos: u64, slices: Vec<Bytes>) -> BoxFuture<'static, io::Result<()>> {
@@ -244,18 +257,44 @@ impl File for SystemFile {
     }
 }
 
-/// Up to `len` bytes from `pos`, into memory that is not zeroed first.
-fn read_at(file: &fs::File, pos: u64, len: usize, stats: &DiskStats) -> io::Result<Bytes> {
-    let mut bytes = Vec::with_capacity(len);
-    while bytes.len() < len {
-        let from = pos.saturating_add(bytes.len() as u64);
-        if retry_interrupted(|| rustix::io::pread(file, spare_capacity(&mut bytes), from))? == 0 {
-            break;
+/// Reads what needs no device. True when that is all there is: `len` bytes, or up to the end of the
+/// file.
+fn read_cached(file: &fs::File, pos: u64, len: usize, target: &mut Target) -> io::Result<bool> {
+    while target.filled() < len {
+        let from = pos.saturating_add(target.filled() as u64);
+        let slices = &mut [IoSliceMut::new(target.rest(len))];
+        match rustix::io::preadv2(file, slices, from, ReadWriteFlags::NOWAIT) {
+            Ok(0) => return Ok(true),
+            Ok(more) => target.fill(more),
+            Err(Errno::INTR) => {}
+            // The next page is not in memory, or the file system cannot tell.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
+            Err(error) => return Err(error.into()),
         }
     }
-    // The allocator may have given more room than asked for.
-    bytes.truncate(len);
+    Ok(true)
+}
+
+/// Reads what is missing of `len` bytes from `pos`, and gives all of them.
+fn read_rest(
+    file: &fs::File,
+    pos: u64,
+    len: usize,
+    mut target: Target,
+    stats: &DiskStats,
+) -> io::Result<Bytes> {
+    while target.filled() < len {
+        let from = pos.saturating_add(target.filled() as u64);
+        match retry_interrupted(|| rustix::io::pread(file, target.rest(len), from))? {
+            0 => break,
+            more => target.fill(more),
+        }
+    }
+    Ok(given(target, stats))
+}
+
+fn given(target: Target, stats: &DiskStats) -> Bytes {
     DiskStats::add(&stats.reads, 1);
-    DiskStats::add(&stats.read_bytes, bytes.len() as u64);
-    Ok(Bytes::from(bytes))
+    DiskStats::add(&stats.read_bytes, target.filled() as u64);
+    target.freeze()
 }

@@ -16,6 +16,7 @@ mod entropy;
 mod faults;
 mod net;
 mod open_file;
+mod read_memory;
 mod task;
 mod writer;
 

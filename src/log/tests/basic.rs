@@ -409,3 +409,54 @@ fn the_bytes_between_offsets_are_about_right() {
     assert!(off < 1000, "{half} of {}", reader.size_bytes());
     assert_eq!(reader.bytes_between(Offset(180), Offset(180)), 0);
 }
+
+/// Batches that are large beside what is read from a file at once.
+fn large_batches(bench: &mut Bench, segment_bytes: u64) -> (Log, Vec<RecordBatch>) {
+    bench.config.segment_bytes = segment_bytes;
+    let mut log = bench.create();
+    for number in 0..9 {
+        let value = number.to_string().repeat(700 << 10);
+        put(&mut log, &batch(&[&value], 1000));
+    }
+    let all = read_all(&log.reader(), Offset(0), 1);
+    assert_eq!(all.len(), 9);
+    (log, all)
+}
+
+#[test]
+fn a_read_of_much_gives_several_pieces_and_keeps_its_limits() {
+    let mut bench = Bench::new();
+    let (log, all) = large_batches(&mut bench, 64 << 20);
+    let size = all[0].total_bytes();
+    for batches in 3..=9 {
+        for bytes in [batches * size, (batches + 1) * size - 1] {
+            let read = run(log.reader().read(Offset(0), Offset(9), bytes, true)).unwrap();
+            assert_eq!(read.end, Offset(batches as i64), "{bytes}");
+            assert!(read.slices.len() > 1);
+            assert_eq!(split(read.concat()), all[..batches]);
+        }
+    }
+    let read = run(log.reader().read(Offset(1), Offset(6), usize::MAX, true)).unwrap();
+    assert_eq!(split(read.concat()), all[1..6]);
+}
+
+#[test]
+fn pieces_may_be_of_several_segments() {
+    let mut bench = Bench::new();
+    let (log, all) = large_batches(&mut bench, 4 << 20);
+    assert_eq!(log.reader().segment_count(), 2);
+    let read = run(log.reader().read(Offset(1), Offset(9), usize::MAX, true)).unwrap();
+    assert_eq!(split(read.concat()), all[1..]);
+}
+
+#[test]
+fn damage_in_a_later_piece_ends_the_read_before_it_and_is_told_next() {
+    let mut bench = Bench::new();
+    let (log, all) = large_batches(&mut bench, 64 << 20);
+    let at = 4096 + 3 * all[0].total_bytes() + 1000;
+    bench.disk.damage(&bench.segment(0), |bytes| bytes[at] ^= 1);
+    let read = run(log.reader().read(Offset(0), Offset(9), usize::MAX, true)).unwrap();
+    assert_eq!(split(read.concat()), all[..3]);
+    let next = run(log.reader().read(Offset(3), Offset(9), usize::MAX, true));
+    assert!(matches!(next, Err(ReadError::Corrupt(_))));
+}

@@ -579,3 +579,17 @@ fn a_placed_batch_shares_all_but_its_header() {
     assert_eq!(placed.header.leader_epoch, LeaderEpoch(12));
     assert_eq!(read(&placed).unwrap()[2].offset, Offset((1 << 40) + 2));
 }
+
+#[test]
+fn the_checksum_is_another_implementations_whatever_length_and_place() {
+    use super::header::checksum;
+    assert_eq!(checksum(b"123456789"), 0xE306_9283);
+    let bytes: Vec<u8> = (0..20_000_u32)
+        .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    for len in (0..2100).chain([4095, 4096, 4097, 9999, 19_900]) {
+        let from = len % 67;
+        let piece = &bytes[from..from + len];
+        assert_eq!(checksum(piece), crc32c::crc32c(piece), "{len} from {from}");
+    }
+}
