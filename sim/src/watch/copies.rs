@@ -100,19 +100,21 @@ impl Copies {
         let members: BTreeMap<i32, i64> = members
             .filter_map(|(id, epoch)| Some((i32::try_from(id).ok()?, epoch)))
             .collect();
+        let known = self.proposals.entry((epoch, partition_epoch)).or_default();
+        if known.contains(&members) {
+            // The same again, as its outcome is not known. Others may have told something since.
+            return Vec::new();
+        }
+        known.push(members.clone());
         let mut broken = Vec::new();
-        for (id, named) in &members {
-            let heard = self.counted.get(&(node.to_owned(), epoch, *id));
-            if let Some(heard) = heard.filter(|heard| *heard != named) {
+        for (id, named) in members {
+            let heard = self.counted.get(&(node.to_owned(), epoch, id));
+            if let Some(heard) = heard.filter(|heard| **heard != named) {
                 let detail = format!(
                     "{node} proposes {id} as of its epoch {named}, having heard of it in {heard}"
                 );
                 broken.push(("R15", detail));
             }
-        }
-        let known = self.proposals.entry((epoch, partition_epoch)).or_default();
-        if !known.contains(&members) {
-            known.push(members);
         }
         broken
     }

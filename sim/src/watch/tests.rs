@@ -419,6 +419,15 @@ fn what_a_follower_told_in_an_earlier_life_breaks_r15_once_the_leader_heard_of_a
                          members=1@2,2@7";
     assert_eq!(broken(&led(), &proposes(as_heard)), NONE);
     assert_eq!(broken(&led(), &proposes(as_registered)), ["R15"]);
+    let as_it_was = "event=isr-proposed topic=t partition=0 leader_epoch=1 partition_epoch=1 \
+                     members=1@2,2@3";
+    let sent_again = [
+        ("n1", counts(3)),
+        ("n1", Replica(as_it_was)),
+        ("n1", counts(4)),
+        ("n1", Replica(as_it_was)),
+    ];
+    assert_eq!(broken(&led(), &sent_again), NONE);
 }
 
 #[test]
