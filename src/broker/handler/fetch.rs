@@ -187,6 +187,17 @@ impl Fetch<'_> {
         partitions
     }
 
+    /// The high watermark that is told to who asked from outside of a log from `start` to `end`. A
+    /// follower would begin at `start` if it were no more, as it is for new leaders that are yet to
+    /// learn how far they reach; and that may lie within a batch.
+    fn told_outside(&self, start: Offset, end: Offset, high_watermark: i64) -> i64 {
+        let is_follower = self.reader != Reader::Consumer;
+        match is_follower && start < end && !crate::mutant!("restart-within-a-batch-refused") {
+            true => -1,
+            false => high_watermark,
+        }
+    }
+
     async fn read_one(&self, source: &Source<'_>, left: usize, first: bool) -> PartitionData {
         let mut data = PartitionData {
             partition_index: source.target.key.partition,
@@ -217,12 +228,7 @@ impl Fetch<'_> {
         }
         let end = view.reader().log_end_offset();
         if from < start || from > end {
-            let is_follower = self.reader != Reader::Consumer;
-            if is_follower && start < end && !crate::mutant!("restart-within-a-batch-refused") {
-                // It would begin at the start, which may lie within a batch, if the high watermark
-                // did not say that there is one: a new leader does not know yet how far it is.
-                data.high_watermark = -1;
-            }
+            data.high_watermark = self.told_outside(start, end, data.high_watermark);
             return failed(data, ErrorCode::OffsetOutOfRange);
         }
         if let Some(preferred) = serving.preferred {

@@ -1,12 +1,12 @@
 //! A replica whose log begins where its leader's has nothing that it could be a part of.
 //!
-//! An election that is unclean, or of the last leader after it lost what it had not synced, may give
-//! the lead to a broker that lacks the time in which others came to begin later: their logs begin
-//! beyond the end of the leader's. Cut where they part, such a log would be empty and begin in the
-//! wrong place: it could take nothing in until its leader has grown that far, and then it would
-//! lack, without knowing, what came before. It has nothing in common with its leader, so it is taken
-//! away, and another one is begun that is copied from the start, if nobody counts on what is in it.
-//! That is so for any follower of such a leader, as that is the only one in sync then.
+//! An election that is unclean, or of the last leader after it lost what it had not synced, may
+//! give the lead to a broker that lacks the time in which others came to begin later: their logs
+//! begin beyond the end of the leader's. Cut where they part, such a log would be empty and begin
+//! in the wrong place: it could take nothing in until its leader has grown that far, and then it
+//! would lack, without knowing, what came before. It has nothing in common with its leader, so it
+//! is taken away, and another one is begun that is copied from the start, if nobody counts on what
+//! is in it. That is so for any follower of such a leader, as that is the only one in sync then.
 //!
 //! A log that is empty says nothing of where it parts. Unless it is counted on, it asks first, in
 //! every leader epoch, what the leader has from the very beginning; a fetch that counts for nothing
