@@ -138,7 +138,7 @@ pub(super) async fn commit(
     });
     let refused = match line.call(request, floor).await {
         Err(error) => return Err(line.refused(op, error)),
-        Ok(answer) => refused_commits(line, &answer),
+        Ok(answer) => refused_commits(line, offsets, &answer),
     };
     match refused.first() {
         // One error for all is one for the request.
@@ -155,10 +155,20 @@ pub(super) async fn commit(
     }
 }
 
-fn refused_commits(line: &mut Line, answer: &OffsetCommitResponse) -> Vec<(Partition, String)> {
+/// The refused of the `offsets` that were asked to be committed.
+fn refused_commits(
+    line: &mut Line,
+    offsets: &[Committed],
+    answer: &OffsetCommitResponse,
+) -> Vec<(Partition, String)> {
+    // A topic that the broker did not know of yet was named by no id, and is so in the answer.
+    let asked = offsets.iter().map(|committed| {
+        let of = &committed.of;
+        (of.clone(), line.id(&of.topic))
+    });
+    let asked: Vec<_> = asked.collect();
     let mut refused = Vec::new();
     for topic in &answer.topics {
-        let name = line.name_of(&topic.name, topic.topic_id);
         for found in &topic.partitions {
             let Some(error) = error_name(found.error_code) else {
                 continue;
@@ -166,11 +176,18 @@ fn refused_commits(line: &mut Line, answer: &OffsetCommitResponse) -> Vec<(Parti
             if error == "UNKNOWN_TOPIC_ID" {
                 line.forget_ids();
             }
-            if let Some(name) = &name {
-                refused.push((partition(name, found.partition_index), error));
+            for (of, id) in &asked {
+                let is_meant = match topic.name.is_empty() {
+                    true => *id == topic.topic_id,
+                    false => of.topic == topic.name.as_str(),
+                };
+                if is_meant && of.partition == found.partition_index {
+                    refused.push((of.clone(), error.clone()));
+                }
             }
         }
     }
+    refused.dedup();
     refused
 }
 
