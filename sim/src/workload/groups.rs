@@ -181,13 +181,13 @@ fn refused_commits(
                     true => *id == topic.topic_id,
                     false => of.topic == topic.name.as_str(),
                 };
-                if is_meant && of.partition == found.partition_index {
-                    refused.push((of.clone(), error.clone()));
+                let one = (of.clone(), error.clone());
+                if is_meant && of.partition == found.partition_index && !refused.contains(&one) {
+                    refused.push(one);
                 }
             }
         }
     }
-    refused.dedup();
     refused
 }
 
