@@ -304,7 +304,11 @@ impl Log {
     pub async fn begin_at_first(&mut self) -> Result<bool, LogError> {
         let first = self.config.first_offset;
         if self.log_start_offset() < first && self.log_end_offset() == first {
-            // A crash came between the two steps of this.
+            // A crash came between the steps of this. Without a segment of its own the first record
+            // would come behind a hole in one that begins before it.
+            if self.writer.id.base_offset < first {
+                self.roll(first).await?;
+            }
             self.delete_records_before(first).await?;
             return Ok(true);
         }

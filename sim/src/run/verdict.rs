@@ -28,8 +28,8 @@ pub(super) struct Judged {
 /// What may follow from an election that lost something, in that partition: records that are gone,
 /// and others in their places.
 const AFTER_LOSS: &[&str] = &[
-    "P1", "P2", "P3", "P4", "P8", "P9", "P10", "P12", "P13", "P14", "P16", "R5", "R14", "R16",
-    "R17", "R18", "K2", "K6",
+    "P1", "P2", "P3", "P4", "P7", "P8", "P9", "P10", "P11b", "P12", "P13", "P14", "P16", "R5",
+    "R14", "R16", "R17", "R18", "K2", "K6",
 ];
 /// The same of the partitions that hold the groups.
 const AFTER_LOSS_OF_GROUPS: &[&str] = &["CG1", "CG2", "CG3", "CG4", "CG5", "CG7", "CG9"];
@@ -164,9 +164,14 @@ fn leave_out_the_lost(violations: &mut Vec<Violation>, unclean: &BTreeMap<Partit
     violations.retain(|violation| {
         let since = violation.partition.as_ref().and_then(|of| unclean.get(of));
         let is_lost = since.is_some_and(|since| *since <= violation.time)
-            && AFTER_LOSS.contains(&violation.property);
+            && (AFTER_LOSS.contains(&violation.property) || is_stamped_again(violation));
         !(is_lost || of_groups && AFTER_LOSS_OF_GROUPS.contains(&violation.property))
     });
+}
+
+/// A record that was lost and sent again has the broker's time of both.
+fn is_stamped_again(violation: &Violation) -> bool {
+    violation.property == "P15" && violation.detail.contains(" has timestamp ")
 }
 
 /// How often each kind of operation ended how: `send ok`.

@@ -388,9 +388,10 @@ impl Known {
     }
 
     /// The only replica has nobody to wait for: all that it finds in its log when it starts is
-    /// committed, whether it leads yet or not.
+    /// committed, whether it leads yet or not. What it goes by may be behind its image.
     fn holds_alone(&self, node: &str, names: &Names) -> bool {
-        self.views.get(node).is_some_and(|view| {
+        let view = self.assigned.get(node).or(self.views.get(node));
+        view.is_some_and(|view| {
             let mut holders = view.replicas.iter().map(|id| names.get(id));
             holders.len() == 1 && holders.all(|name| name.is_some_and(|name| name == node))
         })

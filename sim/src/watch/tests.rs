@@ -183,6 +183,27 @@ fn the_only_replica_finds_its_high_watermark_in_its_log_and_one_of_two_does_not(
     assert_eq!(starts_with(2), (vec!["R17"], Some(10)));
 }
 
+/// Its image is read ahead of what its replicas are told: until then it is alone.
+#[test]
+fn a_replica_is_alone_by_what_it_was_told() {
+    let with = |replicas| {
+        let fenced = "end=6 topic=t topic_id=T partition=0 leader=-1 leader_epoch=2 \
+                      partition_epoch=2 isr= replicas=1,2";
+        let events = [
+            ("n1", LEADS_1),
+            ("n1", RISES),
+            ("n2", Meta(fenced)),
+            ("n2", Replica(replicas)),
+            ("n2", Log(2, 12, 12)),
+        ];
+        broken(&watch(), &events)
+    };
+    let alone = "event=assigned topic=t partition=0 leader_epoch=2 isr= replicas=2";
+    assert_eq!(with(alone), NONE);
+    let not_alone = "event=assigned topic=t partition=0 leader_epoch=2 isr= replicas=1,2";
+    assert_eq!(with(not_alone), ["R17"]);
+}
+
 #[test]
 fn a_high_watermark_that_moves_with_too_few_in_sync_breaks_r7_once_the_leader_goes_by_that() {
     let goes_by = |assigned| {

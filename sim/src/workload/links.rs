@@ -3,6 +3,7 @@
 
 mod api;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use klamm::env::{Env, Rng};
@@ -75,17 +76,27 @@ impl Links {
         }
     }
 
-    /// Up to where each partition was copied, of those that were promoted: none if nobody tells.
+    /// Up to where each partition was copied, of those that were promoted: those of which it is
+    /// known in time.
     async fn told_of_promoted(&mut self, link: &LinkPlan) -> Vec<Mirrored> {
+        let mut told = BTreeMap::new();
         loop {
-            match api::describe(&mut self.line, link, &self.brokers).await {
-                Ok(mut mirrors) => {
-                    mirrors.retain(|mirror| mirror.state == "promoted");
-                    return mirrors;
+            let described = api::describe(&mut self.line, link, &self.brokers).await;
+            let mut is_all = described.is_ok();
+            for mirror in described.unwrap_or_default() {
+                if mirror.state != "promoted" {
+                    continue;
                 }
-                Err(_) if !self.is_late() => self.line.wait_a_little().await,
-                Err(_) => return Vec::new(),
+                match mirror.log_end_offset >= 0 {
+                    // What was told first is what an operator goes by.
+                    true => drop(told.entry(mirror.of.clone()).or_insert(mirror)),
+                    false => is_all &= told.contains_key(&mirror.of),
+                }
             }
+            if is_all || self.is_late() {
+                return told.into_values().collect();
+            }
+            self.line.wait_a_little().await;
         }
     }
 

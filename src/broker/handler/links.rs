@@ -301,6 +301,8 @@ fn with_progress(
         // Until its owner knows of the promotion, the end may still grow.
         Some(since) if leadership.leader_epoch < since => -1,
         Some(since) => match view.reader().end_of_epoch(LeaderEpoch(since.0 - 1)).1 {
+            // Until all of it is committed, another leader may have less.
+            end if end > view.high_watermark() => -1,
             end if end >= Offset::ZERO => end.0,
             // Nothing was copied, or it is gone by now.
             _ => answer.log_start_offset,

@@ -174,6 +174,28 @@ fn a_log_whose_beginning_was_cut_short_by_a_crash_begins_where_its_first_may_be(
 }
 
 #[test]
+fn a_beginning_that_a_crash_cut_short_leaves_no_hole_in_a_segment() {
+    let mut bench = Bench::new();
+    let mut log = bench.create();
+    bench.config.first_offset = Offset(500);
+    log.set_config(bench.config.clone());
+    run(log.roll(Offset(500))).unwrap();
+    drop(log);
+    // Its next segment was not made yet, though the one before it ends there.
+    let next = crate::log::files::path(&bench.dir, Offset(500), crate::log::files::LOG);
+    run(bench.disk.env().disk.remove(&next)).unwrap();
+    let (mut log, _) = bench.open(None);
+    assert_eq!(log.log_end_offset(), Offset(500));
+    assert!(run(log.begin_at_first()).unwrap());
+    mirror(&mut log, &at(500, &batch(&["a"], 1)), 1);
+    drop(log);
+    let (log, _) = bench.open(None);
+    assert_eq!(log.log_start_offset(), Offset(500));
+    assert_eq!(log.shared.view().active.base_offset, Offset(500));
+    assert_eq!(contents(&log), [(500, "a".to_owned())]);
+}
+
+#[test]
 fn a_log_that_never_held_a_record_begins_where_its_first_may_be() {
     let mut bench = Bench::new();
     let mut log = bench.create();
