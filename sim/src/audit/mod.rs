@@ -100,9 +100,9 @@ pub struct Allowance {
     pub without_gaps: Option<BTreeSet<String>>,
     /// Topics that a link fills, whose logs may begin beyond offset 0.
     pub mirrors: BTreeSet<String>,
-    /// Where mirrors that were promoted begin to be this cluster's own: producers from before are
-    /// others, whatever their ids, and forgotten.
-    pub own_from: BTreeMap<Partition, i64>,
+    /// From which leader epoch on the batches of mirrors that were promoted are this cluster's own:
+    /// producers from before are others, whatever their ids, and forgotten.
+    pub own_since: BTreeMap<Partition, i32>,
 }
 
 impl Allowance {
@@ -110,8 +110,14 @@ impl Allowance {
         self.damaged.iter().any(|damaged| path.starts_with(damaged))
     }
 
-    fn own_from(&self, of: &Partition) -> i64 {
-        self.own_from.get(of).copied().unwrap_or(0)
+    /// Beyond all offsets where there is no such batch.
+    fn own_from(&self, of: &Partition, log: &partition::Log) -> i64 {
+        let Some(since) = self.own_since.get(of) else {
+            return 0;
+        };
+        let mut batches = log.batches();
+        let own = batches.find(|batch| batch.header().leader_epoch.0 >= *since);
+        own.map_or(i64::MAX, |batch| batch.base())
     }
 
     fn may_have_gaps(&self, of: &Partition) -> bool {

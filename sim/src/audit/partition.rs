@@ -380,7 +380,7 @@ fn sequences(directory: &Directory<'_>, log: &Log, allowance: &Allowance, findin
         return;
     }
     let mut last: BTreeMap<i64, (i16, i32)> = BTreeMap::new();
-    let (own_from, mut is_own) = (allowance.own_from(&directory.of), false);
+    let (own_from, mut is_own) = (allowance.own_from(&directory.of, log), false);
     for batch in log.batches() {
         let header = batch.header();
         if !header.has_producer() || header.attributes.is_control() || header.base_sequence.0 < 0 {

@@ -64,14 +64,9 @@ pub(super) fn check(
         if offset < log.first_base() {
             continue;
         }
-        let own_from = allowance.own_from(&directory.of);
+        let own_from = allowance.own_from(&directory.of, log);
         let since = if offset > own_from { own_from } else { 0 };
-        // It is told as no less than where the log begins, and may have been less.
-        let may_be_less = own_from <= log.start;
-        let differs = |since: i64| compare(&snapshot, log, since..offset, allowance);
-        if let Some(detail) = differs(since)
-            && !(may_be_less && differs(0).is_none())
-        {
+        if let Some(detail) = compare(&snapshot, log, since..offset, allowance) {
             add(detail);
         }
     }

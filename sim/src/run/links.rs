@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use klamm::env::Rng;
-use klamm_jepsen::history::{Answer, Event, Mirrored, Partition, What};
+use klamm_jepsen::history::{Mirrored, Partition};
 
 use super::Stage;
 use crate::plan::LinkPlan;
@@ -99,28 +99,6 @@ impl Stage {
         }
         self.mirrors().await;
     }
-}
-
-/// Where mirrors that were promoted begin to be the cluster's own, as it told.
-pub(super) fn own_from(events: &[Event]) -> BTreeMap<Partition, i64> {
-    let mut own_from = BTreeMap::new();
-    for event in events {
-        let What::Ok {
-            answer: Answer::Promote { mirrors } | Answer::DescribeLink { mirrors },
-            ..
-        } = &event.what
-        else {
-            continue;
-        };
-        let promoted = mirrors.iter().filter(|one| one.state == "promoted");
-        for mirror in promoted.filter(|one| one.log_end_offset >= 0) {
-            // Later it is told as no less than where the log begins.
-            let known = own_from.entry(mirror.of.clone());
-            let known = known.or_insert(mirror.log_end_offset);
-            *known = mirror.log_end_offset.min(*known);
-        }
-    }
-    own_from
 }
 
 /// V11: what links copy reaches the ends of its sources.

@@ -1,7 +1,7 @@
 //! A node under test and who watches over it: as a machine with a supervisor would, it starts the
 //! process again whenever it ends and nothing holds it down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,6 @@ use klamm::env::{Env, Task};
 use klamm_jepsen::history::{NodeEvent, Note, Partition};
 use tokio::sync::Notify;
 
-use super::links::own_from;
 use crate::audit::{self, Allowance, Finding, Mode};
 use crate::plan::{NodePlan, Plan};
 use crate::record::Recorder;
@@ -61,8 +60,6 @@ struct Shared {
     partitions: Vec<Partition>,
     /// See [`Allowance`].
     without_gaps: Option<BTreeSet<String>>,
-    /// Whether what a link copied here is promoted in the run.
-    is_promoted: bool,
     /// Topics that links fill.
     mirrors: BTreeSet<String>,
     state: Mutex<State>,
@@ -126,7 +123,6 @@ impl Server {
                 partitions: partitions(plan),
                 without_gaps: plan.is_cluster().then(|| never_compacted(plan)),
                 mirrors: plan.mirrored.iter().map(|of| of.name.clone()).collect(),
-                is_promoted: plan.links.iter().any(|link| link.promote_ms.is_some()),
                 state: Mutex::new(state),
                 changed: Notify::new(),
             }),
@@ -444,10 +440,7 @@ impl Server {
             is_replica: self.shared.is_cluster,
             without_gaps: self.shared.without_gaps.clone(),
             mirrors: self.shared.mirrors.clone(),
-            own_from: match self.shared.is_promoted {
-                true => own_from(&self.shared.recorder.own_events()),
-                false => BTreeMap::new(),
-            },
+            own_since: self.shared.watch.own_since(),
             ..Allowance::default()
         };
         let mut findings = audit::audit_with(&disk.files(), mode, &allowance);

@@ -26,10 +26,10 @@ pub(super) struct Judged {
 }
 
 /// What may follow from an election that lost something, in that partition: records that are gone,
-/// and others in their places.
+/// and others in their places; followers cut their logs back as far as into compacted segments.
 const AFTER_LOSS: &[&str] = &[
     "P1", "P2", "P3", "P4", "P7", "P8", "P9", "P10", "P11b", "P12", "P13", "P14", "P16", "R5",
-    "R14", "R16", "R17", "R18", "K2", "K6",
+    "R14", "R16", "R17", "R18", "K2", "K4", "K6",
 ];
 /// The same of the partitions that hold the groups.
 const AFTER_LOSS_OF_GROUPS: &[&str] = &["CG1", "CG2", "CG3", "CG4", "CG5", "CG7", "CG9"];

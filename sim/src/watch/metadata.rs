@@ -80,6 +80,14 @@ impl Metadata {
                 self.confirmed.insert(node.to_owned(), standing);
                 (false, Vec::new())
             }
+            // From here on a crash may leave it so, before it is confirmed.
+            "cutting" => {
+                let (_, end) = standing(fields);
+                if let Some((_, confirmed)) = self.confirmed.get_mut(node) {
+                    *confirmed = end.min(*confirmed);
+                }
+                (false, Vec::new())
+            }
             "opened" => (false, self.on_opened(node, fields)),
             _ => (false, Vec::new()),
         }

@@ -292,6 +292,17 @@ impl Watch {
             .collect()
     }
 
+    /// Partitions of mirrors that were promoted, and from which leader epoch on their records are
+    /// of clients.
+    #[must_use]
+    pub fn own_since(&self) -> BTreeMap<Partition, i32> {
+        let state = self.state();
+        let known = state.partitions.iter();
+        known
+            .filter_map(|(of, known)| Some((of.clone(), known.own_since?)))
+            .collect()
+    }
+
     /// R18: what each send with acks=all was told to be stored lay below the high watermark then.
     #[must_use]
     pub fn judge_acknowledgements(&self, events: &[Event]) -> Vec<(Partition, Broken)> {

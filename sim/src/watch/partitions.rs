@@ -51,6 +51,8 @@ pub(super) struct Known {
     pub unclean_since: Option<u64>,
     /// Where the first record of a mirror is to be, once a replica went by that.
     first: Option<i64>,
+    /// From which leader epoch on the records of a promoted mirror are of clients.
+    pub own_since: Option<i32>,
 }
 
 /// The partition as one node's image has it.
@@ -478,6 +480,9 @@ impl Known {
         let elr = fields.ids("elr").unwrap_or_default();
         let leader = fields.small("leader").filter(|id| *id >= 0);
         let cause = fields.text("cause").unwrap_or_default();
+        if cause == "MIRROR_PROMOTED" {
+            self.own_since = fields.small("leader_epoch");
+        }
         let mut broken = Vec::from_iter(ends_early(cause, &isr, &replicas));
         let is_unclean = cause.to_lowercase().contains("unclean")
             || fields.number("recovering").is_some_and(|yes| yes != 0);

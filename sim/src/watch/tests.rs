@@ -624,6 +624,11 @@ fn a_node_that_forgets_a_vote_breaks_m9_an_entry_m5_and_what_precedes_its_log_m7
     assert_eq!(opens(shorter), ["M5"]);
     let bare = "event=opened vote_term=3 log_end=9 log_first=4 snapshot_end=0";
     assert_eq!(opens(bare), ["M7"]);
+    let cut = watch();
+    let cutting = Meta("event=cutting vote_term=4 log_end=7 log_first=0");
+    let opened = Meta("event=opened vote_term=4 log_end=7 log_first=4 snapshot_end=4");
+    let events = [("n1", confirmed), ("n1", cutting), ("n1", opened)];
+    assert_eq!(broken(&cut, &events), NONE, "another leader took it back");
     let lost = watch();
     let mut found = broken(&lost, &[("n1", confirmed)]);
     lost.wiped("n1");

@@ -28,8 +28,13 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    /// The index after the newest entry.
+    pub fn end(self) -> u64 {
+        self.end
+    }
+
     /// Tells listeners of `klamm::metadata` that this is `event`: `confirmed` when it was answered
-    /// that it is durable, `opened` when it was found.
+    /// that it is durable, `opened` when it was found, `cutting` before it may be all that is left.
     pub fn tell(self, event: &str, snapshot: Option<u64>) {
         tracing::trace!(
             target: "klamm::metadata", event, vote_term = self.term, log_end = self.end,

@@ -61,7 +61,14 @@ pub(super) async fn open(
     kept.committed = kept.committed_here();
     check_snapshot(&kept, snapshot.as_ref(), directory)?;
     let writer = match bytes.len() as u64 == slot.position && end as u64 == slot.position {
-        true => Writer::resume(env, directory.to_owned(), owner, number, file, slot),
+        true => Writer::resume(
+            env,
+            directory.to_owned(),
+            owner,
+            number,
+            file,
+            (slot, &kept),
+        ),
         false => {
             // What lies beyond the slot may be in the cache alone: if a sync of it failed in the
             // process before, the kernel takes its pages for written, and no later sync proves

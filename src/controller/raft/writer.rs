@@ -69,6 +69,8 @@ pub(super) struct Writer {
     /// Whether a sync has covered it.
     is_slot_durable: bool,
     committed: Option<LogId>,
+    /// The index after the newest entry that was written.
+    end: u64,
     /// What went wrong; nothing is written from then on.
     broken: Option<String>,
 }
@@ -95,6 +97,7 @@ impl Writer {
             slot,
             is_slot_durable: true,
             committed: kept.committed,
+            end: kept.standing().end(),
             broken: None,
         })
     }
@@ -106,7 +109,7 @@ impl Writer {
         owner: Owner,
         number: u64,
         file: Arc<dyn File>,
-        slot: Slot,
+        (slot, kept): (Slot, &Kept),
     ) -> Self {
         Self {
             env: env.clone(),
@@ -118,6 +121,7 @@ impl Writer {
             slot,
             is_slot_durable: true,
             committed: slot.committed,
+            end: kept.standing().end(),
             broken: None,
         }
     }
@@ -179,6 +183,12 @@ impl Writer {
     async fn write(&mut self, bodies: &mut Vec<Bytes>, waiting: &mut Vec<Waiting>, sync: bool) {
         if waiting.is_empty() {
             return;
+        }
+        for (_, standing) in waiting.iter() {
+            if standing.end() < self.end {
+                standing.tell("cutting", None);
+            }
+            self.end = standing.end();
         }
         let frames = log_file::encode_frames(self.number, self.position, bodies);
         bodies.clear();
