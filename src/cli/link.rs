@@ -5,14 +5,14 @@ mod describe;
 mod promote;
 mod wait;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::report::{Table, counted, listed, or_dash, size};
 use super::session::Session;
 use crate::client::Admin;
-use crate::client::admin::{LinkChange, LinkDescription, LinkSpec, Links};
+use crate::client::admin::{LinkChange, LinkDescription, LinkSpec, Links, MirrorMakerSpec};
 
 /// Mirrors of another cluster's topics: make links to it, watch them, make mirrors writable
 #[derive(Args, Debug)]
@@ -99,9 +99,54 @@ struct CreateOptions {
     /// Of the topics that the link makes; default.replication.factor unless given
     #[arg(long, short = 'r', value_parser = clap::value_parser!(i16).range(1..))]
     replication_factor: Option<i16>,
+    #[command(flatten)]
+    naming: NamingOptions,
     /// Only check whether it could be done; the other cluster is not asked
     #[arg(long)]
     dry_run: bool,
+}
+
+/// How mirrors are named.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Like MirrorMaker 2")]
+struct NamingOptions {
+    /// Name mirrors as MirrorMaker 2 does, NAME being the alias of the source, and keep its
+    /// heartbeats, NAME.checkpoints.internal and mm2-offset-syncs.NAME.internal here
+    #[arg(long, value_name = "POLICY", requires = "alias")]
+    replication_policy: Option<Policy>,
+    /// Between the alias and a topic's name
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "replication_policy",
+        default_value = "."
+    )]
+    separator: String,
+    /// What this cluster is called: its topics do not come back under other names
+    #[arg(long, requires = "replication_policy")]
+    alias: Option<String>,
+    /// Write heartbeats to the source too; nothing else is ever written there
+    #[arg(long, requires = "replication_policy")]
+    source_heartbeats: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Policy {
+    /// west.orders, for the topic orders of the link west
+    Default,
+    /// The name that the topic has at the source
+    Identity,
+}
+
+impl NamingOptions {
+    fn spec(self) -> Option<MirrorMakerSpec> {
+        Some(MirrorMakerSpec {
+            identity: self.replication_policy? == Policy::Identity,
+            separator: self.separator,
+            alias: self.alias?,
+            source_heartbeats: self.source_heartbeats,
+        })
+    }
 }
 
 #[derive(Args, Debug)]
@@ -160,6 +205,7 @@ async fn create(
     let spec = LinkSpec {
         name: options.name,
         bootstrap: options.from,
+        mirror_maker: options.naming.spec(),
         topics: options.topics,
         groups: options.groups,
         bytes_per_second: options.bytes_per_second,
@@ -316,6 +362,22 @@ fn state(link: &LinkDescription) -> &'static str {
     }
 }
 
+/// How its mirrors are named, for people.
+fn naming(of: &MirrorMakerSpec, link: &str) -> String {
+    let MirrorMakerSpec {
+        separator, alias, ..
+    } = of;
+    let policy = match of.identity {
+        true => "as at the source".to_owned(),
+        false => format!("'{link}{separator}' before the name at the source"),
+    };
+    let beats = match of.source_heartbeats {
+        true => ", and heartbeats at the source",
+        false => "",
+    };
+    format!("{policy}; this cluster is '{alias}'{beats}")
+}
+
 /// The limit on its speed, for people.
 fn limit(link: &LinkDescription) -> String {
     let limit = link.bytes_per_second;
@@ -325,6 +387,11 @@ fn limit(link: &LinkDescription) -> String {
 fn link_json(link: &LinkDescription) -> Value {
     json!({
         "name": link.name, "id": link.id.to_string(), "mode": link.mode,
+        "mirrormaker": link.mirror_maker.as_ref().map(|of| json!({
+            "replication_policy": if of.identity { "identity" } else { "default" },
+            "separator": of.separator, "alias": of.alias,
+            "source_heartbeats": of.source_heartbeats,
+        })),
         "state": state(link), "paused": link.paused, "from": link.bootstrap,
         "source_cluster": link.source_cluster, "topics": link.topics, "groups": link.groups,
         "bytes_per_second": link.bytes_per_second,

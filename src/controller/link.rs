@@ -8,12 +8,16 @@
 //!
 //! **Invariant.** Both columns of a lineage ascend. A mirror topic that is not promoted has a link.
 
+mod mirror_maker;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::request::Refusal;
 use crate::types::{ErrorCode, LeaderEpoch, Offset, TopicId, Uuid};
+
+pub use self::mirror_maker::{MirrorMaker, ReplicationPolicy};
 
 /// Identity of a link: random, never given again.
 pub type LinkId = Uuid;
@@ -40,28 +44,23 @@ pub fn is_mirrored_setting(name: &str) -> bool {
     !OWN_SETTINGS.contains(&name)
 }
 
-/// How a link copies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[repr(u8)]
+/// How a link copies. The batches are the same at the same offsets in each.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum LinkMode {
-    /// The same batches at the same offsets in topics of the same name.
+    /// Into topics of the same name.
     #[default]
-    Exact = 0,
+    Exact,
+    /// Into topics that are named as MirrorMaker 2 would, with its internal topics beside them.
+    MirrorMaker(MirrorMaker),
 }
 
 impl LinkMode {
-    pub(super) fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::Exact),
-            _ => None,
-        }
-    }
-
     /// Its name for people and in answers.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Exact => "exact",
+            Self::MirrorMaker(_) => "mirrormaker",
         }
     }
 }
@@ -91,7 +90,31 @@ impl LinkRecord {
     /// Whether the source's topic `name` is to be copied. Internal topics (`__...`) never are.
     #[must_use]
     pub fn wants_topic(&self, name: &str) -> bool {
-        !name.starts_with("__") && matches_any(&self.topics, name)
+        let is_named = || matches_any(&self.topics, name);
+        match &self.mode {
+            LinkMode::Exact => !name.starts_with("__") && is_named(),
+            LinkMode::MirrorMaker(of) => {
+                !of.is_internal(name) && (of.is_heartbeats(name) || is_named())
+            }
+        }
+    }
+
+    /// What the source's topic `name` is called here.
+    #[must_use]
+    pub fn name_here(&self, name: &str) -> String {
+        match &self.mode {
+            LinkMode::Exact => name.to_owned(),
+            LinkMode::MirrorMaker(of) => of.remote_topic(&self.name, name),
+        }
+    }
+
+    /// Whether the name of the source's topic says that its records have come through this cluster.
+    #[must_use]
+    pub fn is_cycle(&self, name: &str) -> bool {
+        match &self.mode {
+            LinkMode::Exact => false,
+            LinkMode::MirrorMaker(of) => of.is_cycle(name),
+        }
     }
 
     /// Whether the offsets that group `name` committed at the source are to be copied.

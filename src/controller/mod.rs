@@ -49,8 +49,9 @@ pub use handle::Controller;
 pub use image::{ClusterImage, HISTORY_MAX, MirrorImage, ReplayError, TopicImage};
 pub use ledger::{ControllerLedger, Situation};
 pub use link::{
-    LinkId, LinkMode, LinkRecord, MirrorFault, MirrorPartition, MirrorState, MirrorTopic,
-    PROVENANCE, is_mirrored_setting, pattern_matches, validate_link_name,
+    LinkId, LinkMode, LinkRecord, MirrorFault, MirrorMaker, MirrorPartition, MirrorState,
+    MirrorTopic, PROVENANCE, ReplicationPolicy, is_mirrored_setting, pattern_matches,
+    validate_link_name,
 };
 pub use local::{LocalQuorum, LocalQuorumError};
 pub use peers::{Peer, PeerError, PeerService, Peers};

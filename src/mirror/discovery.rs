@@ -8,6 +8,8 @@ use crate::types::TopicId;
 /// A topic of the source.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Discovered {
+    /// Its name there.
+    pub source_name: String,
     /// Zero where the source has none.
     pub id: TopicId,
     pub partitions: i32,
@@ -22,9 +24,9 @@ pub struct Discovered {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Source {
     pub cluster_id: String,
-    /// Those that the link is to copy.
+    /// Those that the link is to copy, by what their mirrors are called.
     pub topics: BTreeMap<String, Discovered>,
-    /// Those that the source says it does not have, of those that are mirrored.
+    /// Mirrors of those that the source says it does not have.
     pub missing: BTreeSet<String>,
 }
 
@@ -33,6 +35,8 @@ pub struct Source {
 pub struct Here {
     /// An active mirror of the link, of this topic of the source. `None`: anything else.
     pub mirrors: Option<TopicId>,
+    /// Of an active mirror of the link, what its topic is called at the source.
+    pub source_name: Option<String>,
     /// A mirror of the link, whatever has become of it.
     pub is_of_link: bool,
     pub partitions: i32,
@@ -45,6 +49,7 @@ pub struct Here {
 pub enum Step {
     Create {
         name: String,
+        source_name: String,
         source_id: TopicId,
         partitions: i32,
         settings: BTreeMap<String, String>,
@@ -56,7 +61,7 @@ pub enum Step {
         name: String,
         settings: BTreeMap<String, Option<String>>,
     },
-    /// Another topic has its name at the source.
+    /// Another topic has the name of its source.
     Recreated { name: String, source_id: TopicId },
     /// The source has it no more.
     Deleted { name: String },
@@ -66,7 +71,7 @@ pub enum Step {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
-    /// Topics that are not copied, with the reason.
+    /// Topics of the source that are not copied, with the reason.
     pub skipped: BTreeMap<String, String>,
 }
 
@@ -93,7 +98,7 @@ impl Plan {
                     && !crate::mutant!("mirror-comes-home") =>
                 {
                     let why = "its records come from this cluster";
-                    plan.skipped.insert(name.clone(), why.to_owned());
+                    plan.skip(topic, why);
                 }
                 None => plan.create(name, topic, settings),
                 Some(known) => plan.follow(name, topic, known, settings),
@@ -108,6 +113,11 @@ impl Plan {
         plan
     }
 
+    fn skip(&mut self, topic: &Discovered, why: &str) {
+        self.skipped
+            .insert(topic.source_name.clone(), why.to_owned());
+    }
+
     fn create(
         &mut self,
         name: &str,
@@ -116,8 +126,7 @@ impl Plan {
     ) {
         // Without its settings it might be compacted, or not, in the wrong way.
         let Some(settings) = settings else {
-            let why = "its settings are not known yet";
-            self.skipped.insert(name.to_owned(), why.to_owned());
+            self.skip(topic, "its settings are not known yet");
             return;
         };
         let settings = match crate::mutant!("mirror-with-default-settings") {
@@ -126,6 +135,7 @@ impl Plan {
         };
         self.steps.push(Step::Create {
             name: name.to_owned(),
+            source_name: topic.source_name.clone(),
             source_id: topic.id,
             partitions: topic.partitions,
             settings,
@@ -141,8 +151,13 @@ impl Plan {
     ) {
         let Some(source_id) = known.mirrors else {
             if !known.is_of_link {
-                let why = "a topic of this name is here, and is no mirror of this link";
-                self.skipped.insert(name.to_owned(), why.to_owned());
+                let why = match *name == topic.source_name {
+                    true => {
+                        "a topic of this name is here, and is no mirror of this link".to_owned()
+                    }
+                    false => format!("topic '{name}' is here, and is no mirror of this link"),
+                };
+                self.skip(topic, &why);
             }
             return;
         };
@@ -207,6 +222,7 @@ mod tests {
         let settings = [("cleanup.policy", "compact")];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Discovered {
+            source_name: "orders".to_owned(),
             id: Uuid([id; 16]),
             partitions: 3,
             settings: Some(BTreeMap::from(settings)),
@@ -218,6 +234,7 @@ mod tests {
     fn made(plan: &Plan) -> Here {
         let [
             Step::Create {
+                source_name,
                 source_id,
                 partitions,
                 settings,
@@ -229,6 +246,7 @@ mod tests {
         };
         Here {
             mirrors: Some(*source_id),
+            source_name: Some(source_name.clone()),
             is_of_link: true,
             partitions: *partitions,
             settings: settings.clone(),

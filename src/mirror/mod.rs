@@ -9,6 +9,7 @@
 mod bucket;
 mod discovery;
 mod groups;
+mod mirror_maker;
 mod partition;
 mod plan;
 mod status;
@@ -16,6 +17,9 @@ mod status;
 pub use bucket::TokenBucket;
 pub use discovery::{Discovered, Here, Plan, Source, Step};
 pub use groups::{GroupOffsets, OffsetHere, OffsetsHere, wanted_offsets};
+pub use mirror_maker::{
+    GroupPartition, Note, Translated, checkpoint, heartbeat, news, offset_sync,
+};
 pub use partition::{
     Answer, Asked, Bounds, Effect, Fault, MirrorPartition, Position, SourceSeen, Turn,
 };

@@ -239,9 +239,9 @@ apis! {
     PartitionHistory = 20002: partition_history::{
         PartitionHistoryRequest, PartitionHistoryResponse,
     }, 0..=0, flexible 0;
-    AlterLinks = 20003: alter_links::{AlterLinksRequest, AlterLinksResponse}, 0..=0, flexible 0;
+    AlterLinks = 20003: alter_links::{AlterLinksRequest, AlterLinksResponse}, 0..=1, flexible 0;
     DescribeLinks = 20004: describe_links::{DescribeLinksRequest, DescribeLinksResponse},
-        0..=0, flexible 0;
+        0..=1, flexible 0;
     AskPeer = 20001: ask_peer::{AskPeerRequest, AskPeerResponse}, 0..=0, flexible 0;
 }
 

@@ -9,6 +9,7 @@
 
 mod failover;
 mod from_kafka;
+mod mirror_maker;
 mod side;
 
 use std::process::Command;

@@ -7,8 +7,8 @@ use crate::broker::Broker;
 use crate::broker::partitions::Table;
 use crate::controller::{
     AlterLink, ClusterImage, CreateLink, DeleteLink, LinkChange, LinkId, LinkMode, LinkRecord,
-    MirrorImage, MirrorPartition, MirrorState, NewLink, PartitionState, PromoteMirrors,
-    PromotedMirror, Refusal, TopicImage,
+    MirrorImage, MirrorMaker, MirrorPartition, MirrorState, NewLink, PartitionState,
+    PromoteMirrors, PromotedMirror, Refusal, ReplicationPolicy, TopicImage,
 };
 use crate::types::{ErrorCode, LeaderEpoch, Offset, TopicId, Uuid};
 use crate::wire::Str;
@@ -58,11 +58,31 @@ fn limit(bytes_per_second: i64) -> Option<u64> {
     u64::try_from(bytes_per_second).ok()
 }
 
+fn mode_of(request: &AlterLinksRequest) -> Result<LinkMode, Refusal> {
+    let text = |text: &Option<Str>| text.as_ref().map(|text| text.as_str().to_owned());
+    match request.mode {
+        0 => Ok(LinkMode::Exact),
+        1 => {
+            let Some(policy) = ReplicationPolicy::from_code(request.replication_policy) else {
+                let code = request.replication_policy;
+                return invalid(format!("{code} is no policy by which mirrors are named"));
+            };
+            let Some(alias) = text(&request.alias) else {
+                return invalid("what this cluster is called is missing: --alias".to_owned());
+            };
+            Ok(LinkMode::MirrorMaker(MirrorMaker {
+                policy,
+                separator: text(&request.separator).unwrap_or_else(|| ".".to_owned()),
+                alias,
+                source_heartbeats: request.source_heartbeats,
+            }))
+        }
+        other => invalid(format!("{other} is no mode of a link")),
+    }
+}
+
 async fn create(broker: &Broker, request: &AlterLinksRequest) -> Result<LinkId, Refusal> {
-    let mode = match request.mode {
-        0 => LinkMode::Exact,
-        other => return invalid(format!("{other} is no mode of a link")),
-    };
+    let mode = mode_of(request)?;
     let link = NewLink {
         id: Uuid::from_random(broker.random_bytes()),
         name: name_of(request)?,
@@ -203,6 +223,10 @@ fn described(broker: &Broker, link: &LinkRecord) -> DescribedLink {
     let status = status.unwrap_or_default();
     let limit = link.bytes_per_second;
     let skipped = status.skipped.into_iter();
+    let mirror_maker = match &link.mode {
+        LinkMode::Exact => None,
+        LinkMode::MirrorMaker(of) => Some(of),
+    };
     DescribedLink {
         link_id: link.id,
         name: link.name.as_str().into(),
@@ -224,6 +248,10 @@ fn described(broker: &Broker, link: &LinkRecord) -> DescribedLink {
                 ..Default::default()
             })
             .collect(),
+        replication_policy: mirror_maker.map(|of| of.policy.name().into()),
+        separator: mirror_maker.map(|of| of.separator.as_str().into()),
+        alias: mirror_maker.map(|of| of.alias.as_str().into()),
+        source_heartbeats: mirror_maker.is_some_and(|of| of.source_heartbeats),
         ..Default::default()
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mirror_maker::{State, Teller};
 use super::source_of;
 use crate::broker::Broker;
 use crate::client::admin::{
@@ -19,9 +20,10 @@ use crate::controller::{
 };
 use crate::group::Carried;
 use crate::mirror::{
-    Discovered, GroupOffsets, Here, OffsetHere, OffsetsHere, Plan, Source, Step, wanted_offsets,
+    Discovered, GroupOffsets, GroupPartition, Here, OffsetHere, OffsetsHere, Plan, Source, Step,
+    Translated, wanted_offsets,
 };
-use crate::types::{ErrorCode, Offset, TopicId, TopicPartition};
+use crate::types::{ErrorCode, Offset, TopicPartition};
 
 /// Most that an answer about topics and groups holds.
 const ANSWER_MAX_BYTES: i32 = 16 << 20;
@@ -41,9 +43,14 @@ pub(super) async fn run(broker: Arc<Broker>, link: Arc<LinkRecord>) {
         Ok(source) => source,
         Err(error) => return tell(&broker, &link, Some(error.to_string())),
     };
+    let (here, admin) = match this_cluster(&broker) {
+        Ok(here) => (here, Admin::on(source.clone())),
+        Err(error) => return tell(&broker, &link, Some(error.to_string())),
+    };
     let mut watch = Watch {
-        admin: Admin::on(source),
-        here: None,
+        teller: Teller::new(&link, &here, &source),
+        admin,
+        here: Admin::on(here),
         doubts: BTreeMap::new(),
         rounds: 0,
         broker,
@@ -79,7 +86,7 @@ fn tell(broker: &Broker, link: &LinkRecord, error: Option<String>) {
 
 /// Why a round came to nothing.
 #[derive(Debug, thiserror::Error)]
-enum RoundError {
+pub(super) enum RoundError {
     #[error(transparent)]
     Source(#[from] ClientError),
     #[error("{0}")]
@@ -92,6 +99,8 @@ enum RoundError {
         "the source is cluster {found} now, and was {known}: correct the link's bootstrap servers"
     )]
     Another { found: String, known: String },
+    #[error("what MirrorMaker would tell cannot be written: {0}")]
+    Untold(String),
 }
 
 struct Watch {
@@ -100,7 +109,8 @@ struct Watch {
     /// The source.
     admin: Admin,
     /// This cluster, as a client sees it.
-    here: Option<Admin>,
+    here: Admin,
+    teller: Option<Teller>,
     /// Topics that seem to be gone, or others, and for how many rounds.
     doubts: BTreeMap<String, u32>,
     /// Counts rounds.
@@ -123,15 +133,36 @@ impl Watch {
         let here = self.topics_here(&image);
         let source = self.topics_there(&view, cluster_id, &here).await?;
         let plan = Plan::new(&source, &mine, &here, PROVENANCE);
-        let skipped = plan.skipped;
+        let mut skipped = plan.skipped;
+        skipped.extend(self.came_through_here(&view));
         self.broker.mirrors.update_link(self.link.id, |status| {
             status.skipped = skipped;
         });
         self.carry_out(&image, plan.steps).await?;
+        let mirrored = self.mirrored(&image);
+        let mut state = State::default();
         if !self.link.groups.is_empty() {
-            self.carry_groups_over(&image).await?;
+            state.groups = self.carry_groups_over(&image, &mirrored).await?;
+        }
+        if let Some(teller) = &mut self.teller {
+            let ends = high_watermarks(&self.here, ends_of(mirrored.values())).await?;
+            for (there, here) in mirrored {
+                if let Some(end) = ends.get(&here).filter(|end| **end > Offset::ZERO) {
+                    state.ends.insert(there, *end);
+                }
+            }
+            let told = teller.tell(&self.broker, &self.link, &self.admin, state);
+            told.await?;
         }
         Ok(())
+    }
+
+    /// Topics whose names say that their records have been here, where names say so.
+    fn came_through_here(&self, view: &ClusterView) -> BTreeMap<String, String> {
+        let names = view.topics.keys().map(ToString::to_string);
+        let wanted = names.filter(|name| self.link.wants_topic(name) && self.link.is_cycle(name));
+        let why = "by its name its records have been in this cluster";
+        wanted.map(|name| (name, why.to_owned())).collect()
     }
 
     /// The source's cluster id, if it is the one that it always was.
@@ -175,6 +206,7 @@ impl Watch {
             let settings = settings.map(|(name, value)| (name.clone(), value.clone()));
             let here = Here {
                 mirrors: active.map(|mirror| mirror.topic.source_id),
+                source_name: active.map(|mirror| mirror.topic.source_name.clone()),
                 is_of_link: true,
                 partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
                 settings: settings.collect(),
@@ -191,10 +223,10 @@ impl Watch {
         here: &BTreeMap<String, Here>,
     ) -> Result<Source, RoundError> {
         let wanted = view.topics.values().filter(|topic| {
-            let is_followed = here
-                .get(&*topic.name)
-                .is_some_and(|one| one.mirrors.is_some());
-            !topic.is_internal && (is_followed || self.link.wants_topic(&topic.name))
+            let known = here.get(&self.link.name_here(&topic.name));
+            let is_followed = known.is_some_and(|one| one.mirrors.is_some());
+            let is_new = || self.link.wants_topic(&topic.name) && !self.link.is_cycle(&topic.name);
+            !topic.is_internal && (is_followed || is_new())
         });
         let wanted: Vec<_> = wanted.collect();
         let names: Vec<SourceResource> = wanted
@@ -210,19 +242,23 @@ impl Watch {
             let entries = described.remove(&name).and_then(Result::ok);
             let last = topic.partitions.keys().next_back();
             let discovered = Discovered {
+                source_name: topic.name.to_string(),
                 id: topic.id,
                 partitions: last.map_or(0, |last| last + 1),
                 settings: entries.as_deref().map(settings_of),
                 provenance: provenance_of(entries.as_deref().unwrap_or_default()),
             };
-            topics.insert(topic.name.to_string(), discovered);
+            topics.insert(self.link.name_here(&topic.name), discovered);
         }
         let mut missing: BTreeSet<String> = BTreeSet::new();
         for (name, known) in here {
-            let error = view.topic_errors.get(name.as_str());
+            let Some(source_name) = &known.source_name else {
+                continue;
+            };
+            let error = view.topic_errors.get(source_name.as_str());
             let is_unknown =
                 error.is_none_or(|error| error.code == ErrorCode::UnknownTopicOrPartition);
-            if known.mirrors.is_some() && !topics.contains_key(name) && is_unknown {
+            if !topics.contains_key(name) && is_unknown {
                 missing.insert(name.clone());
             }
         }
@@ -247,10 +283,18 @@ impl Watch {
                 }
                 Step::Create {
                     name,
+                    source_name,
                     source_id,
                     partitions,
                     settings,
-                } => self.create(name, source_id, partitions, settings).await?,
+                } => {
+                    let mirror = NewMirror {
+                        link: self.link.id,
+                        source_name,
+                        source_id,
+                    };
+                    self.create(name, mirror, partitions, settings).await?;
+                }
                 Step::Grow { name, partitions } => {
                     let topics = vec![MorePartitions {
                         name,
@@ -298,7 +342,7 @@ impl Watch {
     async fn create(
         &self,
         name: String,
-        source_id: TopicId,
+        mirror: NewMirror,
         partitions: i32,
         settings: BTreeMap<String, String>,
     ) -> Result<(), Refusal> {
@@ -309,11 +353,7 @@ impl Watch {
             partitions,
             replication_factor: self.link.replication_factor,
             configs: settings.collect(),
-            mirror: Some(NewMirror {
-                link: self.link.id,
-                source_name: name.clone(),
-                source_id,
-            }),
+            mirror: Some(mirror),
             ..NewTopic::named(name)
         };
         let request = CreateTopics {
@@ -373,32 +413,29 @@ impl Watch {
     /// What groups committed at the source is committed here, where they have no members here. The
     /// image may be old, and mirrors promoted since: who takes the commits knows what they may
     /// replace.
-    async fn carry_groups_over(&mut self, image: &ClusterImage) -> Result<(), RoundError> {
-        let mirrored = self.mirrored(image);
-        let here = match &self.here {
-            Some(here) => here.clone(),
-            None => {
-                let here = Admin::on(this_cluster(&self.broker)?);
-                self.here.insert(here).clone()
-            }
-        };
+    async fn carry_groups_over(
+        &mut self,
+        image: &ClusterImage,
+        mirrored: &Mirrored,
+    ) -> Result<BTreeMap<GroupPartition, Translated>, RoundError> {
         let mut source = GroupOffsets::new();
         for name in self.admin.list_groups(&[]).await?.into_keys() {
             if self.link.wants_group(&name) {
                 let committed = self.admin.group_offsets(&name, None).await?;
-                let of_mirrors = offsets(committed, &mirrored);
+                let of_mirrors = offsets(committed, mirrored);
                 if !of_mirrors.is_empty() {
                     source.insert(name, of_mirrors);
                 }
             }
         }
         if source.is_empty() {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
-        let high_watermarks = high_watermarks(&here, &source).await?;
+        let ends = ends_of(source.values().flat_map(BTreeMap::keys));
+        let high_watermarks = high_watermarks(&self.here, ends).await?;
         let mut known = OffsetsHere::new();
         for name in source.keys() {
-            let committed = here.group_offsets(name, None).await?;
+            let committed = self.here.group_offsets(name, None).await?;
             known.insert(name.clone(), offsets_here(committed));
         }
         let carried = Carried {
@@ -406,27 +443,53 @@ impl Watch {
             round: self.rounds,
         };
         for (name, wanted) in wanted_offsets(&source, &known, &high_watermarks) {
-            commit(&here, &name, &wanted, carried).await;
+            commit(&self.here, &name, &wanted, carried).await;
         }
-        Ok(())
+        Ok(translated(&source, &high_watermarks))
     }
 
-    /// Partitions that are active mirrors of the link. Where the source's topic may be another
-    /// now, what was committed may be of that.
-    fn mirrored(&self, image: &ClusterImage) -> BTreeSet<TopicPartition> {
-        let mut partitions = BTreeSet::new();
+    /// Partitions that the link fills, by those of the source. Where the source's topic may be
+    /// another now, what was committed may be of that.
+    fn mirrored(&self, image: &ClusterImage) -> Mirrored {
+        let mut partitions = Mirrored::new();
         for (id, mirror) in image.mirrors_of(self.link.id) {
             if let Some(topic) = image.topic_by_id(id)
                 && mirror.topic.state == MirrorState::Active
                 && !self.doubts.contains_key(&*topic.name)
             {
                 for partition in (0..).take(topic.partitions.len()) {
-                    partitions.insert(TopicPartition::new(topic.name.clone(), partition));
+                    partitions.insert(
+                        TopicPartition::new(mirror.topic.source_name.as_str(), partition),
+                        TopicPartition::new(topic.name.clone(), partition),
+                    );
                 }
             }
         }
         partitions
     }
+}
+
+/// Partitions here, by those of the source that they are filled from.
+type Mirrored = BTreeMap<TopicPartition, TopicPartition>;
+
+/// What the groups of the source could go on from here.
+fn translated(
+    source: &GroupOffsets,
+    high_watermarks: &BTreeMap<TopicPartition, Offset>,
+) -> BTreeMap<GroupPartition, Translated> {
+    let mut all = BTreeMap::new();
+    for (group, offsets) in source {
+        for (partition, upstream) in offsets {
+            if let Some(end) = high_watermarks.get(partition) {
+                let offset = Translated {
+                    upstream: *upstream,
+                    downstream: (*upstream).min(*end),
+                };
+                all.insert((group.clone(), partition.clone()), offset);
+            }
+        }
+    }
+    all
 }
 
 /// Settings that a topic of the source has of its own, those only that this cluster can have.
@@ -461,25 +524,30 @@ fn other(is_of_link: bool) -> Here {
 
 type Committed = crate::client::admin::Each<TopicPartition, CommittedOffset>;
 
-fn offsets(
-    committed: Committed,
-    mirrored: &BTreeSet<TopicPartition>,
-) -> BTreeMap<TopicPartition, Offset> {
+/// By the partitions here.
+fn offsets(committed: Committed, mirrored: &Mirrored) -> BTreeMap<TopicPartition, Offset> {
     let committed = committed.into_iter();
-    let known = committed.filter_map(|(partition, one)| Some((partition, one.ok()?.offset)));
-    known
-        .filter(|(partition, _)| mirrored.contains(partition))
+    let known = committed.filter_map(|(partition, one)| {
+        let offset = one.ok()?.offset;
+        Some((mirrored.get(&partition)?.clone(), offset))
+    });
+    known.collect()
+}
+
+fn ends_of<'a>(
+    partitions: impl Iterator<Item = &'a TopicPartition>,
+) -> BTreeMap<TopicPartition, OffsetSpec> {
+    partitions
+        .map(|partition| (partition.clone(), OffsetSpec::Latest))
         .collect()
 }
 
 async fn high_watermarks(
     here: &Admin,
-    source: &GroupOffsets,
+    wanted: BTreeMap<TopicPartition, OffsetSpec>,
 ) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
-    let partitions = source.values().flat_map(BTreeMap::keys);
-    let wanted = partitions.map(|partition| (partition.clone(), OffsetSpec::Latest));
     let found = here
-        .list_offsets(&wanted.collect(), Isolation::ReadUncommitted)
+        .list_offsets(&wanted, Isolation::ReadUncommitted)
         .await?;
     let known = found.into_iter().filter_map(|(partition, found)| {
         let offset = found.ok()?.offset?;

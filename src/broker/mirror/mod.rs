@@ -7,6 +7,7 @@
 mod discovery;
 mod effects;
 mod link;
+mod mirror_maker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

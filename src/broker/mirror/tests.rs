@@ -23,6 +23,8 @@ use crate::env::Env;
 use crate::types::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition, Uuid};
 use crate::wire::batch::{BatchHeader, RecordBatch};
 
+mod mirror_maker;
+
 /// A cluster of one.
 struct One {
     env: Env,

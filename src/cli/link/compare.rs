@@ -85,23 +85,28 @@ pub async fn run(
         ..config.clone()
     };
     let there = Admin::on(session.connect(source.clone()).await?);
-    let all = partitions(session, (admin, &there), &link.topics, &options.topics).await?;
-    let (here_bounds, there_bounds) = (
-        bounds(session, admin, &all).await?,
-        bounds(session, &there, &all).await?,
-    );
+    let mirrors = all.mirrors.values();
+    let names = mirrors.map(|mirror| (mirror.topic.clone(), mirror.source_topic.clone()));
+    let wanted = (&*link.topics, &*options.topics);
+    let all = partitions(session, (admin, &there), &names.collect(), wanted).await?;
+    let here = all.iter().map(|pair| &pair.here);
+    let here_bounds = bounds(session, admin, here).await?;
+    let there = {
+        let partitions = all.iter().map(|pair| &pair.there);
+        bounds(session, &there, partitions).await?
+    };
     let total: i64 = all
         .iter()
-        .map(|of| here_bounds[of].1.min(there_bounds[of].1).0)
+        .map(|of| here_bounds[&of.here].1.min(there[&of.there].1).0)
         .sum();
     let bar = session
         .terminal
         .progress(Some(u64::try_from(total).unwrap_or(0)), false);
     let mut compared = Vec::with_capacity(all.len());
     for of in all {
-        bar.set_message(of.to_string());
+        bar.set_message(of.here.to_string());
         let sides = (&config, &source);
-        let ends = (here_bounds[&of], there_bounds[&of]);
+        let ends = (here_bounds[&of.here], there[&of.there]);
         let one = compare(session, sides, of, ends, options.show).await?;
         bar.inc(u64::try_from(one.same_to.0).unwrap_or(0));
         compared.push(one);
@@ -110,31 +115,45 @@ pub async fn run(
     answer(session, &compared)
 }
 
-/// Partitions of the topics that both clusters have.
+/// A partition here, and the one of the source that it is compared with.
+struct Pair {
+    here: TopicPartition,
+    there: TopicPartition,
+}
+
+/// Partitions of the topics that both clusters have. `names` tells how those are called at the
+/// source that are mirrors.
 async fn partitions(
     session: &mut Session,
     (here, there): (&Admin, &Admin),
-    patterns: &[String],
-    topics: &[String],
-) -> Result<Vec<TopicPartition>, Failure> {
+    names: &BTreeMap<String, String>,
+    (patterns, topics): (&[String], &[String]),
+) -> Result<Vec<Pair>, Failure> {
     let mine = session.call(here.cluster().refresh(&Topics::All)).await?;
     let theirs = session.call(there.cluster().refresh(&Topics::All)).await?;
     let mut wanted = Vec::new();
     for (name, topic) in &mine.topics {
+        let source_name: Arc<str> = match names.get(&**name) {
+            Some(source_name) => source_name.as_str().into(),
+            None => Arc::clone(name),
+        };
         let is_named = match topics.is_empty() {
             true => patterns
                 .iter()
-                .any(|pattern| crate::controller::pattern_matches(pattern, name)),
+                .any(|pattern| crate::controller::pattern_matches(pattern, &source_name)),
             false => topics.iter().any(|one| **one == **name),
         };
-        if let Some(other) = theirs.topics.get(name).filter(|_| is_named) {
+        if let Some(other) = theirs.topics.get(&source_name).filter(|_| is_named) {
             let count = topic.partitions.len().min(other.partitions.len());
             let count = i32::try_from(count).unwrap_or(i32::MAX);
-            wanted.extend((0..count).map(|at| TopicPartition::new(Arc::clone(name), at)));
+            wanted.extend((0..count).map(|at| Pair {
+                here: TopicPartition::new(Arc::clone(name), at),
+                there: TopicPartition::new(Arc::clone(&source_name), at),
+            }));
         }
     }
     for name in topics {
-        if !wanted.iter().any(|of| *of.topic == **name) {
+        if !wanted.iter().any(|of| *of.here.topic == **name) {
             let text = format!("topic '{name}' is not in both clusters");
             return Err(Failure::Failed(text));
         }
@@ -148,11 +167,11 @@ type Bounds = (Offset, Offset);
 async fn bounds(
     session: &mut Session,
     admin: &Admin,
-    of: &[TopicPartition],
+    of: impl Iterator<Item = &TopicPartition> + Clone,
 ) -> Result<BTreeMap<TopicPartition, Bounds>, Failure> {
     let mut found = Vec::with_capacity(2);
     for spec in [OffsetSpec::Earliest, OffsetSpec::Latest] {
-        let wanted = of.iter().map(|of| (of.clone(), spec)).collect();
+        let wanted = of.clone().map(|of| (of.clone(), spec)).collect();
         let listed = admin.list_offsets(&wanted, Isolation::ReadUncommitted);
         found.push(session.call(listed).await?);
     }
@@ -220,17 +239,17 @@ impl Side {
 async fn compare(
     session: &mut Session,
     (here_config, there_config): (&ClientConfig, &ClientConfig),
-    of: TopicPartition,
+    of: Pair,
     (here, there): (Bounds, Bounds),
     show: usize,
 ) -> Result<Compared, Failure> {
     let start = here.0.max(there.0);
-    let mut mine = Side::new(session, here_config, &of, (start, here.1))?;
-    let mut theirs = Side::new(session, there_config, &of, (start, there.1))?;
+    let mut mine = Side::new(session, here_config, &of.here, (start, here.1))?;
+    let mut theirs = Side::new(session, there_config, &of.there, (start, there.1))?;
     let both_end = here.1.min(there.1);
     let (mut left, mut right) = (
-        mine.next(session, &of).await?,
-        theirs.next(session, &of).await?,
+        mine.next(session, &of.here).await?,
+        theirs.next(session, &of.there).await?,
     );
     let same_to = loop {
         let (one, other) = match (&left, &right) {
@@ -239,12 +258,12 @@ async fn compare(
         };
         // What one side has let go of cannot be compared.
         match one.offset.cmp(&other.offset) {
-            std::cmp::Ordering::Less => left = mine.next(session, &of).await?,
-            std::cmp::Ordering::Greater => right = theirs.next(session, &of).await?,
+            std::cmp::Ordering::Less => left = mine.next(session, &of.here).await?,
+            std::cmp::Ordering::Greater => right = theirs.next(session, &of.there).await?,
             std::cmp::Ordering::Equal if !is_same(one, other) => break one.offset,
             std::cmp::Ordering::Equal => {
-                left = mine.next(session, &of).await?;
-                right = theirs.next(session, &of).await?;
+                left = mine.next(session, &of.here).await?;
+                right = theirs.next(session, &of.there).await?;
             }
         }
     };
@@ -255,10 +274,10 @@ async fn compare(
         if record.offset >= same_to {
             shown.push(record);
         }
-        left = mine.next(session, &of).await?;
+        left = mine.next(session, &of.here).await?;
     }
     Ok(Compared {
-        of,
+        of: of.here,
         same_to,
         here_end: here.1,
         there_end: there.1,

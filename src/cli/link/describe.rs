@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{limit, link_json, state, warn_of_silence};
+use super::{limit, link_json, naming, state, warn_of_silence};
 use crate::cli::failure::Failure;
 use crate::cli::report::{Table, listed, or_dash, pairs};
 use crate::cli::session::Session;
@@ -63,6 +63,9 @@ fn text(link: &LinkDescription, mirrors: &[&MirrorDescription], now: Timestamp) 
         ("Looked after by", or_dash(link.broker)),
         ("Source heard", heard),
     ];
+    if let Some(of) = &link.mirror_maker {
+        lines.insert(2, ("Mirrors are named", naming(of, &link.name)));
+    }
     if let Some(error) = &link.error {
         lines.push(("Error", error.clone()));
     }

@@ -19,12 +19,27 @@ pub struct LinkSpec {
     pub name: String,
     /// `host:port` of brokers of the source.
     pub bootstrap: Vec<String>,
+    /// `None`: exact.
+    pub mirror_maker: Option<MirrorMakerSpec>,
     pub topics: Vec<String>,
     pub groups: Vec<String>,
     /// `None`: as much as it can.
     pub bytes_per_second: Option<u64>,
     /// `None`: the cluster's default.
     pub replication_factor: Option<i16>,
+}
+
+/// Mirrors are named as MirrorMaker 2 would. The source's alias is the link's name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MirrorMakerSpec {
+    /// Whether a mirror has the name that its topic has at the source.
+    pub identity: bool,
+    /// Between the source's alias and a topic's name.
+    pub separator: String,
+    /// What this cluster is called.
+    pub alias: String,
+    /// Whether heartbeats are written to the source too.
+    pub source_heartbeats: bool,
 }
 
 /// What is to be different about a link; `None`: it stays as it is.
@@ -44,6 +59,8 @@ pub struct LinkDescription {
     pub id: Uuid,
     pub name: String,
     pub mode: String,
+    /// Of a link that names as MirrorMaker does.
+    pub mirror_maker: Option<MirrorMakerSpec>,
     pub bootstrap: Vec<String>,
     /// The source's cluster id, once it is known.
     pub source_cluster: Option<String>,
@@ -152,9 +169,15 @@ impl Admin {
         validate_only: bool,
     ) -> Result<Uuid, ClientError> {
         let limit = link.bytes_per_second.unwrap_or(0);
+        let of = link.mirror_maker.as_ref();
         let request = AlterLinksRequest {
             operation: 0,
             name: Some(link.name.as_str().into()),
+            mode: i8::from(of.is_some()),
+            replication_policy: i8::from(of.is_some_and(|of| of.identity)),
+            separator: of.map(|of| of.separator.as_str().into()),
+            alias: of.map(|of| of.alias.as_str().into()),
+            source_heartbeats: of.is_some_and(|of| of.source_heartbeats),
             bootstrap: Some(strs(&link.bootstrap)),
             topics: Some(strs(&link.topics)),
             groups: Some(strs(&link.groups)),
@@ -325,6 +348,7 @@ fn link(broker: BrokerId, one: &DescribedLink) -> LinkDescription {
         id: one.link_id,
         name: one.name.to_string(),
         mode: one.mode.to_string(),
+        mirror_maker: mirror_maker(one),
         bootstrap: strings(&one.bootstrap),
         source_cluster: one.source_cluster.as_ref().map(ToString::to_string),
         topics: strings(&one.topics),
@@ -339,6 +363,15 @@ fn link(broker: BrokerId, one: &DescribedLink) -> LinkDescription {
             .map(|topic| (topic.topic.to_string(), topic.reason.to_string()))
             .collect(),
     }
+}
+
+fn mirror_maker(one: &DescribedLink) -> Option<MirrorMakerSpec> {
+    Some(MirrorMakerSpec {
+        identity: one.replication_policy.as_ref()?.as_str() == "identity",
+        separator: one.separator.as_ref()?.to_string(),
+        alias: one.alias.as_ref()?.to_string(),
+        source_heartbeats: one.source_heartbeats,
+    })
 }
 
 fn mirror(one: &DescribedMirror) -> MirrorDescription {

@@ -26,7 +26,8 @@ pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ResourceKind};
 pub use group_offsets::CommittedOffset;
 pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use links::{
-    LinkChange, LinkDescription, LinkSpec, Links, MirrorDescription, MirrorProgress, MirrorTrouble,
+    LinkChange, LinkDescription, LinkSpec, Links, MirrorDescription, MirrorMakerSpec,
+    MirrorProgress, MirrorTrouble,
 };
 pub use offsets::{FoundOffset, OffsetSpec};
 pub use partitions::{EligibleReplicas, PartitionChange};

@@ -11,7 +11,7 @@ use super::draft::{Draft, Wanted};
 use super::{ControllerLedger, Outcome, PARTITIONS_PER_REQUEST_MAX};
 use crate::controller::image::{MirrorImage, TopicImage};
 use crate::controller::link::{
-    LinkRecord, MirrorFault, MirrorPartition, MirrorState, MirrorTopic, PROVENANCE,
+    LinkMode, LinkRecord, MirrorFault, MirrorPartition, MirrorState, MirrorTopic, PROVENANCE,
     validate_link_name,
 };
 use crate::controller::next_state::Leadership;
@@ -463,7 +463,7 @@ fn record_of(new: &NewLink) -> LinkRecord {
         name: new.name.clone(),
         bootstrap: new.bootstrap.clone(),
         source_cluster: None,
-        mode: new.mode,
+        mode: new.mode.clone(),
         topics: new.topics.clone(),
         groups: new.groups.clone(),
         paused: false,
@@ -483,6 +483,9 @@ fn check_link(link: &LinkRecord) -> Result<(), Refusal> {
     }
     for address in &link.bootstrap {
         check_address(address)?;
+    }
+    if let LinkMode::MirrorMaker(of) = &link.mode {
+        of.check(name).or_else(invalid)?;
     }
     if link.topics.is_empty() {
         return invalid(format!(

@@ -1,5 +1,5 @@
 //! AlterLinks (key 20003): makes, changes and deletes links to other clusters, and promotes
-//! mirrors. Version 0, flexible; Klamm's own.
+//! mirrors. Version 1 adds how mirrors are named. Flexible; Klamm's own.
 
 use crate::types::Uuid;
 use crate::wire::primitive::Str;
@@ -13,7 +13,7 @@ message! {
         validate_only: bool [0..],
         /// The link; promoting, null: whatever link the mirrors are of.
         name: Option<Str> [0..],
-        /// To create: 0 exact.
+        /// To create: 0 exact, 1 as MirrorMaker does.
         mode: i8 [0..],
         /// To create or alter; null: it stays as it is.
         bootstrap: Option<Vec<Str>> [0..],
@@ -29,6 +29,14 @@ message! {
         force: bool [0..],
         /// To promote; null: all that are not promoted.
         mirrors: Option<Vec<Str>> [0..],
+        /// To create in mode 1: 0 default, 1 identity.
+        replication_policy: i8 [1..],
+        /// Between an alias and a name; null: a dot.
+        separator: Option<Str> [1..],
+        /// What this cluster is called.
+        alias: Option<Str> [1..],
+        /// Whether heartbeats are written to the source too.
+        source_heartbeats: bool [1..],
     }
 
     pub struct AlterLinksResponse {

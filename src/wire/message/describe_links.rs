@@ -1,5 +1,5 @@
-//! DescribeLinks (key 20004): links to other clusters, and how far their mirrors are. Version 0,
-//! flexible; Klamm's own.
+//! DescribeLinks (key 20004): links to other clusters, and how far their mirrors are. Version 1
+//! adds how mirrors are named. Flexible; Klamm's own.
 //!
 //! Every broker knows links and mirrors; how far a partition is, only the one that leads it: who
 //! wants all of it asks every broker.
@@ -44,6 +44,12 @@ message! {
         /// Why it did not the last time.
         error: Option<Str> [0..],
         skipped: Vec<SkippedTopic> [0..],
+        /// Of a link that names as MirrorMaker does: `default` or `identity`.
+        replication_policy: Option<Str> [1..],
+        separator: Option<Str> [1..],
+        /// What this cluster is called.
+        alias: Option<Str> [1..],
+        source_heartbeats: bool [1..],
     }
 
     /// A topic of the source that the patterns name and that is not copied.

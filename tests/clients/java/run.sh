@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs a Java suite against BOOTSTRAP: run.sh clients|tools
+# Runs a Java suite against BOOTSTRAP: run.sh clients|tools|mirror
+# The last one's BOOTSTRAP has a link to SOURCE.
 # REPLICATION_FACTOR (1) is what topics get; several brokers bear more.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -9,8 +10,9 @@ directory=${KLAMM_CLIENTS_DIR:-$here/../../../target/clients}
 case ${1:-} in
 clients) main=klamm.ClientSuite ;;
 tools) main=klamm.ToolSuite ;;
+mirror) main=klamm.MirrorSuite ;;
 *)
-    echo "usage: run.sh clients|tools" >&2
+    echo "usage: run.sh clients|tools|mirror" >&2
     exit 2
     ;;
 esac

@@ -2,7 +2,8 @@
 
 use super::{FIELDS, put_text, text};
 use crate::controller::link::{
-    LinkMode, LinkRecord, MirrorFault, MirrorPartition, MirrorState, MirrorTopic,
+    LinkMode, LinkRecord, MirrorFault, MirrorMaker, MirrorPartition, MirrorState, MirrorTopic,
+    ReplicationPolicy,
 };
 use crate::types::{LeaderEpoch, Offset, Uuid};
 use crate::wire::{DecodeError, Reader, Wire, Writer};
@@ -34,7 +35,7 @@ pub(super) fn put_link(to: &mut Writer, link: &LinkRecord) {
     put_text(to, &link.name);
     put_texts(to, &link.bootstrap);
     super::put_optional(to, link.source_cluster.as_deref());
-    to.u8(link.mode as u8);
+    put_mode(to, &link.mode);
     put_texts(to, &link.topics);
     put_texts(to, &link.groups);
     link.paused.write(to, FIELDS);
@@ -49,13 +50,40 @@ pub(super) fn link(from: &mut Reader) -> Result<LinkRecord, DecodeError> {
         name: text(from)?,
         bootstrap: texts(from)?,
         source_cluster: super::optional(from)?,
-        mode: LinkMode::from_code(from.u8()?).ok_or(DecodeError::Invalid("unknown link mode"))?,
+        mode: mode(from)?,
         topics: texts(from)?,
         groups: texts(from)?,
         paused: bool::read(from, FIELDS)?,
         bytes_per_second: u64::try_from(from.i64()?).ok(),
         replication_factor: from.i16()?,
     })
+}
+
+fn put_mode(to: &mut Writer, mode: &LinkMode) {
+    match mode {
+        LinkMode::Exact => to.u8(0),
+        LinkMode::MirrorMaker(of) => {
+            to.u8(1);
+            to.i8(of.policy as i8);
+            put_text(to, &of.separator);
+            put_text(to, &of.alias);
+            of.source_heartbeats.write(to, FIELDS);
+        }
+    }
+}
+
+fn mode(from: &mut Reader) -> Result<LinkMode, DecodeError> {
+    match from.u8()? {
+        0 => Ok(LinkMode::Exact),
+        1 => Ok(LinkMode::MirrorMaker(MirrorMaker {
+            policy: ReplicationPolicy::from_code(from.i8()?)
+                .ok_or(DecodeError::Invalid("unknown replication policy"))?,
+            separator: text(from)?,
+            alias: text(from)?,
+            source_heartbeats: bool::read(from, FIELDS)?,
+        })),
+        _ => Err(DecodeError::Invalid("unknown link mode")),
+    }
 }
 
 pub(super) fn put_topic(to: &mut Writer, mirror: &MirrorTopic) {
