@@ -80,6 +80,13 @@ impl View {
     }
 }
 
+/// From which epoch on a mirror that is promoted by this is clients'.
+fn own_since(cause: &str, fields: &Fields) -> Option<i32> {
+    fields
+        .small("leader_epoch")
+        .filter(|_| cause == "MIRROR_PROMOTED")
+}
+
 /// A reassignment that ends before all of its replicas are in sync.
 fn ends_early(cause: &str, isr: &Ids, replicas: &Ids) -> Option<Broken> {
     let early = cause == "REASSIGNMENT_COMPLETED" && isr != replicas;
@@ -480,17 +487,13 @@ impl Known {
         let elr = fields.ids("elr").unwrap_or_default();
         let leader = fields.small("leader").filter(|id| *id >= 0);
         let cause = fields.text("cause").unwrap_or_default();
-        if cause == "MIRROR_PROMOTED" {
-            self.own_since = fields.small("leader_epoch");
-        }
+        self.own_since = own_since(cause, fields).or(self.own_since);
         let mut broken = Vec::from_iter(ends_early(cause, &isr, &replicas));
         let is_unclean = cause.to_lowercase().contains("unclean")
             || fields.number("recovering").is_some_and(|yes| yes != 0);
         if !isr.is_subset(&replicas) || !elr.is_subset(&replicas) {
-            broken.push((
-                "R7",
-                format!("{isr:?} in sync and {elr:?} eligible, of replicas {replicas:?}"),
-            ));
+            let detail = format!("{isr:?} in sync and {elr:?} eligible, of replicas {replicas:?}");
+            broken.push(("R7", detail));
         }
         if let Some(leader) = leader
             && !isr.contains(&leader)

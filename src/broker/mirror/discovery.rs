@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::groups::{Mirrored, carry_over, ends_of, high_watermarks};
 use super::mirror_maker::{State, Teller};
 use super::source_of;
 use crate::broker::Broker;
-use crate::client::admin::{
-    Admin, CommittedOffset, ConfigEntry, ConfigResource as SourceResource, OffsetSpec,
-};
-use crate::client::{ClientConfig, ClientError, Cluster, ClusterView, Isolation, Topics};
+use crate::client::admin::{Admin, ConfigEntry, ConfigResource as SourceResource};
+use crate::client::{ClientConfig, ClientError, Cluster, ClusterView, Topics};
 use crate::config::validate_topic_value;
 use crate::controller::{
     AlterOperation, ClusterImage, ConfigChange, ConfigResource, CreatePartitions, CreateTopics,
@@ -19,10 +18,7 @@ use crate::controller::{
     MorePartitions, NewMirror, NewTopic, PROVENANCE, Refusal, is_mirrored_setting,
 };
 use crate::group::Carried;
-use crate::mirror::{
-    Discovered, GroupOffsets, GroupPartition, Here, OffsetHere, OffsetsHere, Plan, Source, Step,
-    Translated, wanted_offsets,
-};
+use crate::mirror::{Discovered, Here, Plan, Source, Step};
 use crate::types::{ErrorCode, Offset, TopicPartition};
 
 /// Most that an answer about topics and groups holds.
@@ -142,7 +138,12 @@ impl Watch {
         let mirrored = self.mirrored(&image);
         let mut state = State::default();
         if !self.link.groups.is_empty() {
-            state.groups = self.carry_groups_over(&image, &mirrored).await?;
+            let carried = Carried {
+                image: image.end(),
+                round: self.rounds,
+            };
+            let sides = (&self.admin, &self.here);
+            state.groups = carry_over(&self.link, sides, &mirrored, carried).await?;
         }
         if let Some(teller) = &mut self.teller {
             let ends = high_watermarks(&self.here, ends_of(mirrored.values())).await?;
@@ -410,44 +411,6 @@ impl Watch {
         });
     }
 
-    /// What groups committed at the source is committed here, where they have no members here. The
-    /// image may be old, and mirrors promoted since: who takes the commits knows what they may
-    /// replace.
-    async fn carry_groups_over(
-        &mut self,
-        image: &ClusterImage,
-        mirrored: &Mirrored,
-    ) -> Result<BTreeMap<GroupPartition, Translated>, RoundError> {
-        let mut source = GroupOffsets::new();
-        for name in self.admin.list_groups(&[]).await?.into_keys() {
-            if self.link.wants_group(&name) {
-                let committed = self.admin.group_offsets(&name, None).await?;
-                let of_mirrors = offsets(committed, mirrored);
-                if !of_mirrors.is_empty() {
-                    source.insert(name, of_mirrors);
-                }
-            }
-        }
-        if source.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let ends = ends_of(source.values().flat_map(BTreeMap::keys));
-        let high_watermarks = high_watermarks(&self.here, ends).await?;
-        let mut known = OffsetsHere::new();
-        for name in source.keys() {
-            let committed = self.here.group_offsets(name, None).await?;
-            known.insert(name.clone(), offsets_here(committed));
-        }
-        let carried = Carried {
-            image: image.end(),
-            round: self.rounds,
-        };
-        for (name, wanted) in wanted_offsets(&source, &known, &high_watermarks) {
-            commit(&self.here, &name, &wanted, carried).await;
-        }
-        Ok(translated(&source, &high_watermarks))
-    }
-
     /// Partitions that the link fills, by those of the source. Where the source's topic may be
     /// another now, what was committed may be of that.
     fn mirrored(&self, image: &ClusterImage) -> Mirrored {
@@ -467,29 +430,6 @@ impl Watch {
         }
         partitions
     }
-}
-
-/// Partitions here, by those of the source that they are filled from.
-type Mirrored = BTreeMap<TopicPartition, TopicPartition>;
-
-/// What the groups of the source could go on from here.
-fn translated(
-    source: &GroupOffsets,
-    high_watermarks: &BTreeMap<TopicPartition, Offset>,
-) -> BTreeMap<GroupPartition, Translated> {
-    let mut all = BTreeMap::new();
-    for (group, offsets) in source {
-        for (partition, upstream) in offsets {
-            if let Some(end) = high_watermarks.get(partition) {
-                let offset = Translated {
-                    upstream: *upstream,
-                    downstream: (*upstream).min(*end),
-                };
-                all.insert((group.clone(), partition.clone()), offset);
-            }
-        }
-    }
-    all
 }
 
 /// Settings that a topic of the source has of its own, those only that this cluster can have.
@@ -519,70 +459,6 @@ fn other(is_of_link: bool) -> Here {
     Here {
         is_of_link,
         ..Here::default()
-    }
-}
-
-type Committed = crate::client::admin::Each<TopicPartition, CommittedOffset>;
-
-/// By the partitions here.
-fn offsets(committed: Committed, mirrored: &Mirrored) -> BTreeMap<TopicPartition, Offset> {
-    let committed = committed.into_iter();
-    let known = committed.filter_map(|(partition, one)| {
-        let offset = one.ok()?.offset;
-        Some((mirrored.get(&partition)?.clone(), offset))
-    });
-    known.collect()
-}
-
-fn ends_of<'a>(
-    partitions: impl Iterator<Item = &'a TopicPartition>,
-) -> BTreeMap<TopicPartition, OffsetSpec> {
-    partitions
-        .map(|partition| (partition.clone(), OffsetSpec::Latest))
-        .collect()
-}
-
-async fn high_watermarks(
-    here: &Admin,
-    wanted: BTreeMap<TopicPartition, OffsetSpec>,
-) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
-    let found = here
-        .list_offsets(&wanted, Isolation::ReadUncommitted)
-        .await?;
-    let known = found.into_iter().filter_map(|(partition, found)| {
-        let offset = found.ok()?.offset?;
-        Some((partition, offset))
-    });
-    Ok(known.collect())
-}
-
-fn offsets_here(committed: Committed) -> BTreeMap<TopicPartition, OffsetHere> {
-    let known = committed.into_iter().filter_map(|(partition, one)| {
-        let one = one.ok()?;
-        let is_own = Carried::of(&one.metadata).is_none();
-        let offset = one.offset;
-        Some((partition, OffsetHere { offset, is_own }))
-    });
-    known.collect()
-}
-
-/// Commits what can be; the next round looks at what is left. A group that has members here is left
-/// to them.
-async fn commit(
-    here: &Admin,
-    group: &str,
-    wanted: &BTreeMap<TopicPartition, Offset>,
-    carried: Carried,
-) {
-    let offsets = wanted.iter().map(|(partition, offset)| {
-        let committed = CommittedOffset {
-            metadata: carried.to_string(),
-            ..CommittedOffset::at(*offset)
-        };
-        (partition.clone(), committed)
-    });
-    if let Err(error) = here.set_group_offsets(group, &offsets.collect()).await {
-        tracing::debug!(%group, %error, "offsets are not carried over");
     }
 }
 

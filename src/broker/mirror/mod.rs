@@ -6,6 +6,7 @@
 
 mod discovery;
 mod effects;
+mod groups;
 mod link;
 mod mirror_maker;
 

@@ -116,16 +116,17 @@ fn link() -> impl Strategy<Value = LinkRecord> {
     let limit = prop::option::of(0..=i64::MAX.unsigned_abs());
     let names = (uuid(), ".{0,9}", texts(), prop::option::of(".{0,9}"));
     let rest = (texts(), texts(), any::<bool>(), limit, any::<i16>());
-    (names, rest).prop_map(
+    (names, link_mode(), rest).prop_map(
         |(
             (id, name, bootstrap, source_cluster),
+            mode,
             (topics, groups, paused, bytes_per_second, replication_factor),
         )| LinkRecord {
             id,
             name,
             bootstrap,
             source_cluster,
-            mode: LinkMode::Exact,
+            mode,
             topics,
             groups,
             paused,
@@ -133,6 +134,23 @@ fn link() -> impl Strategy<Value = LinkRecord> {
             replication_factor,
         },
     )
+}
+
+fn link_mode() -> impl Strategy<Value = LinkMode> {
+    let policy = prop_oneof![
+        Just(ReplicationPolicy::Default),
+        Just(ReplicationPolicy::Identity),
+    ];
+    let of = (policy, ".{0,3}", ".{0,9}", any::<bool>());
+    let of = of.prop_map(|(policy, separator, alias, source_heartbeats)| {
+        LinkMode::MirrorMaker(MirrorMaker {
+            policy,
+            separator,
+            alias,
+            source_heartbeats,
+        })
+    });
+    prop_oneof![Just(LinkMode::Exact), of]
 }
 
 fn mirror_topic() -> impl Strategy<Value = MirrorTopic> {
@@ -359,6 +377,22 @@ fn the_bytes_of_links_and_mirrors_stay_what_they_are() {
         &[0, 3],
     ];
     assert_eq!(&link.encode().unwrap()[..], wanted.concat());
+    let MetadataRecord::Link(mut named) = link else {
+        panic!("a link");
+    };
+    named.mode = LinkMode::MirrorMaker(MirrorMaker {
+        policy: ReplicationPolicy::Identity,
+        separator: ".".to_owned(),
+        alias: "e".to_owned(),
+        source_heartbeats: true,
+    });
+    let mode = &[1, 1, 2, b'.', 2, b'e', 1][..];
+    let exact = wanted.concat();
+    let at = 2 + 16 + 9;
+    assert_eq!(exact[at], 0, "the mode");
+    let wanted = [&exact[..at], mode, &exact[at + 1..]].concat();
+    let named = MetadataRecord::Link(named);
+    assert_eq!(&named.encode().unwrap()[..], wanted);
     let removed = MetadataRecord::LinkRemoved { id };
     assert_eq!(&removed.encode().unwrap()[..], [&[12, 0], seven].concat());
     let epoch = &[0, 0, 0, 9][..];
