@@ -51,6 +51,9 @@ pub struct LinkPlan {
     pub promote_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_second: Option<u64>,
+    /// Whether it names mirrors as MirrorMaker does, with its policy that leaves names as they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub identity: bool,
     /// Where it finds brokers of its source.
     #[serde(skip)]
     pub bootstrap: String,

@@ -96,6 +96,14 @@ pub(super) fn add(draw: &Draw, plan: &mut Plan, cluster: Cluster) {
     plan.beside = vec![second];
 }
 
+/// All links keep MirrorMaker's topics. Names stay as they are, by which histories know mirrors.
+pub(super) fn like_mirror_maker(plan: &mut Plan) {
+    let beside = plan.beside.iter_mut().flat_map(|other| &mut other.links);
+    for link in plan.links.iter_mut().chain(beside) {
+        link.identity = true;
+    }
+}
+
 /// The first cluster copies from the second as well, which has a topic of its own. Where the second
 /// is promoted, all that it has is its own from then on: a topic that the first one's clients made
 /// and deleted may come to it from there, and is no concern of the plan.

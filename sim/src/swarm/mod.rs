@@ -72,6 +72,8 @@ enum Lean {
     Compacted,
     /// A second cluster copies from this one.
     Mirrored,
+    /// The same, as MirrorMaker names it.
+    Maker,
 }
 
 impl Scenario {
@@ -154,7 +156,7 @@ const fn mirrored(shape: Shape) -> Shape {
 
 /// Scenarios whose findings are not all judged yet: for them a name has to be given, as for planted
 /// ones. In what they find the harness may be at fault.
-pub const ON_TRIAL: &[&str] = &["mirror"];
+pub const ON_TRIAL: &[&str] = &["mirror", "maker"];
 
 /// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
@@ -379,6 +381,16 @@ pub const SCENARIOS: &[Scenario] = &[
             nodes::Sizes::OneOrThree,
         )),
     },
+    Scenario {
+        name: "maker",
+        about: "the same, with links that keep what MirrorMaker would write beside",
+        shape: mirrored(leaning(
+            Lean::Maker,
+            clients::Mix::Mirrored,
+            nemeses::MIRRORED,
+            nodes::Sizes::OneOrThree,
+        )),
+    },
 ];
 
 /// The plan of `seed`, the same for ever on the same code; `None` when no scenario has this name.
@@ -419,11 +431,15 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
                 clients::coordinated(&mut draw.part("coordinators"), &mut plan.clients);
             }
             Lean::Racks => clients::in_racks(&mut draw.part("racks"), &mut plan.clients),
-            Lean::Nothing | Lean::Memory | Lean::Relics | Lean::Snapshots | Lean::Mirrored => {}
+            Lean::Nothing | Lean::Memory | Lean::Relics | Lean::Snapshots => {}
+            Lean::Mirrored | Lean::Maker => {}
         }
         plan.faults = nemeses::draw(&mut draw.part("faults"), cluster, &plan);
-        if cluster.lean == Lean::Mirrored {
+        if matches!(cluster.lean, Lean::Mirrored | Lean::Maker) {
             mirrors::add(&draw.part("mirrors"), &mut plan, cluster);
+        }
+        if cluster.lean == Lean::Maker {
+            mirrors::like_mirror_maker(&mut plan);
         }
         return Some(plan);
     }
@@ -439,7 +455,7 @@ fn among_others(plan: &mut Plan, draw: &Draw, cluster: Cluster) {
     nodes::broker(&mut draw.part("cluster"), &mut plan.broker, brokers);
     nodes::replicate(&mut draw.part("copies"), &mut plan.topics, brokers);
     match cluster.lean {
-        Lean::Nothing | Lean::Mirrored => {}
+        Lean::Nothing | Lean::Mirrored | Lean::Maker => {}
         Lean::Memory => nodes::in_memory(&mut draw.part("memory"), plan),
         Lean::Relics => nodes::spare(plan),
         Lean::Races => nodes::racing(&mut draw.part("races"), plan),

@@ -473,7 +473,10 @@ fn this_cluster(broker: &Broker) -> Result<Cluster, ClientError> {
     let config = ClientConfig {
         bootstrap_servers: dialled.collect(),
         client_id: format!("broker-{}-links", broker.config.node_id),
+        request_timeout: broker.config.replication.socket_timeout,
         default_api_timeout: broker.config.replication.socket_timeout,
+        delivery_timeout: broker.config.replication.socket_timeout,
+        max_block: broker.config.replication.socket_timeout,
         allow_auto_create_topics: false,
         ..ClientConfig::default()
     };

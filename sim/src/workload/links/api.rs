@@ -24,7 +24,7 @@ fn strs(texts: &[String]) -> Vec<Str> {
 async fn alter(line: &mut Line, request: AlterLinksRequest) -> Result<AlterLinksResponse, String> {
     line.anyone();
     line.open().await?;
-    let answer = line.call(request, 0).await?;
+    let answer = line.call(request, 1).await?;
     match error_name(answer.error_code) {
         None => Ok(answer),
         Some(error) => Err(error),
@@ -38,6 +38,10 @@ pub(super) async fn create(line: &mut Line, link: &LinkPlan) -> Result<(), Strin
         operation: CREATE,
         timeout_ms: TIMEOUT_MS,
         name: Some(link.name.as_str().into()),
+        mode: i8::from(link.identity),
+        replication_policy: i8::from(link.identity),
+        alias: link.identity.then(|| "here".into()),
+        source_heartbeats: link.identity,
         bootstrap: Some(strs(&addresses)),
         topics: Some(strs(&link.topics)),
         groups: Some(strs(&link.groups)),
