@@ -12,6 +12,7 @@ mod opening;
 mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -233,7 +234,11 @@ impl Hosting {
         if let Err(error) = self.make_way(&hosted, unusable).await {
             let partition = &hosted.topic_partition;
             tracing::error!(%partition, %error, "the log that is to go cannot be taken away");
-            self.unusable.insert(key, Some(hosted.dir.clone()));
+            // It may have lost its name before that failed.
+            let listed = self.broker.env.disk.list(&hosted.dir).await;
+            if !listed.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+                self.unusable.insert(key, Some(hosted.dir.clone()));
+            }
         }
         let moves = self.host(image, &topic, &only).await;
         self.fetchers.apply(image, moves);
