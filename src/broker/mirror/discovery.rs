@@ -475,7 +475,8 @@ fn this_cluster(broker: &Broker) -> Result<Cluster, ClientError> {
         client_id: format!("broker-{}-links", broker.config.node_id),
         request_timeout: broker.config.replication.socket_timeout,
         default_api_timeout: broker.config.replication.socket_timeout,
-        delivery_timeout: broker.config.replication.socket_timeout,
+        // A batch that waits for its turn, and then for an answer.
+        delivery_timeout: broker.config.replication.socket_timeout * 2,
         max_block: broker.config.replication.socket_timeout,
         allow_auto_create_topics: false,
         ..ClientConfig::default()

@@ -255,7 +255,7 @@ fn source_of(broker: &Broker, link: &LinkRecord, fetch_max: i32) -> Result<Clust
         request_timeout: replication.socket_timeout,
         connection_setup_timeout: replication.socket_timeout,
         default_api_timeout: replication.socket_timeout,
-        delivery_timeout: replication.socket_timeout,
+        delivery_timeout: replication.socket_timeout * 2,
         max_block: replication.socket_timeout,
         fetch_max_bytes: fetch_max,
         allow_auto_create_topics: false,
