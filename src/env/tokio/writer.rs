@@ -1,19 +1,22 @@
-//! A thread that writes and syncs files, for all who ask, in as few system calls as it can.
+//! Threads that write and sync files, for all who ask, in as few system calls as they can.
 //!
-//! Every open file belongs to one writer. Jobs queue; the thread takes what has gathered (at most
-//! [`BATCH_JOBS`] or [`BATCH_BYTES`] at once), joins neighbouring writes of a file into one
-//! `pwritev`, and answers all the file's syncs by one `fdatasync` (group commit: while one runs,
-//! the next round gathers). Writers are told as soon as their bytes are written, before the sync.
+//! Every open file has a queue of its own, and one thread at a time. Whichever is idle takes the
+//! file that has waited longest, with what has gathered for it (at most [`BATCH_JOBS`] or
+//! [`BATCH_BYTES`] at once), joins neighbouring writes into one `pwritev`, and answers all syncs by
+//! one `fdatasync` (group commit: while one runs, the next round gathers). Files do not wait for
+//! each other's syncs unless there are fewer threads than files; the file system joins syncs that
+//! run side by side. Writers are told as soon as their bytes are written, before the sync.
 //!
 //! **Invariant**: a sync succeeds only if every write and truncate called before it on that file
 //! was carried out and an `fdatasync` after them succeeded. See [`Doubt`].
 //!
-//! The queue has no bound of its own: a caller that is not waiting for its writes is holding their
-//! bytes anyway, so it is the callers (a connection's requests in flight, a fetcher's one fetch)
-//! that bound it. [`DiskStats::queued_bytes`] shows how much is waiting.
+//! The queues have no bound of their own: a caller that is not waiting for its writes is holding
+//! their bytes anyway, so it is the callers (a connection's requests in flight, a fetcher's one
+//! fetch) that bound them. [`DiskStats::queued_bytes`] shows how much is waiting.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -23,7 +26,7 @@ use bytes::Bytes;
 use super::open_file::{Doubt, OpenFile};
 use crate::env::DiskStats;
 
-/// Jobs taken from the queue at once.
+/// Jobs of a file taken at once.
 const BATCH_JOBS: usize = 256;
 /// Bytes after which no further job is taken.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -47,64 +50,152 @@ impl Work {
 }
 
 struct Job {
-    file: Arc<OpenFile>,
     work: Work,
     bytes: u64,
     done: Done,
 }
 
+/// The jobs of one file that no thread has taken yet.
 #[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    closed: bool,
+pub(super) struct Jobs {
+    queue: VecDeque<Job>,
+    /// The file is in line for a thread, or with one: whoever adds a job need not see to it.
+    is_seen_to: bool,
+    /// Nobody will carry out any more of them.
+    is_over: bool,
+}
+
+/// Files that have jobs, and wait for a thread.
+#[derive(Default)]
+struct Line {
+    files: VecDeque<Arc<OpenFile>>,
+    /// Threads that wait for a file.
+    idle: usize,
+    /// No further jobs come: the last caller is gone.
+    is_closed: bool,
+    /// A thread has unwound: nothing is carried out any more.
+    is_broken: bool,
 }
 
 struct Shared {
-    queue: Mutex<Queue>,
+    line: Mutex<Line>,
     filled: Condvar,
     stats: Arc<DiskStats>,
 }
 
 impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self) -> VecDeque<Job> {
-        let mut queue = self.queue();
-        queue.closed = true;
-        std::mem::take(&mut queue.jobs)
+    /// Puts `file` in line. False where nothing is carried out any more.
+    fn put_in_line(&self, file: Arc<OpenFile>) -> bool {
+        let mut line = self.line();
+        if line.is_broken {
+            return false;
+        }
+        line.files.push_back(file);
+        let wake = line.idle > 0;
+        drop(line);
+        if wake {
+            self.filled.notify_one();
+        }
+        true
+    }
+
+    /// Waits for a file that has jobs. `None` when there will be none.
+    fn next_file(&self) -> Option<Arc<OpenFile>> {
+        let mut line = self.line();
+        loop {
+            if line.is_broken {
+                return None;
+            }
+            if let Some(file) = line.files.pop_front() {
+                return Some(file);
+            }
+            if line.is_closed {
+                return None;
+            }
+            line.idle += 1;
+            line = self
+                .filled
+                .wait(line)
+                .unwrap_or_else(PoisonError::into_inner);
+            line.idle -= 1;
+        }
+    }
+
+    /// Moves jobs of `file` to `batch`.
+    fn take_jobs(&self, file: &OpenFile, batch: &mut Vec<Job>) {
+        let jobs = &mut file.state().jobs.queue;
+        let mut bytes = 0;
+        while batch.len() < BATCH_JOBS && bytes < BATCH_BYTES {
+            let Some(job) = jobs.pop_front() else {
+                break;
+            };
+            bytes += job.bytes;
+            batch.push(job);
+        }
+        DiskStats::subtract(&self.stats.queued_bytes, bytes);
+    }
+
+    /// Lets go of `file`: back into the line if jobs have gathered.
+    fn let_go(&self, file: Arc<OpenFile>) {
+        let mut state = file.state();
+        if state.jobs.queue.is_empty() {
+            state.jobs.is_seen_to = false;
+            return;
+        }
+        drop(state);
+        if !self.put_in_line(Arc::clone(&file)) {
+            self.give_up(&file);
+        }
+    }
+
+    /// Ends all that waits for `file`, and all that will.
+    fn give_up(&self, file: &OpenFile) {
+        let jobs = {
+            let mut state = file.state();
+            state.jobs.is_over = true;
+            std::mem::take(&mut state.jobs.queue)
+        };
+        let bytes = jobs.iter().map(|job| job.bytes).sum();
+        DiskStats::subtract(&self.stats.queued_bytes, bytes);
     }
 }
 
-/// The callers' side of a writer. When the last one is dropped the thread carries out what is
-/// queued and ends.
-pub(super) struct Writer {
+/// The callers' side of the threads. When the last one is dropped they carry out what is queued and
+/// end.
+pub(super) struct Writers {
     shared: Arc<Shared>,
 }
 
-impl Drop for Writer {
+impl Drop for Writers {
     fn drop(&mut self) {
-        self.shared.queue().closed = true;
-        self.shared.filled.notify_one();
+        self.shared.line().is_closed = true;
+        self.shared.filled.notify_all();
     }
 }
 
-impl Writer {
-    pub(super) fn start(number: usize, stats: Arc<DiskStats>) -> io::Result<Self> {
+impl Writers {
+    pub(super) fn start(threads: NonZeroUsize, stats: Arc<DiskStats>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
+            line: Mutex::default(),
             filled: Condvar::new(),
             stats,
         });
-        let theirs = Arc::clone(&shared);
-        std::thread::Builder::new()
-            .name(format!("disk-writer-{number}"))
-            .spawn(move || run(&theirs))?;
-        Ok(Self { shared })
+        // Made first: if a thread cannot be had, those that were end with it.
+        let writers = Self { shared };
+        for number in 0..threads.get() {
+            let theirs = Arc::clone(&writers.shared);
+            std::thread::Builder::new()
+                .name(format!("disk-writer-{number}"))
+                .spawn(move || run(&theirs))?;
+        }
+        Ok(writers)
     }
 
-    /// Queues `work`. The receiver ends without a value if the writer is gone.
+    /// Queues `work`. The receiver ends without a value if the threads are gone.
     pub(super) fn call(
         &self,
         file: &Arc<OpenFile>,
@@ -114,8 +205,7 @@ impl Writer {
         let bytes = work.bytes();
         // Held while queueing, so that the length foretold follows the order of the queue.
         let mut state = file.state();
-        let mut queue = self.shared.queue();
-        if queue.closed {
+        if state.jobs.is_over {
             return result;
         }
         match &work {
@@ -124,73 +214,57 @@ impl Writer {
             Work::Sync => {}
         }
         DiskStats::add(&self.shared.stats.queued_bytes, bytes);
-        queue.jobs.push_back(Job {
-            file: Arc::clone(file),
-            work,
-            bytes,
-            done,
-        });
-        let was_idle = queue.jobs.len() == 1;
-        drop(queue);
+        state.jobs.queue.push_back(Job { work, bytes, done });
+        let is_seen_to = std::mem::replace(&mut state.jobs.is_seen_to, true);
         drop(state);
-        if was_idle {
-            self.shared.filled.notify_one();
+        if !is_seen_to && !self.shared.put_in_line(Arc::clone(file)) {
+            self.shared.give_up(file);
         }
         result
     }
 }
 
-/// Ends all that waits for a writer whose thread is unwinding, instead of letting it hang.
-struct CloseAtEnd<'a>(&'a Shared);
+/// Ends all that waits for a file whose thread is unwinding, and all else with it, instead of
+/// letting it hang.
+struct Unwinding<'a> {
+    shared: &'a Shared,
+    file: &'a OpenFile,
+}
 
-impl Drop for CloseAtEnd<'_> {
+impl Drop for Unwinding<'_> {
     fn drop(&mut self) {
-        drop(self.0.close());
+        if !std::thread::panicking() {
+            return;
+        }
+        self.shared.give_up(self.file);
+        let files = {
+            let mut line = self.shared.line();
+            line.is_broken = true;
+            std::mem::take(&mut line.files)
+        };
+        for file in files {
+            self.shared.give_up(&file);
+        }
+        self.shared.filled.notify_all();
     }
 }
 
 fn run(shared: &Shared) {
-    let _close = CloseAtEnd(shared);
     let mut batch = Vec::with_capacity(BATCH_JOBS);
-    while take_batch(shared, &mut batch) {
-        // Stable: within a file the order of the calls stays.
-        batch.sort_by_key(|job| job.file.id);
-        let mut jobs = batch.drain(..).peekable();
-        while let Some(first) = jobs.next() {
-            let file = Arc::clone(&first.file);
-            let mut round = Round::new(&file, &shared.stats);
-            round.add(first);
-            while let Some(job) = jobs.next_if(|job| job.file.id == file.id) {
-                round.add(job);
-            }
-            round.finish();
-        }
-    }
-}
-
-/// Waits for jobs and moves some of them to `batch`. False when there will be none.
-fn take_batch(shared: &Shared, batch: &mut Vec<Job>) -> bool {
-    let mut queue = shared.queue();
-    while queue.jobs.is_empty() {
-        if queue.closed {
-            return false;
-        }
-        queue = shared
-            .filled
-            .wait(queue)
-            .unwrap_or_else(PoisonError::into_inner);
-    }
-    let mut bytes = 0;
-    while batch.len() < BATCH_JOBS && bytes < BATCH_BYTES {
-        let Some(job) = queue.jobs.pop_front() else {
-            break;
+    while let Some(file) = shared.next_file() {
+        let unwinding = Unwinding {
+            shared,
+            file: &file,
         };
-        bytes += job.bytes;
-        batch.push(job);
+        shared.take_jobs(&file, &mut batch);
+        let mut round = Round::new(&file, &shared.stats);
+        for job in batch.drain(..) {
+            round.add(job);
+        }
+        round.finish();
+        drop(unwinding);
+        shared.let_go(file);
     }
-    drop(queue);
-    DiskStats::subtract(&shared.stats.queued_bytes, bytes);
-    true
 }
 
 /// What one file has to do in one round.
