@@ -467,3 +467,117 @@ fn copy(result: &io::Result<()>) -> io::Result<()> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    const FILES: u64 = 24;
+    const STEPS: u64 = 300;
+
+    type Call = oneshot::Receiver<io::Result<()>>;
+
+    fn writers(threads: usize) -> (Writers, Arc<DiskStats>) {
+        let stats = Arc::<DiskStats>::default();
+        let threads = NonZeroUsize::new(threads).expect("threads");
+        let writers = Writers::start(threads, stats.clone()).expect("started");
+        (writers, stats)
+    }
+
+    fn empty_file() -> Arc<OpenFile> {
+        let file = tempfile::tempfile().expect("a file");
+        Arc::new(OpenFile::new(file).expect("its length"))
+    }
+
+    fn outcome(call: Call) -> io::Result<()> {
+        call.blocking_recv().expect("an answer")
+    }
+
+    fn write(writers: &Writers, file: &Arc<OpenFile>, pos: u64, bytes: Vec<u8>) -> Call {
+        let slices = vec![bytes.into()];
+        writers.call(file, Work::Write { pos, slices })
+    }
+
+    /// Writes at the end, over the beginning, cuts, and syncs; what the file then must hold.
+    fn torment(writers: &Writers, file: &Arc<OpenFile>, number: u64) {
+        let mut wanted = Vec::new();
+        let mut calls = Vec::new();
+        for step in 0..STEPS {
+            let byte = u8::try_from((step * 7 + number) % 256).expect("a byte");
+            let bytes = vec![byte; usize::try_from(1 + step * 37 % 900).expect("small")];
+            calls.push(write(writers, file, wanted.len() as u64, bytes.clone()));
+            wanted.extend(bytes);
+            if step % 5 == 0 {
+                calls.push(writers.call(file, Work::Sync));
+            }
+            if step % 7 == 0 {
+                calls.push(write(writers, file, 0, vec![byte]));
+                wanted[0] = byte;
+            }
+            if step % 50 == 49 {
+                wanted.truncate(wanted.len() - 1);
+                let len = wanted.len() as u64;
+                calls.push(writers.call(file, Work::Truncate { len }));
+            }
+            assert_eq!(file.len().expect("a length"), wanted.len() as u64);
+        }
+        outcome(writers.call(file, Work::Sync)).expect("synced");
+        for call in calls {
+            outcome(call).expect("carried out");
+        }
+        let mut found = vec![0; wanted.len()];
+        file.file.read_exact_at(&mut found, 0).expect("read");
+        assert!(found == wanted, "file {number} differs");
+    }
+
+    #[test]
+    fn each_file_changes_in_the_order_of_its_calls_however_many_threads_there_are() {
+        for threads in [1, 3, 16] {
+            let (writers, stats) = writers(threads);
+            let writers = &writers;
+            std::thread::scope(|scope| {
+                for number in 0..FILES {
+                    scope.spawn(move || torment(writers, &empty_file(), number));
+                }
+            });
+            assert_eq!(DiskStats::get(&stats.queued_bytes), 0);
+            assert_eq!(DiskStats::get(&stats.syncs), FILES * (STEPS / 5 + 1));
+        }
+    }
+
+    #[test]
+    fn what_is_queued_is_carried_out_when_the_last_caller_is_gone() {
+        let (writers, _) = writers(4);
+        let file = empty_file();
+        let step = |at: u64| write(&writers, &file, at * 10, vec![1; 10]);
+        let calls: Vec<Call> = (0..2000).map(step).collect();
+        drop(writers);
+        for call in calls {
+            outcome(call).expect("carried out");
+        }
+        assert_eq!(file.len().expect("a length"), 20_000);
+    }
+
+    #[test]
+    fn calls_end_without_an_outcome_once_a_thread_has_unwound() {
+        let (writers, stats) = writers(2);
+        let file = empty_file();
+        let unwound = std::thread::scope(|scope| {
+            let shared = &writers.shared;
+            let file = &file;
+            let thread = scope.spawn(move || {
+                let _unwinding = Unwinding { shared, file };
+                panic!("as a fault of a round would");
+            });
+            thread.join().is_err()
+        });
+        assert!(unwound);
+        for file in [file, empty_file()] {
+            let call = write(&writers, &file, 0, vec![1]);
+            assert!(call.blocking_recv().is_err());
+        }
+        assert_eq!(DiskStats::get(&stats.queued_bytes), 0);
+    }
+}
