@@ -5,6 +5,7 @@
 )]
 
 use std::io::Read as _;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -221,7 +222,10 @@ async fn serve(configs: Vec<BrokerConfig>) -> ExitCode {
 }
 
 async fn start(config: BrokerConfig) -> Result<Arc<Broker>, String> {
-    let options = env::tokio::Options::default();
+    let options = env::tokio::Options {
+        disk_writers: NonZeroUsize::new(config.disk_threads),
+        ..Default::default()
+    };
     let disk_stats = options.disk_stats.clone();
     let env = env::tokio::env(options).map_err(|error| error.to_string())?;
     let started = Broker::start(env, config, Some(disk_stats)).await;

@@ -16,14 +16,17 @@ use super::Drain;
 use super::door::Door;
 use super::handler::{self, Handling, RequestContext};
 use super::metrics::Metrics;
+use super::receive_memory::{Block, ReceiveMemory};
 use crate::config::NetworkConfig;
 use crate::env::{BoxFuture, Env, Stream};
 use crate::types::Instant;
 use crate::wire::api::ApiKey;
 use crate::wire::frame::{self, LENGTH_BYTES, RequestError};
 
-/// Requests of one connection that may be under way at once.
-const IN_FLIGHT_MAX: usize = 128;
+/// Requests of one connection that may be under way at once. All that are wait for the same few
+/// syncs, so a client that sends many small ones gets as many of them answered by a sync; what they
+/// hold of memory is bounded by `queued.max.request.bytes`.
+const IN_FLIGHT_MAX: usize = 1024;
 
 /// Bytes read ahead of what is being served.
 const READ_AHEAD_BYTES: usize = 64 << 10;
@@ -81,6 +84,7 @@ pub struct Serving {
     /// Ends them.
     pub drain: Arc<Drain>,
     pub door: Door,
+    pub memory: Arc<ReceiveMemory>,
 }
 
 impl Serving {
@@ -99,6 +103,8 @@ struct Connection {
     local_address: Arc<str>,
     peer_address: Arc<str>,
     received: BytesMut,
+    /// What `received` was made as.
+    block: Block,
     /// Length of the last frame, where that is large: the next one may be trusted to be.
     large: usize,
     replies: FuturesOrdered<BoxFuture<'static, Reply>>,
@@ -118,6 +124,7 @@ pub async fn serve(serving: Arc<Serving>, stream: Box<dyn Stream>, listener: usi
         local_address,
         peer_address,
         received: BytesMut::new(),
+        block: Block::default(),
         large: 0,
         replies: FuturesOrdered::new(),
         exclusive: false,
@@ -135,6 +142,8 @@ pub async fn serve(serving: Arc<Serving>, stream: Box<dyn Stream>, listener: usi
         _ => tracing::debug!(%peer, reason = %ended, "connection closed"),
     }
     let _ = connection.stream.shutdown().await;
+    let (received, block) = (connection.received, connection.block);
+    serving.memory.give(received, block);
     serving.metrics.connection_closed();
 }
 
@@ -221,7 +230,8 @@ impl Connection {
         let spare = self.received.capacity() - self.received.len();
         if spare < missing.min(READ_AHEAD_BYTES / 4) {
             let room = room(missing, self.received.len(), self.large);
-            self.received.reserve(room);
+            let memory = &self.serving.memory;
+            self.block = memory.reserve(&mut self.received, self.block, room);
         }
     }
 

@@ -140,6 +140,7 @@ pub async fn in_cluster(
         metrics: Arc::new(Metrics::default()),
         drain: peer_drain.clone(),
         door: Door::Nodes(door.clone()),
+        memory: Arc::default(),
     };
     let first = config.listeners.len();
     let mut listeners: Vec<(usize, Box<dyn Listener>)> =

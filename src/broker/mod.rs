@@ -27,6 +27,7 @@ mod metrics;
 mod mirror;
 mod partitions;
 mod quorum_admin;
+mod receive_memory;
 mod replica_fetcher;
 mod scrape;
 mod self_check;
@@ -66,10 +67,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Pause between looks at whether the connections are gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
-
-/// Memory, in KiB, of batches that were received and are not written yet. Connections that bring
-/// more wait.
-const PRODUCE_KIB_MAX: u32 = 256 << 10;
 
 /// Logs that are closed at once.
 const CLOSING_MAX: usize = 32;

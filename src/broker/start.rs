@@ -99,7 +99,7 @@ pub(super) async fn start(
         fetch_sessions: Mutex::new(FetchSessions::new(config.network.fetch_session_cache_slots)),
         mirrors: MirrorStatuses::default(),
         tail_cache: TailCache::new(tail_bytes),
-        produce_memory: Arc::new(Semaphore::new(super::PRODUCE_KIB_MAX as usize)),
+        produce_memory: Arc::new(Semaphore::new(config.network.queued_max_kib as usize)),
         rng: Mutex::new(env.entropy.stream("broker")),
         metrics,
         drain,
@@ -441,6 +441,7 @@ fn serve(
         metrics: broker.metrics.clone(),
         drain: broker.drain.clone(),
         door: Door::Clients(broker.clone()),
+        memory: Arc::default(),
     });
     for (index, listener) in listeners {
         tasks.push(env.spawn(

@@ -15,6 +15,10 @@ use super::setting::{Effect, broker_setting};
 use super::topic::Durability;
 use crate::types::{BrokerId, Uuid};
 
+/// Memory, in KiB, of batches on their way to the disk where nobody says: more than a disk takes
+/// between two syncs, and little beside what a node has.
+const QUEUED_KIB_MAX: u32 = 32 << 10;
+
 /// A node's settings in force. Spans of time are in milliseconds.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BrokerConfig {
@@ -30,6 +34,8 @@ pub struct BrokerConfig {
     pub log_dirs: Vec<PathBuf>,
     /// 0: one per core, which only the binary knows; a broker given 0 uses one.
     pub worker_threads: usize,
+    /// Threads that write and sync files; 0: as the environment has it.
+    pub disk_threads: usize,
     pub recovery_threads_per_data_dir: usize,
     pub tail_cache_bytes: u64,
     pub log_format: LogFormat,
@@ -73,6 +79,8 @@ pub struct NetworkConfig {
     /// `None`: left to the operating system.
     pub receive_buffer_bytes: Option<usize>,
     pub queued_max_requests: usize,
+    /// Memory, in KiB, of batches that were received and are not written yet.
+    pub queued_max_kib: u32,
     pub max_connections: usize,
     pub max_connections_per_ip: usize,
     /// `None`: never.
@@ -258,6 +266,12 @@ fn layered(
     Ok(layers)
 }
 
+/// At least one KiB: a batch that is larger than what may wait is let through alone.
+fn queued_kib(bytes: u64) -> u32 {
+    let most = u32::MAX >> 4;
+    u32::try_from(bytes.div_ceil(1024)).map_or(most, |kib| kib.clamp(1, most))
+}
+
 fn warning(name: &str, source: &Source) -> Option<ConfigWarning> {
     let text = match broker_setting(name).map(|setting| setting.effect) {
         None => format!("{name} ({source}) is not a known setting; it has no effect"),
@@ -379,6 +393,7 @@ impl Typed<'_> {
             admin_listener: self.admin_listener(),
             log_dirs: self.log_dirs(),
             worker_threads: self.number("klamm.worker.threads"),
+            disk_threads: self.number("klamm.disk.threads"),
             recovery_threads_per_data_dir: self.number("num.recovery.threads.per.data.dir"),
             tail_cache_bytes: self.number("klamm.tail.cache.bytes"),
             log_format: match self.text("klamm.log.format").as_deref() {
@@ -416,6 +431,9 @@ impl Typed<'_> {
             send_buffer_bytes: self.limit("socket.send.buffer.bytes"),
             receive_buffer_bytes: self.limit("socket.receive.buffer.bytes"),
             queued_max_requests: self.number("queued.max.requests"),
+            queued_max_kib: self
+                .limit("queued.max.request.bytes")
+                .map_or(QUEUED_KIB_MAX, queued_kib),
             max_connections: self.number("max.connections"),
             max_connections_per_ip: self.number("max.connections.per.ip"),
             connections_max_idle_ms: self.limit("connections.max.idle.ms"),

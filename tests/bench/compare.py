@@ -5,6 +5,7 @@
     tests/bench/compare.py --quick                one short round: does it all work?
     tests/bench/compare.py --only produce-1k,consume-1k --rounds 9
     tests/bench/compare.py --other redpanda=127.0.0.1:9092
+    tests/bench/compare.py --before BINARY --peers kafka,klamm,before
 
 Every round runs each workload against every peer, in an order that turns by one from round to
 round; what is told are medians over rounds, with the spread, and ratios to Apache Kafka of the same
@@ -497,9 +498,11 @@ def main():
     parser.add_argument("--only", help="workloads, with commas between; `latency` is one")
     parser.add_argument("--quick", action="store_true", help="one round with little of everything")
     parser.add_argument("--peers", help="with commas between; all unless given")
+    parser.add_argument("--without", default="", help="peers to leave out")
     parser.add_argument("--other", action="append", default=[], metavar="NAME=HOST:PORT")
     parser.add_argument("--load", default=os.environ.get("KLOAD"), help="kload's binary")
     parser.add_argument("--klamm", help="its binary; built unless given")
+    parser.add_argument("--before", help="another binary of klamm, to compare the first with")
     parser.add_argument("--null", help="the null broker; built unless given")
     parser.add_argument("--json", help="where to write all figures")
     parser.add_argument("--directory", help="where the servers keep their data")
@@ -523,10 +526,15 @@ def main():
         if wants("kafka"):
             kafka = started(start_kafka(directory, options.nodes))
             peers += [Peer("kafka", kafka), Peer("kafka-flush", kafka, "flush.messages=1")]
+        replicated = "klamm.durability=replicated"
         if wants("klamm"):
             node = started(start_klamm(klamm, directory, options.nodes))
-            replicated = "klamm.durability=replicated"
             peers += [Peer("klamm", node), Peer("klamm-replicated", node, replicated)]
+        if options.before:
+            (directory / "before").mkdir()
+            node = started(start_klamm(options.before, directory / "before", options.nodes))
+            node.name = "before"
+            peers += [Peer("before", node), Peer("before-replicated", node, replicated)]
         if wants("null") and options.nodes == 1:
             null = options.null or build_null()
             for storage in ("memory", "file", "sync"):
@@ -537,6 +545,8 @@ def main():
             peers.append(Peer(name, Server(name, [], address, lambda: None)))
         if wanted is not None:
             peers = [peer for peer in peers if peer.name in wanted or peer.server.name in wanted]
+        without = options.without.split(",")
+        peers = [peer for peer in peers if peer.name not in without]
         if not peers:
             sys.exit("no peers: --peers names kafka, kafka-flush, klamm, klamm-replicated, null-*")
         load = Kload(options.load) if options.load else Perf(klamm)

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::leadership::{Leaders, Named};
 use super::{Answer, Handling, RequestContext, mirrors, settling};
 use crate::broker::partitions::{Hosted, HostedTopic, Table};
-use crate::broker::{Broker, PRODUCE_KIB_MAX, acceptance};
+use crate::broker::{Broker, acceptance};
 use crate::replication::{AppendItem, AppendOutcome, AppendRefused, Command, WantedAcks};
 use crate::types::{ErrorCode, Offset, Timestamp};
 use crate::wire::batch::RecordBatch;
@@ -128,7 +128,7 @@ async fn reserve(broker: &Broker, split: &Split) -> OwnedSemaphorePermit {
     let bytes: usize = items.map(|item| item.batch.total_bytes()).sum();
     let kib = u32::try_from(bytes.div_ceil(1024))
         .unwrap_or(u32::MAX)
-        .min(PRODUCE_KIB_MAX);
+        .min(broker.config.network.queued_max_kib);
     let permit = broker.produce_memory.clone().acquire_many_owned(kib).await;
     permit.expect("the semaphore is never closed")
 }

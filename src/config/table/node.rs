@@ -60,6 +60,9 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "Connections waiting to be accepted.";
     "queued.max.requests" int(1), Some("500"), ReadOnly Silent,
         "Requests waiting or running before the node stops reading from sockets.";
+    "queued.max.request.bytes" long(-1), Some("-1"), ReadOnly Works,
+        "Memory of batches received and not written yet; connections that bring more wait. -1 \
+         means 32 MiB.";
     "max.connections" int(0), Some("2147483647"), ClusterWide Works,
         "Client connections open at once.";
     "max.connections.per.ip" int(0), Some("2147483647"), ClusterWide Works,
@@ -88,10 +91,12 @@ pub(super) const SETTINGS: &[Setting] = settings! {
          replicated = they have it in memory. Topics may differ.";
     "klamm.admin.listener" TEXT, Some(":9644"), ReadOnly Works,
         "Address of health checks and metrics, as host:port; empty turns it off.";
-    "klamm.tail.cache.bytes" long(0), Some("67108864"), ReadOnly Works,
+    "klamm.tail.cache.bytes" long(0), Some("16777216"), ReadOnly Works,
         "Memory for recently written batches, so that live readers do not touch the disk.";
     "klamm.worker.threads" int_to(0, 1024), Some("0"), ReadOnly Works,
         "Worker threads; 0 means one per core.";
+    "klamm.disk.threads" int_to(0, 1024), Some("0"), ReadOnly Works,
+        "Threads that write and sync logs, each one log at a time; 0 means 16.";
     "klamm.log.format" Kind::Text(&["pretty", "json"]), Some("pretty"), ReadOnly Works,
         "Form of the node's own log lines.";
     "klamm.log.level" TEXT, Some("info"), ReadOnly Works,

@@ -6,12 +6,10 @@
 //! when it is made, not when it is awaited.
 
 use std::fs::{self, OpenOptions};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, IoSliceMut};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::tokio::runtime::Handle;
 use bytes::Bytes;
@@ -20,7 +18,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use super::open_file::OpenFile;
 use super::read_memory::{BLOCK_BYTES, ReadMemory, Target};
-use super::writer::{Work, Writer, retry_interrupted};
+use super::writer::{Work, Writers, retry_interrupted};
 use crate::env::DiskStats;
 use crate::env::{BoxFuture, DirEntry, Disk, File, LockGuard, OpenMode, Space};
 
@@ -29,8 +27,7 @@ const IN_PLACE_MAX: usize = BLOCK_BYTES;
 
 pub(super) struct FileDisk {
     runtime: Handle,
-    writers: Vec<Arc<Writer>>,
-    next_id: AtomicU64,
+    writers: Arc<Writers>,
     reads: Arc<ReadMemory>,
     stats: Arc<DiskStats>,
 }
@@ -41,13 +38,10 @@ impl FileDisk {
         writers: NonZeroUsize,
         stats: Arc<DiskStats>,
     ) -> io::Result<Self> {
-        let writers = (0..writers.get())
-            .map(|number| Writer::start(number, Arc::clone(&stats)).map(Arc::new))
-            .collect::<io::Result<_>>()?;
+        let writers = Writers::start(writers, Arc::clone(&stats))?;
         Ok(Self {
             runtime,
-            writers,
-            next_id: AtomicU64::new(0),
+            writers: Arc::new(writers),
             reads: Arc::default(),
             stats,
         })
@@ -59,14 +53,6 @@ impl FileDisk {
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> BoxFuture<'static, io::Result<T>> {
         blocking(&self.runtime, work)
-    }
-
-    /// The writer of the file at `path`: always the same, and spread evenly.
-    fn writer(&self, path: &Path) -> Arc<Writer> {
-        let mut hasher = DefaultHasher::new();
-        path.hash(&mut hasher);
-        let number = hasher.finish() % self.writers.len() as u64;
-        Arc::clone(&self.writers[usize::try_from(number).unwrap_or_default()])
     }
 }
 
@@ -87,10 +73,9 @@ impl Disk for FileDisk {
         path: &'a Path,
         mode: OpenMode,
     ) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
-        let writer = self.writer(path);
+        let writers = Arc::clone(&self.writers);
         let runtime = self.runtime.clone();
         let (reads, stats) = (Arc::clone(&self.reads), Arc::clone(&self.stats));
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let path = path.to_owned();
         self.blocking(move || {
             let file = OpenOptions::new()
@@ -101,8 +86,8 @@ impl Disk for FileDisk {
                 .truncate(false)
                 .open(path)?;
             Ok(Arc::new(SystemFile {
-                open: Arc::new(OpenFile::new(id, file)?),
-                writer,
+                open: Arc::new(OpenFile::new(file)?),
+                writers,
                 runtime,
                 reads,
                 stats,
@@ -202,7 +187,7 @@ impl LockGuard for FileLock {
 
 struct SystemFile {
     open: Arc<OpenFile>,
-    writer: Arc<Writer>,
+    writers: Arc<Writers>,
     runtime: Handle,
     reads: Arc<ReadMemory>,
     stats: Arc<DiskStats>,
@@ -210,11 +195,11 @@ struct SystemFile {
 
 impl SystemFile {
     fn call(&self, work: Work) -> BoxFuture<'static, io::Result<()>> {
-        let result = self.writer.call(&self.open, work);
+        let result = self.writers.call(&self.open, work);
         Box::pin(async {
             result
                 .await
-                .unwrap_or_else(|_| Err(io::Error::other("the disk writer has ended")))
+                .unwrap_or_else(|_| Err(io::Error::other("the disk writers have ended")))
         })
     }
 }

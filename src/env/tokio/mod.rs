@@ -29,10 +29,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Clock, Disk, DiskStats, Env};
 
+/// A thread waits for the disk, not for a core, and what one file waits for is a sync of another
+/// where threads are few.
+const DISK_WRITERS: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
+
 /// How to build the production `Env`. The default suits a broker.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Threads that write and sync files; `None`: twice the cores, at most 4.
+    /// Threads that write and sync files; `None`: [`DISK_WRITERS`].
     pub disk_writers: Option<NonZeroUsize>,
     /// Where randomness comes from; `None`: the operating system. Fixed only in tests.
     pub entropy_seed: Option<[u8; 32]>,
@@ -49,7 +53,7 @@ pub struct Options {
 /// Outside a tokio runtime.
 pub fn env(options: Options) -> io::Result<Env> {
     let runtime = Handle::current();
-    let writers = options.disk_writers.unwrap_or_else(default_disk_writers);
+    let writers = options.disk_writers.unwrap_or(DISK_WRITERS);
     let clock = Arc::new(clock::SystemClock::start());
     let disk = disk::FileDisk::start(runtime.clone(), writers, options.disk_stats)?;
     let (clock, disk) = given_faults(clock, Arc::new(disk), &runtime)?;
@@ -104,9 +108,4 @@ pub fn raise_file_limit() -> io::Result<Option<u64>> {
         )?;
     }
     Ok(limit.maximum)
-}
-
-fn default_disk_writers() -> NonZeroUsize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    NonZeroUsize::new((cores * 2).min(4)).unwrap_or(NonZeroUsize::MIN)
 }

@@ -1,14 +1,14 @@
-//! An open file as its handle and its writer share it: how long it is, and what a sync can no
-//! longer vouch for.
+//! An open file as its handle and its writer share it: how long it is, what waits to be done to
+//! it, and what a sync can no longer vouch for.
 
 use std::fs::File;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::writer::Jobs;
+
 /// A file as its writer and its handle share it.
 pub(super) struct OpenFile {
-    /// Groups the jobs of a round by file.
-    pub(super) id: u64,
     pub(super) file: File,
     state: Mutex<FileState>,
 }
@@ -19,6 +19,7 @@ pub(super) struct FileState {
     /// Writes and truncates called and not yet carried out.
     pending: u64,
     pub(super) doubt: Doubt,
+    pub(super) jobs: Jobs,
 }
 
 /// What of a file a sync can no longer vouch for.
@@ -97,10 +98,9 @@ impl FileState {
 }
 
 impl OpenFile {
-    pub(super) fn new(id: u64, file: File) -> io::Result<Self> {
+    pub(super) fn new(file: File) -> io::Result<Self> {
         let len = file.metadata()?.len();
         Ok(Self {
-            id,
             file,
             state: Mutex::new(FileState {
                 len,
@@ -109,6 +109,7 @@ impl OpenFile {
                     unsynced_from: 0,
                     from: None,
                 },
+                jobs: Jobs::default(),
             }),
         })
     }

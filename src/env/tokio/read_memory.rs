@@ -17,7 +17,7 @@ pub(super) const BLOCK_BYTES: usize = 2 << 20;
 const BLOCK_FROM: usize = 32 << 10;
 
 /// Blocks that may wait for a reader: as many as fetches of a few consumers have under way.
-const IDLE_MAX: usize = 32;
+const IDLE_MAX: usize = 16;
 
 /// The blocks that nobody uses.
 #[derive(Debug, Default)]

@@ -1,19 +1,22 @@
-//! A thread that writes and syncs files, for all who ask, in as few system calls as it can.
+//! Threads that write and sync files, for all who ask, in as few system calls as they can.
 //!
-//! Every open file belongs to one writer. Jobs queue; the thread takes what has gathered (at most
-//! [`BATCH_JOBS`] or [`BATCH_BYTES`] at once), joins neighbouring writes of a file into one
-//! `pwritev`, and answers all the file's syncs by one `fdatasync` (group commit: while one runs,
-//! the next round gathers). Writers are told as soon as their bytes are written, before the sync.
+//! Every open file has a queue of its own, and one thread at a time. Whichever is idle takes the
+//! file that has waited longest, with what has gathered for it (at most [`BATCH_JOBS`] or
+//! [`BATCH_BYTES`] at once), joins neighbouring writes into one `pwritev`, and answers all syncs by
+//! one `fdatasync` (group commit: while one runs, the next round gathers). Files do not wait for
+//! each other's syncs unless there are fewer threads than files; the file system joins syncs that
+//! run side by side. Writers are told as soon as their bytes are written, before the sync.
 //!
 //! **Invariant**: a sync succeeds only if every write and truncate called before it on that file
 //! was carried out and an `fdatasync` after them succeeded. See [`Doubt`].
 //!
-//! The queue has no bound of its own: a caller that is not waiting for its writes is holding their
-//! bytes anyway, so it is the callers (a connection's requests in flight, a fetcher's one fetch)
-//! that bound it. [`DiskStats::queued_bytes`] shows how much is waiting.
+//! The queues have no bound of their own: a caller that is not waiting for its writes is holding
+//! their bytes anyway, so it is the callers (a connection's requests in flight, a fetcher's one
+//! fetch) that bound them. [`DiskStats::queued_bytes`] shows how much is waiting.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -23,7 +26,7 @@ use bytes::Bytes;
 use super::open_file::{Doubt, OpenFile};
 use crate::env::DiskStats;
 
-/// Jobs taken from the queue at once.
+/// Jobs of a file taken at once.
 const BATCH_JOBS: usize = 256;
 /// Bytes after which no further job is taken.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -47,64 +50,152 @@ impl Work {
 }
 
 struct Job {
-    file: Arc<OpenFile>,
     work: Work,
     bytes: u64,
     done: Done,
 }
 
+/// The jobs of one file that no thread has taken yet.
 #[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    closed: bool,
+pub(super) struct Jobs {
+    queue: VecDeque<Job>,
+    /// The file is in line for a thread, or with one: whoever adds a job need not see to it.
+    is_seen_to: bool,
+    /// Nobody will carry out any more of them.
+    is_over: bool,
+}
+
+/// Files that have jobs, and wait for a thread.
+#[derive(Default)]
+struct Line {
+    files: VecDeque<Arc<OpenFile>>,
+    /// Threads that wait for a file.
+    idle: usize,
+    /// No further jobs come: the last caller is gone.
+    is_closed: bool,
+    /// A thread has unwound: nothing is carried out any more.
+    is_broken: bool,
 }
 
 struct Shared {
-    queue: Mutex<Queue>,
+    line: Mutex<Line>,
     filled: Condvar,
     stats: Arc<DiskStats>,
 }
 
 impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self) -> VecDeque<Job> {
-        let mut queue = self.queue();
-        queue.closed = true;
-        std::mem::take(&mut queue.jobs)
+    /// Puts `file` in line. False where nothing is carried out any more.
+    fn put_in_line(&self, file: Arc<OpenFile>) -> bool {
+        let mut line = self.line();
+        if line.is_broken {
+            return false;
+        }
+        line.files.push_back(file);
+        let wake = line.idle > 0;
+        drop(line);
+        if wake {
+            self.filled.notify_one();
+        }
+        true
+    }
+
+    /// Waits for a file that has jobs. `None` when there will be none.
+    fn next_file(&self) -> Option<Arc<OpenFile>> {
+        let mut line = self.line();
+        loop {
+            if line.is_broken {
+                return None;
+            }
+            if let Some(file) = line.files.pop_front() {
+                return Some(file);
+            }
+            if line.is_closed {
+                return None;
+            }
+            line.idle += 1;
+            line = self
+                .filled
+                .wait(line)
+                .unwrap_or_else(PoisonError::into_inner);
+            line.idle -= 1;
+        }
+    }
+
+    /// Moves jobs of `file` to `batch`.
+    fn take_jobs(&self, file: &OpenFile, batch: &mut Vec<Job>) {
+        let jobs = &mut file.state().jobs.queue;
+        let mut bytes = 0;
+        while batch.len() < BATCH_JOBS && bytes < BATCH_BYTES {
+            let Some(job) = jobs.pop_front() else {
+                break;
+            };
+            bytes += job.bytes;
+            batch.push(job);
+        }
+        DiskStats::subtract(&self.stats.queued_bytes, bytes);
+    }
+
+    /// Lets go of `file`: back into the line if jobs have gathered.
+    fn let_go(&self, file: Arc<OpenFile>) {
+        let mut state = file.state();
+        if state.jobs.queue.is_empty() {
+            state.jobs.is_seen_to = false;
+            return;
+        }
+        drop(state);
+        if !self.put_in_line(Arc::clone(&file)) {
+            self.give_up(&file);
+        }
+    }
+
+    /// Ends all that waits for `file`, and all that will.
+    fn give_up(&self, file: &OpenFile) {
+        let jobs = {
+            let mut state = file.state();
+            state.jobs.is_over = true;
+            std::mem::take(&mut state.jobs.queue)
+        };
+        let bytes = jobs.iter().map(|job| job.bytes).sum();
+        DiskStats::subtract(&self.stats.queued_bytes, bytes);
     }
 }
 
-/// The callers' side of a writer. When the last one is dropped the thread carries out what is
-/// queued and ends.
-pub(super) struct Writer {
+/// The callers' side of the threads. When the last one is dropped they carry out what is queued and
+/// end.
+pub(super) struct Writers {
     shared: Arc<Shared>,
 }
 
-impl Drop for Writer {
+impl Drop for Writers {
     fn drop(&mut self) {
-        self.shared.queue().closed = true;
-        self.shared.filled.notify_one();
+        self.shared.line().is_closed = true;
+        self.shared.filled.notify_all();
     }
 }
 
-impl Writer {
-    pub(super) fn start(number: usize, stats: Arc<DiskStats>) -> io::Result<Self> {
+impl Writers {
+    pub(super) fn start(threads: NonZeroUsize, stats: Arc<DiskStats>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
+            line: Mutex::default(),
             filled: Condvar::new(),
             stats,
         });
-        let theirs = Arc::clone(&shared);
-        std::thread::Builder::new()
-            .name(format!("disk-writer-{number}"))
-            .spawn(move || run(&theirs))?;
-        Ok(Self { shared })
+        // Made first: if a thread cannot be had, those that were end with it.
+        let writers = Self { shared };
+        for number in 0..threads.get() {
+            let theirs = Arc::clone(&writers.shared);
+            std::thread::Builder::new()
+                .name(format!("disk-writer-{number}"))
+                .spawn(move || run(&theirs))?;
+        }
+        Ok(writers)
     }
 
-    /// Queues `work`. The receiver ends without a value if the writer is gone.
+    /// Queues `work`. The receiver ends without a value if the threads are gone.
     pub(super) fn call(
         &self,
         file: &Arc<OpenFile>,
@@ -114,8 +205,7 @@ impl Writer {
         let bytes = work.bytes();
         // Held while queueing, so that the length foretold follows the order of the queue.
         let mut state = file.state();
-        let mut queue = self.shared.queue();
-        if queue.closed {
+        if state.jobs.is_over {
             return result;
         }
         match &work {
@@ -124,73 +214,57 @@ impl Writer {
             Work::Sync => {}
         }
         DiskStats::add(&self.shared.stats.queued_bytes, bytes);
-        queue.jobs.push_back(Job {
-            file: Arc::clone(file),
-            work,
-            bytes,
-            done,
-        });
-        let was_idle = queue.jobs.len() == 1;
-        drop(queue);
+        state.jobs.queue.push_back(Job { work, bytes, done });
+        let is_seen_to = std::mem::replace(&mut state.jobs.is_seen_to, true);
         drop(state);
-        if was_idle {
-            self.shared.filled.notify_one();
+        if !is_seen_to && !self.shared.put_in_line(Arc::clone(file)) {
+            self.shared.give_up(file);
         }
         result
     }
 }
 
-/// Ends all that waits for a writer whose thread is unwinding, instead of letting it hang.
-struct CloseAtEnd<'a>(&'a Shared);
+/// Ends all that waits for a file whose thread is unwinding, and all else with it, instead of
+/// letting it hang.
+struct Unwinding<'a> {
+    shared: &'a Shared,
+    file: &'a OpenFile,
+}
 
-impl Drop for CloseAtEnd<'_> {
+impl Drop for Unwinding<'_> {
     fn drop(&mut self) {
-        drop(self.0.close());
+        if !std::thread::panicking() {
+            return;
+        }
+        self.shared.give_up(self.file);
+        let files = {
+            let mut line = self.shared.line();
+            line.is_broken = true;
+            std::mem::take(&mut line.files)
+        };
+        for file in files {
+            self.shared.give_up(&file);
+        }
+        self.shared.filled.notify_all();
     }
 }
 
 fn run(shared: &Shared) {
-    let _close = CloseAtEnd(shared);
     let mut batch = Vec::with_capacity(BATCH_JOBS);
-    while take_batch(shared, &mut batch) {
-        // Stable: within a file the order of the calls stays.
-        batch.sort_by_key(|job| job.file.id);
-        let mut jobs = batch.drain(..).peekable();
-        while let Some(first) = jobs.next() {
-            let file = Arc::clone(&first.file);
-            let mut round = Round::new(&file, &shared.stats);
-            round.add(first);
-            while let Some(job) = jobs.next_if(|job| job.file.id == file.id) {
-                round.add(job);
-            }
-            round.finish();
-        }
-    }
-}
-
-/// Waits for jobs and moves some of them to `batch`. False when there will be none.
-fn take_batch(shared: &Shared, batch: &mut Vec<Job>) -> bool {
-    let mut queue = shared.queue();
-    while queue.jobs.is_empty() {
-        if queue.closed {
-            return false;
-        }
-        queue = shared
-            .filled
-            .wait(queue)
-            .unwrap_or_else(PoisonError::into_inner);
-    }
-    let mut bytes = 0;
-    while batch.len() < BATCH_JOBS && bytes < BATCH_BYTES {
-        let Some(job) = queue.jobs.pop_front() else {
-            break;
+    while let Some(file) = shared.next_file() {
+        let unwinding = Unwinding {
+            shared,
+            file: &file,
         };
-        bytes += job.bytes;
-        batch.push(job);
+        shared.take_jobs(&file, &mut batch);
+        let mut round = Round::new(&file, &shared.stats);
+        for job in batch.drain(..) {
+            round.add(job);
+        }
+        round.finish();
+        drop(unwinding);
+        shared.let_go(file);
     }
-    drop(queue);
-    DiskStats::subtract(&shared.stats.queued_bytes, bytes);
-    true
 }
 
 /// What one file has to do in one round.
@@ -391,5 +465,119 @@ fn copy(result: &io::Result<()>) -> io::Result<()> {
             || io::Error::new(error.kind(), error.to_string()),
             io::Error::from_raw_os_error,
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    const FILES: u64 = 24;
+    const STEPS: u64 = 300;
+
+    type Call = oneshot::Receiver<io::Result<()>>;
+
+    fn writers(threads: usize) -> (Writers, Arc<DiskStats>) {
+        let stats = Arc::<DiskStats>::default();
+        let threads = NonZeroUsize::new(threads).expect("threads");
+        let writers = Writers::start(threads, stats.clone()).expect("started");
+        (writers, stats)
+    }
+
+    fn empty_file() -> Arc<OpenFile> {
+        let file = tempfile::tempfile().expect("a file");
+        Arc::new(OpenFile::new(file).expect("its length"))
+    }
+
+    fn outcome(call: Call) -> io::Result<()> {
+        call.blocking_recv().expect("an answer")
+    }
+
+    fn write(writers: &Writers, file: &Arc<OpenFile>, pos: u64, bytes: Vec<u8>) -> Call {
+        let slices = vec![bytes.into()];
+        writers.call(file, Work::Write { pos, slices })
+    }
+
+    /// Writes at the end, over the beginning, cuts, and syncs; what the file then must hold.
+    fn torment(writers: &Writers, file: &Arc<OpenFile>, number: u64) {
+        let mut wanted = Vec::new();
+        let mut calls = Vec::new();
+        for step in 0..STEPS {
+            let byte = u8::try_from((step * 7 + number) % 256).expect("a byte");
+            let bytes = vec![byte; usize::try_from(1 + step * 37 % 900).expect("small")];
+            calls.push(write(writers, file, wanted.len() as u64, bytes.clone()));
+            wanted.extend(bytes);
+            if step % 5 == 0 {
+                calls.push(writers.call(file, Work::Sync));
+            }
+            if step % 7 == 0 {
+                calls.push(write(writers, file, 0, vec![byte]));
+                wanted[0] = byte;
+            }
+            if step % 50 == 49 {
+                wanted.truncate(wanted.len() - 1);
+                let len = wanted.len() as u64;
+                calls.push(writers.call(file, Work::Truncate { len }));
+            }
+            assert_eq!(file.len().expect("a length"), wanted.len() as u64);
+        }
+        outcome(writers.call(file, Work::Sync)).expect("synced");
+        for call in calls {
+            outcome(call).expect("carried out");
+        }
+        let mut found = vec![0; wanted.len()];
+        file.file.read_exact_at(&mut found, 0).expect("read");
+        assert!(found == wanted, "file {number} differs");
+    }
+
+    #[test]
+    fn each_file_changes_in_the_order_of_its_calls_however_many_threads_there_are() {
+        for threads in [1, 3, 16] {
+            let (writers, stats) = writers(threads);
+            let writers = &writers;
+            std::thread::scope(|scope| {
+                for number in 0..FILES {
+                    scope.spawn(move || torment(writers, &empty_file(), number));
+                }
+            });
+            assert_eq!(DiskStats::get(&stats.queued_bytes), 0);
+            assert_eq!(DiskStats::get(&stats.syncs), FILES * (STEPS / 5 + 1));
+        }
+    }
+
+    #[test]
+    fn what_is_queued_is_carried_out_when_the_last_caller_is_gone() {
+        let (writers, _) = writers(4);
+        let file = empty_file();
+        let step = |at: u64| write(&writers, &file, at * 10, vec![1; 10]);
+        let calls: Vec<Call> = (0..2000).map(step).collect();
+        drop(writers);
+        for call in calls {
+            outcome(call).expect("carried out");
+        }
+        assert_eq!(file.len().expect("a length"), 20_000);
+    }
+
+    #[test]
+    fn calls_end_without_an_outcome_once_a_thread_has_unwound() {
+        let (writers, stats) = writers(2);
+        let file = empty_file();
+        let unwound = std::thread::scope(|scope| {
+            let shared = &writers.shared;
+            let file = &file;
+            let thread = scope.spawn(move || {
+                let _unwinding = Unwinding { shared, file };
+                panic!("as a fault of a round would");
+            });
+            thread.join().is_err()
+        });
+        assert!(unwound);
+        for file in [file, empty_file()] {
+            let call = write(&writers, &file, 0, vec![1]);
+            assert!(call.blocking_recv().is_err());
+        }
+        assert_eq!(DiskStats::get(&stats.queued_bytes), 0);
     }
 }
