@@ -5,14 +5,14 @@
 //! also if the holder is the one that assigns (KIP-345, KIP-814).
 //!
 //! A rebalance is legal, and this is silent, where the group may not have been stable or somebody
-//! else may have changed it: unless the holder's generation is the last that was told when the member
-//! came back, the topics asked for are the same, the holder and everybody else who joined this
-//! generation was heard of so lately that they are members all along (see [`super::facts`]), no
-//! static member is kept that did not join, no other join or leave was under way or of unknown end
-//! since the generation's last joins began, and every client of the group tells of its own requests.
-//! Joins of members who had been told that a rebalance is under way do not count: they do not begin
-//! it, and the return itself may have. Each such return looks at all joins of its group: those are
-//! few.
+//! else may have changed it: unless the holder's generation is the last that was told when the
+//! member came back, the topics asked for are the same, the holder and everybody else who joined
+//! this generation was heard of so lately that they are members all along (see [`super::facts`]),
+//! no static member is kept that did not join, no other join or leave was under way or of unknown
+//! end since the generation's last joins began, and every client of the group tells of its own
+//! requests. Joins of members who had been told that a rebalance is under way do not count: they do
+//! not begin it, and the return itself may have. Each such return looks at all joins of its group:
+//! those are few.
 
 use std::collections::BTreeSet;
 

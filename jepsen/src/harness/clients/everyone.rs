@@ -1,9 +1,9 @@
 //! Asks every node what a group has committed, whether it coordinates the group or not.
 //!
 //! A client remembers who coordinates its group until it is refused. Who was deposed has to refuse:
-//! one that answers from what it knew tells of offsets that others have replaced since. Clients that
-//! look for the coordinator after each time-out never meet such a node. What is refused is right and
-//! says nothing: it is not in the history.
+//! one that answers from what it knew tells of offsets that others have replaced since. Clients
+//! that look for the coordinator after each time-out never meet such a node. What is refused is
+//! right and says nothing: it is not in the history.
 
 use std::time::Duration;
 
