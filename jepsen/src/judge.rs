@@ -4,8 +4,13 @@
 //! end. One in which hardly anything worked is *vacuous*; one that a checker could not decide
 //! within its budget is *unknown*. Neither has passed.
 
-use crate::checker::{self, Options, Violation};
-use crate::history::{History, Note, Summary, summary};
+use std::collections::BTreeSet;
+
+use crate::checker::mirror::context::of_target;
+use crate::checker::mirror::{self, Clustered};
+use crate::checker::{self, Options, Violation, Violations};
+use crate::history::{Call, Event, History, MalformedHistory, Note, Summary};
+use crate::history::{clusters, of_cluster, summary};
 
 /// Operations that must have worked for a run to prove something.
 const WORKED_MIN: u64 = 10;
@@ -81,21 +86,93 @@ impl Judgement {
 /// Judges `history` by every checker, for a broker whose promises are `options`.
 #[must_use]
 pub fn judge(history: &History, options: Options) -> Judgement {
-    let mut found = checker::found(history, options);
-    let (undecided, dropped) = (found.take_undecided(), found.dropped());
-    let mut violations = found.into_sorted();
-    let is_damage = |note: &Note| matches!(note, Note::Damaged { .. });
-    let is_damaged = history.notes.iter().any(|(_, _, note)| is_damage(note));
-    if is_damaged {
-        violations.retain(|violation| !NEEDS_SERVICE.contains(&violation.property));
+    let is_damaged = is_damaged(history);
+    let mut judgement = Judgement::new(summary(history), is_damaged);
+    judgement.take_in(checker::found(history, options), is_damaged, None);
+    judgement
+}
+
+/// Judges the histories of several clusters that are in one: each by itself, as far as links
+/// between them allow, and then what the links copy. `options` are the promises of a cluster whose
+/// own history it is given.
+///
+/// What a topic of `klamm.durability=replicated` loses in an election, as it may, no history tells
+/// of: it is a violation here.
+pub fn judge_several(
+    events: &[Event],
+    options: impl Fn(&History) -> Options,
+) -> Result<(History, Judgement), MalformedHistory> {
+    let whole = History::from_events(events.iter().cloned())?;
+    let mut judgement = Judgement::new(summary(&whole), is_damaged(&whole));
+    let names = clusters(events);
+    let mut own = Vec::with_capacity(names.len());
+    for name in &names {
+        let cluster = name.as_deref();
+        let history = History::from_events(of_cluster(events, cluster).cloned())?;
+        let options = Options {
+            sources_may_lose: may_lose(&history),
+            ..options(&history)
+        };
+        let judged = History::from_events(of_target(events, cluster))?;
+        let found = checker::found(&judged, options);
+        judgement.take_in(found, is_damaged(&history), cluster);
+        own.push((history, options));
     }
-    let summary = summary(history);
-    Judgement {
-        vacuous: vacuous(&summary, is_damaged),
-        summary,
-        violations,
-        undecided,
-        dropped,
+    let sides = names.iter().zip(&own);
+    let sides = sides.map(|(name, (history, options))| Clustered {
+        name: name.clone(),
+        history,
+        options: *options,
+        lost: BTreeSet::new(),
+    });
+    let links = mirror::found(&sides.collect::<Vec<_>>());
+    judgement.take_in(links, false, None);
+    judgement.violations.sort_by_key(|violation| violation.time);
+    Ok((whole, judgement))
+}
+
+/// Whether a topic was made that promises no more than what nodes have in memory.
+fn may_lose(history: &History) -> bool {
+    history.operations.iter().any(|op| match &op.call {
+        Call::CreateTopic { config, .. } => {
+            let durability = config.get("klamm.durability");
+            durability.is_some_and(|durability| durability == "replicated")
+        }
+        _ => false,
+    })
+}
+
+fn is_damaged(history: &History) -> bool {
+    let is_damage = |note: &Note| matches!(note, Note::Damaged { .. });
+    history.notes.iter().any(|(_, _, note)| is_damage(note))
+}
+
+impl Judgement {
+    fn new(summary: Summary, is_damaged: bool) -> Self {
+        Self {
+            vacuous: vacuous(&summary, is_damaged),
+            summary,
+            violations: Vec::new(),
+            undecided: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    /// What was found of a cluster, which is named where there are several.
+    fn take_in(&mut self, mut found: Violations, is_damaged: bool, cluster: Option<&str>) {
+        let of = cluster.map_or(String::new(), |name| format!("cluster {name}: "));
+        let undecided = found.take_undecided().into_iter();
+        self.undecided
+            .extend(undecided.map(|what| format!("{of}{what}")));
+        self.dropped += found.dropped();
+        let mut violations = found.into_sorted();
+        if is_damaged {
+            violations.retain(|violation| !NEEDS_SERVICE.contains(&violation.property));
+        }
+        for violation in &mut violations {
+            violation.detail.insert_str(0, &of);
+        }
+        self.violations.extend(violations);
     }
 }
 

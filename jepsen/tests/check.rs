@@ -67,6 +67,44 @@ fn the_exit_code_says_the_verdict() {
     assert!(told.contains("violated P2 1 times: lost write"), "{told}");
 }
 
+/// The lines of a history, and the same of another cluster beside them.
+fn twice(history: &str) -> (String, String) {
+    let line = |line: &str, cluster: Option<&str>| {
+        let mut event: serde_json::Value = serde_json::from_str(line).expect("an event");
+        if let Some(op) = event.get("op").and_then(serde_json::Value::as_u64) {
+            event["op"] = (op * 2 + u64::from(cluster.is_some())).into();
+        }
+        if let Some(cluster) = cluster {
+            event["cluster"] = cluster.into();
+        }
+        event.to_string() + "\n"
+    };
+    let first = history.lines().map(|text| line(text, None));
+    let second = history.lines().map(|text| line(text, Some("b")));
+    let lines = first.zip(second);
+    lines.map(|(one, other)| (one + &other, other)).unzip()
+}
+
+#[test]
+fn each_of_several_clusters_is_a_history_by_itself() {
+    let (both, second) = twice(&long());
+    let good = check(&both, &[]);
+    let told = String::from_utf8_lossy(&good.stdout);
+    assert_eq!(good.status.code(), Some(0), "{told}");
+
+    let lost = "{\"digest\":71,\"id\":1,\"offset\":0,\"timestamp\":1700000000000},";
+    let mut broken = both.clone();
+    for line in second.lines().filter(|line| line.contains(lost)) {
+        broken = broken.replace(line, &line.replace(lost, ""));
+    }
+    assert_ne!(broken, both);
+    let violated = check(&broken, &[]);
+    let told = String::from_utf8_lossy(&violated.stdout);
+    assert_eq!(violated.status.code(), Some(1), "{told}");
+    assert!(told.contains("violated P2 1 times: lost write"), "{told}");
+    assert!(told.contains("cluster b: "), "{told}");
+}
+
 #[test]
 fn a_file_that_is_no_history_is_told_with_its_line() {
     for (broken, why) in [

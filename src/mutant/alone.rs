@@ -38,7 +38,7 @@ pub(super) const MUTANTS: &[Described] = &[
     (
         "session-leaves-out-records",
         "A fetch session leaves a partition out whose high watermark has not moved, although it has records to give.",
-        &["P3", "V4", "P13"],
+        &["P3", "V4", "P13", "V2", "V3"],
     ),
     // What a disk may do.
     (

@@ -13,8 +13,9 @@ use clap::{Args, ValueEnum};
 
 use super::{Failed, gravest, print};
 use crate::checker;
+use crate::history::file::Stored;
 use crate::history::{History, file};
-use crate::judge::{Judgement, Verdict, judge};
+use crate::judge::{Judgement, Verdict, judge, judge_several};
 use crate::report;
 
 /// How much of a file is read at once.
@@ -50,8 +51,7 @@ enum Nodes {
 pub(super) fn run(options: &CheckOptions) -> Result<Verdict, Failed> {
     let mut verdicts = Vec::new();
     for path in &options.files {
-        let history = read(path)?;
-        let judgement = judge(&history, options.promises(&history));
+        let (history, judgement) = options.judge(path)?;
         print(&format!("{}: {}", path.display(), report::text(&judgement)));
         if let Some(dir) = options.dir_of(path) {
             write_report(&dir, &history, &judgement)?;
@@ -62,6 +62,18 @@ pub(super) fn run(options: &CheckOptions) -> Result<Verdict, Failed> {
 }
 
 impl CheckOptions {
+    /// What is stored at `path`, and the judgement on it.
+    fn judge(&self, path: &Path) -> Result<(History, Judgement), Failed> {
+        match read(path)? {
+            Stored::One(history) => {
+                let judgement = judge(&history, self.promises(&history));
+                Ok((history, judgement))
+            }
+            Stored::Several(events) => judge_several(&events, |history| self.promises(history))
+                .map_err(|error| Failed(format!("{}: {error}", path.display()))),
+        }
+    }
+
     fn promises(&self, history: &History) -> checker::Options {
         let replicated = match self.nodes {
             Nodes::Auto => history.nodes().len() > 1,
@@ -88,7 +100,7 @@ impl CheckOptions {
     }
 }
 
-fn read(path: &Path) -> Result<History, Failed> {
+fn read(path: &Path) -> Result<Stored, Failed> {
     let unusable = |error: &io::Error| Failed(format!("{}: {error}", path.display()));
     let source: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
@@ -96,7 +108,7 @@ fn read(path: &Path) -> Result<History, Failed> {
         let file = File::open(path).map_err(|error| unusable(&error))?;
         Box::new(BufReader::with_capacity(BUFFER_BYTES, file))
     };
-    file::read_history(source).map_err(|error| unusable(&error))
+    file::read_stored(source).map_err(|error| unusable(&error))
 }
 
 fn write_report(dir: &Path, history: &History, judgement: &Judgement) -> Result<(), Failed> {

@@ -42,7 +42,7 @@ const PROFILES: &[Profile] = &[
     ("session-leaves-out-records", "pause", LOG),
     ("list-offsets-before-epoch-start", "kill,isolate", LOG),
     ("deposed-leader-serves-consumers", "isolate,pause", LOG),
-    ("high-watermark-below-min-isr", "isolate,kill", LOG),
+    ("high-watermark-below-min-isr", "last-stand", LOG),
     (
         "high-watermark-forgotten-on-isr-change",
         "kill,isolate",
@@ -56,7 +56,7 @@ const PROFILES: &[Profile] = &[
     ("producer-ids-given-again", "kill,kill-all", LOG),
     ("append-after-io-error", "disk-full", LOG),
     ("producer-state-before-append", "disk-full", LOG),
-    ("clean-marker-kept", "power-all", LOG),
+    ("clean-marker-kept", "stop,power-all", LOG),
     ("no-dir-sync-after-roll", "power-all", LOG),
     ("commit-acked-before-durable", "isolate,one-way", GROUPS),
     ("commits-replayed-in-wrong-order", "kill-all", GROUPS),
@@ -196,13 +196,9 @@ impl MatrixOptions {
         workload: &[WorkloadName],
     ) -> Result<Outcome, Failed> {
         let kinds = Kind::parse(nemesis).map_err(Failed)?;
-        let name = mutant.unwrap_or("control");
-        let folder = match mutant {
-            Some(mutant) => format!("{mutant}-{number}"),
-            None => format!("{name}-{nemesis}-{number}-{}", workload.len()),
-        };
+        let folder = folder(number, mutant, nemesis, workload);
         run_one(&TestOptions {
-            nodes: 3,
+            nodes: nodes_for(&kinds),
             time: self.time,
             workload: workload.to_vec(),
             nemesis: Kinds(kinds),
@@ -215,6 +211,25 @@ impl MatrixOptions {
             overrides: Vec::new(),
             keep: false,
         })
+    }
+}
+
+/// Where a run's results go. Nodes keep their data below it, in what is a list with commas.
+fn folder(number: u64, mutant: Option<&str>, nemesis: &str, workload: &[WorkloadName]) -> String {
+    match mutant {
+        Some(mutant) => format!("{mutant}-{number}"),
+        None => format!("control-{nemesis}-{workload:?}-{number}")
+            .to_lowercase()
+            .replace(',', "+")
+            .replace(['[', ']', ' '], ""),
+    }
+}
+
+/// Of three nodes that have both roles, no two can go without the controller.
+fn nodes_for(kinds: &[Kind]) -> u8 {
+    match kinds.contains(&Kind::LastStand) {
+        true => 5,
+        false => 3,
     }
 }
 
@@ -268,4 +283,24 @@ fn table(rows: &[Row]) -> String {
     let found = rows.iter().filter(|row| row.found.is_some()).count();
     let _ = writeln!(text, "{found} of {} found", rows.len());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GROUPS, LOG, PROFILES, folder};
+
+    #[test]
+    fn no_folder_is_a_list_of_several() {
+        let controls = PROFILES.iter().map(|of| folder(2, None, of.1, of.2));
+        assert!(controls.into_iter().all(|name| !name.contains([',', ' '])));
+        assert_eq!(
+            folder(1, None, "kill,pause", LOG),
+            "control-kill+pause-log-1"
+        );
+        let (one, other) = (
+            folder(1, None, "kill", LOG),
+            folder(1, None, "kill", GROUPS),
+        );
+        assert_ne!(one, other);
+    }
 }

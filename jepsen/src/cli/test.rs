@@ -26,7 +26,8 @@ pub(super) struct TestOptions {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "log")]
     pub(super) workload: Vec<WorkloadName>,
     /// Faults, separated by commas: kill, pause, isolate, one-way, ring, slow, reset, clock,
-    /// disk-full, power, kill-all, power-all; partition, network, all or none for several
+    /// disk-full, power, kill-all, power-all, last-stand, stop; partition, network, all or none for
+    /// several
     #[arg(long, value_name = "LIST", default_value = "kill,pause,partition",
           value_parser = parse_kinds)]
     pub(super) nemesis: Kinds,

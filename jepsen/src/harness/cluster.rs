@@ -220,19 +220,25 @@ impl Cluster {
         }
     }
 
-    /// Ends all nodes in order. Those that had to be forced.
-    pub fn stop(&mut self, recorder: &Recorder) -> Vec<usize> {
-        for node in &mut self.nodes {
-            node.signal(Signal::CONT);
-            node.signal(Signal::TERM);
+    /// Ends these in order. Those that had to be forced.
+    pub fn stop(&mut self, ids: &[usize], recorder: &Recorder) -> Vec<usize> {
+        for id in ids {
+            self.nodes[id - 1].tell_to_stop();
         }
         let mut forced = Vec::new();
-        for node in &mut self.nodes {
+        for id in ids {
+            let node = &mut self.nodes[id - 1];
             if node.is_up() {
-                if !node.stop(STOP_LIMIT) {
-                    forced.push(node.id);
+                let is_good = node.await_end(STOP_LIMIT);
+                if !is_good {
+                    forced.push(*id);
                 }
-                note(recorder, node.id, NodeEvent::Stop);
+                let event = if is_good {
+                    NodeEvent::Stop
+                } else {
+                    NodeEvent::Kill
+                };
+                note(recorder, *id, event);
             }
         }
         forced

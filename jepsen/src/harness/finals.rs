@@ -40,7 +40,8 @@ impl<'a> Finals<'a> {
         for (topic, partitions) in &self.shared.topics {
             let config = BTreeMap::from([
                 ("min.insync.replicas".to_owned(), min_isr.to_string()),
-                ("segment.bytes".to_owned(), "1048576".to_owned()),
+                // So small that logs roll every few seconds.
+                ("segment.bytes".to_owned(), "65536".to_owned()),
             ]);
             let call = Call::CreateTopic {
                 topic: topic.clone(),

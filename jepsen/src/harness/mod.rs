@@ -44,11 +44,15 @@ use recorder::Recorder;
 
 /// How long clients may take to get their last answers.
 const CLIENTS_END: Duration = Duration::from_secs(40);
+/// How long a group may keep members of which nothing was heard: many sessions.
+const LEFT_LIMIT: Duration = Duration::from_secs(40);
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 /// Records acknowledged and read below which a run proves nothing.
 const ENOUGH: u64 = 50;
-/// Groups whose members speak the protocol themselves.
-const SPOKEN: [&str; 2] = ["spoken-1", "spoken-2"];
+/// Groups whose members speak the protocol themselves. All members of the last are static, and come
+/// back before their sessions end, mostly into the generation that they had left.
+const SPOKEN: [&str; 3] = ["spoken-1", "spoken-2", STATIC];
+const STATIC: &str = "spoken-static";
 
 /// What the clients do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,6 +118,12 @@ impl Outcome {
 pub fn run(options: &Options) -> Result<Outcome, String> {
     for language in &options.languages {
         language.prepare(&options.clients.0, &options.clients.1)?;
+    }
+    if options.folder.to_string_lossy().contains(',') {
+        let folder = options.folder.display();
+        return Err(format!(
+            "{folder}: a comma parts data directories: take a folder without"
+        ));
     }
     std::fs::create_dir_all(&options.folder)
         .map_err(|error| format!("{}: {error}", options.folder.display()))?;
@@ -269,7 +279,7 @@ fn torment(
     shown.abort();
     progress.show(recorder);
     progress.end();
-    let forced = cluster.stop(recorder);
+    let forced = cluster.stop(&cluster.ids(), recorder);
     if ready.is_ok() && !forced.is_empty() {
         recorder.broken(
             "run",
@@ -316,6 +326,16 @@ async fn last_words(
     progress.set_stage("read");
     finals.read_back().await;
     finals.fetch_committed(&options.groups()).await;
+    if options.workloads.contains(&Workload::Groups) {
+        for group in SPOKEN {
+            if !clients::is_left(shared, finals::PROCESS, group, LEFT_LIMIT).await {
+                let text = format!(
+                    "{group} still has members, {LEFT_LIMIT:?} after the last was heard of"
+                );
+                shared.recorder.broken(finals::PROCESS, "CG8", text);
+            }
+        }
+    }
     if options.workloads.contains(&Workload::Registers) {
         clients::settings_everywhere(shared, finals::PROCESS).await;
     }
@@ -350,6 +370,10 @@ impl Options {
         }
         if self.workloads.contains(&Workload::Log) {
             crew.reader(clients::read(shared.clone(), "reader-1".to_owned()));
+            for number in 1..=2 {
+                let name = format!("lister-{number}");
+                crew.reader(clients::list_ends(shared.clone(), name));
+            }
             let how = Membered {
                 group: "log-readers".to_owned(),
                 instance: None,
@@ -406,12 +430,24 @@ impl Options {
     /// Members of a group that speak the protocol themselves, and who looks on.
     fn spoken(&self, group: &str, shared: &Shared, crew: &mut Crew) {
         for number in 1..=3 {
-            let how = Spoken {
+            let rough = Spoken {
                 group: group.to_owned(),
                 instance: (number == 3).then(|| format!("{group}-fixed")),
                 leave: 4,
                 vanish: 4,
                 freeze: 4,
+                absence: clients::SESSION * 2,
+            };
+            let how = match group {
+                STATIC => Spoken {
+                    instance: Some(format!("{group}-{number}")),
+                    leave: 0,
+                    vanish: 20,
+                    freeze: 0,
+                    absence: clients::SESSION / 3,
+                    ..rough
+                },
+                _ => rough,
             };
             let name = format!("{group}-member-{number}");
             crew.reader(clients::speak(shared.clone(), name, how));
@@ -420,6 +456,10 @@ impl Options {
         let (offsets, group) = (name("offsets"), group.to_owned());
         crew.reader(clients::observe(shared.clone(), offsets, group.clone()));
         crew.reader(clients::watch(shared.clone(), name("state"), group.clone()));
+        for node in 1..=self.nodes {
+            let name = name(&format!("at-{node}"));
+            crew.reader(clients::ask_node(shared.clone(), name, node, group.clone()));
+        }
     }
 }
 
@@ -430,12 +470,19 @@ fn producers(workloads: &BTreeSet<Workload>) -> Vec<Producing> {
         in_flight: 4,
         linger_ms: 0,
         pause: Duration::from_millis(8),
+        partitions: usize::MAX,
     };
     let mut all = vec![usual];
     if workloads.contains(&Workload::Log) {
         all.push(Producing {
             in_flight: 24,
             linger_ms: 5,
+            ..usual
+        });
+        all.push(Producing {
+            in_flight: 5,
+            pause: Duration::from_millis(2),
+            partitions: 1,
             ..usual
         });
         all.push(Producing {

@@ -202,10 +202,14 @@ impl Node {
         self.is_ready = false;
     }
 
-    /// Ends it in order (SIGTERM), or by force after `within`. Whether it ended by itself.
-    pub fn stop(&mut self, within: Duration) -> bool {
+    /// Tells it to end in order, once: told again, it hurries.
+    pub fn tell_to_stop(&mut self) {
         self.signal(Signal::CONT);
         self.signal(Signal::TERM);
+    }
+
+    /// Waits until it has ended, or ends it by force after `within`. Whether it ended by itself.
+    pub fn await_end(&mut self, within: Duration) -> bool {
         let Some(child) = &mut self.child else {
             return true;
         };
@@ -213,6 +217,8 @@ impl Node {
         while began.elapsed() < within {
             if matches!(child.try_wait(), Ok(Some(_))) {
                 self.child = None;
+                self.is_paused = false;
+                self.is_ready = false;
                 return true;
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -26,6 +26,40 @@ pub fn read(from: impl BufRead) -> io::Result<Vec<Event>> {
     Ok(events)
 }
 
+/// A stored history.
+#[derive(Debug)]
+pub enum Stored {
+    /// Of one cluster.
+    One(History),
+    /// Of several, in one: a history by itself each.
+    Several(Vec<Event>),
+}
+
+/// Reads what [`write`] wrote, of however many clusters. An error names the line.
+pub fn read_stored(from: impl BufRead) -> io::Result<Stored> {
+    let mut events = Vec::new();
+    let mut is_several = false;
+    each(from, |line, event| {
+        let first = events
+            .first()
+            .map(|(_, first): &(usize, Event)| &first.cluster);
+        is_several |= first.is_some_and(|first| *first != event.cluster);
+        events.push((line, event));
+        Ok(())
+    })?;
+    if is_several {
+        let events = events.into_iter().map(|(_, event)| event);
+        return Ok(Stored::Several(events.collect()));
+    }
+    let mut joining = Joining::default();
+    for (line, event) in events {
+        joining
+            .push(event)
+            .map_err(|error| malformed(format!("line {line}: {error}")))?;
+    }
+    Ok(Stored::One(joining.finish()))
+}
+
 /// As [`read`], joined to operations while it is read. An error names the line.
 pub fn read_history(from: impl BufRead) -> io::Result<History> {
     let mut joining = Joining::default();

@@ -140,7 +140,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("CG8", "a group that does not settle"),
     (
         "CG9",
-        "a static member's restart that made a rebalance, or was not fenced",
+        "a static member whose return made a rebalance, or who was fenced wrongly or not at all",
     ),
     (
         "M14",

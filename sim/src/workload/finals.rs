@@ -52,6 +52,18 @@ const READ: FetchOptions = FetchOptions {
     committed: false,
 };
 
+/// A little at a time, in a session (KIP-227): the broker has more to give than it gave, though
+/// nothing else changes any more.
+const READ_ON: FetchOptions = FetchOptions {
+    max_bytes: 16 << 10,
+    partition_max_bytes: 4 << 10,
+    session: true,
+    committed: false,
+};
+
+/// One partition after the other is read so, also where that has to be tried again.
+const HOW: [FetchOptions; 2] = [READ_ON, READ];
+
 impl Finals {
     /// A client that has `within` for all that it is asked to do.
     #[must_use]
@@ -244,9 +256,9 @@ impl Finals {
     /// two ends once it has read all between.
     pub async fn read_to_end(&mut self, topics: &Topics) -> Undone<Partition> {
         let mut undone = Vec::new();
-        for of in self.wanted(topics) {
+        for (of, how) in self.wanted(topics).into_iter().zip(HOW.into_iter().cycle()) {
             let read = loop {
-                match self.read_partition(&of).await {
+                match self.read_partition(&of, how).await {
                     Err(_) if !self.is_late() => self.line.wait_a_little().await,
                     done => break done,
                 }
@@ -256,7 +268,7 @@ impl Finals {
         undone
     }
 
-    async fn read_partition(&mut self, of: &Partition) -> Result<(), String> {
+    async fn read_partition(&mut self, of: &Partition, how: FetchOptions) -> Result<(), String> {
         let line = &mut self.line;
         let start = offsets::list(line, of, ListedAt::Earliest).await?;
         let end = offsets::list(line, of, ListedAt::Latest).await?;
@@ -265,7 +277,7 @@ impl Finals {
             offset: start,
         };
         offsets::assign(line, vec![position.clone()]);
-        let mut fetching = Fetching::new(READ);
+        let mut fetching = Fetching::new(how);
         fetching.assign(&[position]);
         let mut failures = 0;
         while fetching.position(of).is_some_and(|next| next < end) {

@@ -28,6 +28,9 @@ use crate::history::{Note, Partition, outcome};
 /// The internal topic whose damage groups may suffer from.
 pub(super) const TOPIC: &str = "__consumer_offsets";
 
+/// The error that tells members to join again.
+const REBALANCING: &str = "REBALANCE_IN_PROGRESS";
+
 /// A join that worked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Joined<'a> {
@@ -63,6 +66,11 @@ pub(super) struct Group<'a> {
     pub has_buffered: bool,
     /// Heartbeats, and commits of members of which a partition was accepted.
     pub accepted: Vec<Accepted<'a>>,
+    /// Requests of static members that were refused since another has their instance.
+    pub fenced: Vec<&'a Operation>,
+    /// Ends of heartbeats and commits that were refused since a rebalance was under way, by member
+    /// and generation.
+    told: BTreeMap<(&'a str, i32), Vec<u64>>,
     /// That may have happened.
     pub leaves: Vec<Accepted<'a>>,
     pub describes: Vec<&'a Operation>,
@@ -194,6 +202,16 @@ pub(super) fn fate(op: &Operation, one: &Committed) -> Fate {
 impl<'a> Group<'a> {
     fn add(&mut self, op: &'a Operation, is_buffered: bool) {
         self.has_buffered |= is_buffered;
+        if super::fenced::is_fenced(op) {
+            self.fenced.push(op);
+        }
+        if let (Call::Heartbeat(by) | Call::Commit { by, .. }, Ending::Fail(attempts)) =
+            (&op.call, &op.ending)
+            && attempts.iter().any(|one| one.error == REBALANCING)
+        {
+            let key = (by.member.as_str(), by.generation);
+            self.told.entry(key).or_default().push(op.returned);
+        }
         match (&op.call, op.answer().filter(|_| !is_buffered)) {
             (Call::Join(join), answer) => {
                 self.asked.push((op, join));
@@ -336,6 +354,13 @@ impl<'a> Group<'a> {
         // A fifth less, whatever a clock does.
         let span = u64::try_from(span).unwrap_or(0) * 800_000;
         last.max(joined.op.invoked) + span
+    }
+
+    /// Whether this join is of a member of that generation who had been told that a rebalance was
+    /// under way: somebody else had begun it.
+    pub fn was_told(&self, op: &Operation, join: &Join, generation: i32) -> bool {
+        let told = self.told.get(&(join.member.as_str(), generation));
+        told.is_some_and(|told| told.iter().any(|at| *at < op.invoked))
     }
 
     /// Whether the group of this join is certainly still the same, not one that began anew, at all

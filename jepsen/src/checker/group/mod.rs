@@ -6,6 +6,7 @@
 
 mod assignment;
 mod facts;
+mod fenced;
 mod fencing;
 mod generation;
 mod offsets;
@@ -31,6 +32,7 @@ pub fn check(history: &History, violations: &mut Violations) {
             ownership::check(name, group, violations);
             generation::check(name, group, violations);
             fencing::check(name, group, violations);
+            fenced::check(name, group, violations);
             statics::check(name, group, violations);
         }
         offsets::check(name, group, &groups, violations);

@@ -5,12 +5,14 @@
 //! also if the holder is the one that assigns (KIP-345, KIP-814).
 //!
 //! A rebalance is legal, and this is silent, where the group may not have been stable or somebody
-//! else may have changed it: unless the holder's join is the last of the group to have returned
-//! in its generation and no later generation was told, the topics asked for are the same, the
-//! holder and everybody else who joined this generation is held in the group all along (see
-//! [`super::facts`]), no static member is kept that did not join, no other join or leave was under
-//! way or of unknown end since the generation's last joins began, and every client of the group
-//! tells of its own requests. Each such return looks at all joins of its group: those are few.
+//! else may have changed it: unless the holder's generation is the last that was told when the
+//! member came back, the topics asked for are the same, the holder and everybody else who joined
+//! this generation was heard of so lately that they are members all along (see [`super::facts`]),
+//! no static member is kept that did not join, no other join or leave was under way or of unknown
+//! end since the generation's last joins began, and every client of the group tells of its own
+//! requests. Joins of members who had been told that a rebalance is under way do not count: they do
+//! not begin it, and the return itself may have. Each such return looks at all joins of its group:
+//! those are few.
 
 use std::collections::BTreeSet;
 
@@ -23,11 +25,13 @@ pub(super) fn check(name: &str, group: &Group, violations: &mut Violations) {
     if group.has_buffered {
         return;
     }
-    for (at, joined) in group.joins.iter().enumerate() {
+    for joined in &group.joins {
         if joined.join.instance.is_none() || !joined.join.member.is_empty() {
             continue;
         }
-        let earlier = &group.joins[..at];
+        let invoked = joined.op.invoked;
+        let earlier = group.joins.partition_point(|one| one.op.returned < invoked);
+        let earlier = &group.joins[..earlier];
         let Some(holder) = holder(group, earlier, joined) else {
             continue;
         };
@@ -78,11 +82,11 @@ fn holder<'g, 'a>(
             group.held_until(one, until) >= joined.op.invoked
                 && group.alive_until(one, joined.op.invoked) > until
         }
-        false => group.held_until(one, until) > until,
+        // That it asked to leave, or to join without having been told to, is looked for below.
+        false => group.alive_until(one, joined.op.invoked) > until,
     };
     let is_quiet = is_latest
         && holder.join.topics == joined.join.topics
-        && holder.op.returned < joined.op.invoked
         && members.iter().all(is_alive)
         && no_sleeper(group, until, &members)
         && !is_disturbed(group, joined, since, &members);
@@ -118,9 +122,10 @@ fn no_sleeper(group: &Group, until: u64, members: &[&Joined]) -> bool {
 fn is_disturbed(group: &Group, joined: &Joined, since: u64, members: &[&Joined]) -> bool {
     let until = joined.op.returned;
     let is_known = |op: u64| op == joined.op.op || members.iter().any(|one| one.op.op == op);
-    let joins = group.asked.iter().any(|(op, _)| {
+    let generation = members.first().map_or(0, |one| one.generation);
+    let joins = group.asked.iter().any(|(op, join)| {
         let is_beside = op.invoked < until && (op.returned > since || is_dangling(op));
-        is_beside && !is_known(op.op)
+        is_beside && !is_known(op.op) && !group.was_told(op, join, generation)
     });
     let others = group.leaves.iter().map(|leave| leave.op);
     let others = others.chain(group.deletes.iter().copied());

@@ -199,6 +199,69 @@ fn a_replaced_static_member_that_goes_on_breaks_cg9() {
 }
 
 #[test]
+fn those_who_were_told_of_a_rebalance_did_not_begin_it() {
+    for is_told in [true, false] {
+        let mut story = begin();
+        let i = story.invoke(join("", Some("i")));
+        let a = story.invoke(join("", None));
+        story.ok(i, joined("i1", 1, &[0]));
+        story.ok(a, joined("a", 1, &[1]));
+        story.done(heartbeat("a", 1), Answer::Heartbeat);
+        let back = story.invoke(join("", Some("i")));
+        if is_told {
+            story.refused(heartbeat("a", 1), "REBALANCE_IN_PROGRESS");
+        }
+        let again = story.invoke(join("a", None));
+        story.ok(again, joined("a", 2, &[1]));
+        story.ok(back, joined("i2", 2, &[0]));
+        let wanted: &[&str] = if is_told { &["CG9"] } else { &[] };
+        assert_eq!(story.broken(check), wanted);
+    }
+}
+
+/// A heartbeat of a static member, refused since another is said to have its instance.
+fn fence(story: &mut Story, member: &str) -> u64 {
+    let instance = Some("i".to_owned());
+    let by = Membership {
+        instance,
+        ..by(member, 1)
+    };
+    story.refused(Call::Heartbeat(by), "FENCED_INSTANCE_ID")
+}
+
+#[test]
+fn a_static_member_that_is_fenced_and_was_not_replaced_breaks_cg9() {
+    let mut story = begin();
+    story.done(join("", Some("i")), joined("a", 1, &[0]));
+    story.done(join("", Some("i")), joined("b", 1, &[0]));
+    fence(&mut story, "a");
+    assert_eq!(story.broken(check), Vec::<&str>::new(), "b replaced it");
+    fence(&mut story, "b");
+    assert_eq!(story.broken(check), ["CG9"]);
+}
+
+#[test]
+fn a_join_of_the_same_instance_that_may_come_late_excuses_a_fencing() {
+    for answer in [None, Some("TIMEOUT"), Some("NOT_COORDINATOR")] {
+        let mut story = begin();
+        let other = story.invoke(join("", Some("i")));
+        if let Some(error) = answer {
+            story.info(other, error);
+        }
+        story.done(join("", Some("i")), joined("a", 1, &[0]));
+        fence(&mut story, "a");
+        let is_over = answer == Some("NOT_COORDINATOR");
+        let wanted: &[&str] = if is_over { &["CG9"] } else { &[] };
+        assert_eq!(story.broken(check), wanted, "{answer:?}");
+    }
+    let mut story = begin();
+    story.done(join("", Some("i")), joined("a", 1, &[0]));
+    story.invoke(join("", Some("i")));
+    fence(&mut story, "a");
+    assert_eq!(story.broken(check), Vec::<&str>::new(), "it is under way");
+}
+
+#[test]
 fn a_static_member_that_returns_in_time_and_finds_a_rebalance_breaks_cg9() {
     let mut story = two();
     let i = story.invoke(join("", Some("i")));

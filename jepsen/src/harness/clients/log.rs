@@ -16,6 +16,9 @@ const PRODUCER_LIFE: Duration = Duration::from_secs(20);
 /// How often a reader begins anew.
 const READER_LIFE: Duration = Duration::from_secs(15);
 
+/// Between two questions where a partition ends.
+const LIST_EVERY: Duration = Duration::from_millis(20);
+
 /// How a producer sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Producing {
@@ -25,6 +28,8 @@ pub struct Producing {
     pub in_flight: usize,
     pub linger_ms: u64,
     pub pause: Duration,
+    /// How many partitions it sends to: to few, and several batches of one are under way at once.
+    pub partitions: usize,
 }
 
 /// A record that the library has.
@@ -37,7 +42,7 @@ struct Sending {
 /// Sends unique values to partitions drawn at random until the run is ending.
 pub async fn produce(shared: Shared, name: String, how: Producing) {
     let mut rng = shared.rng(&name);
-    let all: Vec<Partition> = shared.partitions().collect();
+    let all: Vec<Partition> = shared.partitions().take(how.partitions).collect();
     let mut life = 0;
     while !shared.is_ending() {
         life += 1;
@@ -172,6 +177,20 @@ pub async fn read(shared: Shared, name: String) {
         for of in shared.partitions() {
             // An answer that never came is in the history all the same.
             let _ = list(&shared, &name, &admin, of, ListedAt::Latest).await;
+        }
+    }
+}
+
+/// Asks over and over where partitions end, until nothing is in flight: who leads an epoch may not
+/// tell less than who led before, nor more than stays.
+pub async fn list_ends(shared: Shared, name: String) {
+    let admin = Admin::new(&shared.env, shared.config(&name, &[]));
+    let admin = admin.expect("settings that the harness itself wrote");
+    while !shared.is_drained() {
+        for of in shared.partitions() {
+            // An answer that never came is in the history all the same.
+            let _ = list(&shared, &name, &admin, of, ListedAt::Latest).await;
+            tokio::time::sleep(LIST_EVERY).await;
         }
     }
 }

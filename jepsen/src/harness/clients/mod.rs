@@ -1,5 +1,6 @@
 //! Clients of a run. Each writes what it asked and was answered; none judges.
 
+mod everyone;
 mod log;
 mod member;
 mod registers;
@@ -20,10 +21,11 @@ use super::content;
 use super::recorder::Recorder;
 use crate::history::Partition;
 
-pub use log::{Producing, assign, list, poll, positions, produce, read};
+pub use everyone::ask_node;
+pub use log::{Producing, assign, list, list_ends, poll, positions, produce, read};
 pub use member::{Membered, fetch_committed, observe, run as run_member};
 pub use registers::{configs, settings_everywhere, topics};
-pub use spoken::{Spoken, speak, watch};
+pub use spoken::{SESSION, Spoken, is_left, speak, watch};
 pub use worker::{Language, Worker};
 
 /// The request may have had its effect.

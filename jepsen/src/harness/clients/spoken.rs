@@ -26,6 +26,8 @@ const TYPE: Str = Str::from_static("consumer");
 /// Not an error of the protocol: the first half of a join worked, so that it had an effect.
 const JOINED_ONLY: &str = "JOINED_ONLY";
 
+/// How long a member may be silent.
+pub const SESSION: Duration = Duration::from_secs(3);
 const SESSION_MS: i32 = 3000;
 const REBALANCE_MS: i32 = 4000;
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(400);
@@ -41,6 +43,8 @@ pub struct Spoken {
     pub leave: u64,
     pub vanish: u64,
     pub freeze: u64,
+    /// Longer than it is never away after it left or vanished.
+    pub absence: Duration,
 }
 
 /// One member.
@@ -90,6 +94,21 @@ pub async fn watch(shared: Shared, name: String, group: String) {
     }
 }
 
+/// Waits until a group of which nobody lives any more has no members, for `within` at most. Whether
+/// that came about.
+pub async fn is_left(shared: &Shared, name: &str, group: &str, within: Duration) -> bool {
+    let mut way = Way::new(shared, name, group);
+    let began = Instant::now();
+    while began.elapsed() < within {
+        match way.describe().await {
+            Ok(state) if ["Empty", "Dead"].contains(&state.as_str()) => return true,
+            Err("GROUP_ID_NOT_FOUND") => return true,
+            _ => tokio::time::sleep(Duration::from_millis(250)).await,
+        }
+    }
+    false
+}
+
 impl Member {
     async fn live(mut self) {
         while !self.is_over() {
@@ -105,7 +124,9 @@ impl Member {
                 Left::Stop => break,
             }
         }
-        if !self.member.is_empty() && self.leave().await.is_err() {
+        // Some are gone without a word: their sessions have to end.
+        let is_quiet = self.rng.below(2) == 0;
+        if !self.member.is_empty() && (is_quiet || self.leave().await.is_err()) {
             self.note_gone();
         }
     }
@@ -322,8 +343,8 @@ impl Member {
     /// Whether it leaves, vanishes or is silent now.
     async fn draw_end(&mut self) -> Option<Left> {
         let drawn = self.rng.below(1000);
-        let session = u64::try_from(SESSION_MS).unwrap_or(0);
-        let absence = Duration::from_millis(self.rng.below(session * 2));
+        let most = u64::try_from(self.how.absence.as_millis()).unwrap_or(0);
+        let absence = Duration::from_millis(self.rng.below(most.max(1)));
         let (leave, vanish) = (self.how.leave, self.how.vanish);
         if drawn < leave {
             let before = self.membership();
@@ -354,8 +375,7 @@ impl Member {
 
     /// Nothing is said for longer than the session; then all goes on as if nothing had been.
     async fn freeze(&mut self, more: Duration) -> Option<Left> {
-        let session = Duration::from_millis(u64::try_from(SESSION_MS).unwrap_or(0));
-        self.rest(session + more).await;
+        self.rest(SESSION + more).await;
         let by = self.membership();
         let committed = self.commit(&by).await;
         let beaten = self.way.heartbeat(&by).await;

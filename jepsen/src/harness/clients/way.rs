@@ -200,7 +200,8 @@ impl Way {
         }
     }
 
-    pub(super) async fn describe(&mut self) -> Result<(), &'static str> {
+    /// The group's state, as the protocol spells it.
+    pub(super) async fn describe(&mut self) -> Result<String, &'static str> {
         self.reach().await?;
         let group = self.group.clone();
         let request = DescribeGroupsRequest {
@@ -218,19 +219,20 @@ impl Way {
                     let assigned = embedded::read_assignment(&member.member_assignment);
                     (member.member_id.as_str().to_owned(), assigned)
                 });
+                let state = found.group_state.as_str().to_owned();
                 let answer = Answer::DescribeGroup {
-                    state: found.group_state.as_str().to_owned(),
+                    state: state.clone(),
                     members: members.collect(),
                 };
                 self.ok(op, answer);
-                Ok(())
+                Ok(state)
             }
             Err(error) => Err(self.refused(op, error)),
         }
     }
 }
 
-fn cluster(shared: &Shared, name: &str) -> Cluster {
+pub(super) fn cluster(shared: &Shared, name: &str) -> Cluster {
     let made = Cluster::new(&shared.env, shared.config(name, &[]));
     made.expect("settings that the harness itself wrote")
 }

@@ -1,5 +1,6 @@
 //! Carries out a [`Plan`] against a cluster.
 
+mod filled;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -14,11 +15,15 @@ use super::network::CLIENTS;
 use super::progress::Progress;
 use crate::history::NodeEvent;
 
+use filled::Filled;
+
 pub use plan::{Aim, Fault, KINDS, Kind, Plan, Round, ring};
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often a round of resets ends the connections.
 const RESET_EVERY: Duration = Duration::from_millis(400);
+/// How long those that come back first have without the leader that was left alone.
+const WITHOUT_THE_LAST: Duration = Duration::from_secs(4);
 const LOOKUP_LIMIT: Duration = Duration::from_millis(1500);
 
 /// Does harm.
@@ -31,8 +36,9 @@ pub struct Nemesis<'a> {
     pub hits: BTreeMap<&'static str, u64>,
     /// Nodes that are down because they lost power: what they lose is drawn from this.
     without_power: BTreeMap<usize, u64>,
-    /// A full disk is under way: nodes may end by themselves.
-    is_disk_full: bool,
+    filled: Filled,
+    /// The leader that was left alone: it is killed before those that were killed come back.
+    last: Option<usize>,
 }
 
 impl<'a> Nemesis<'a> {
@@ -49,7 +55,8 @@ impl<'a> Nemesis<'a> {
             progress,
             hits: BTreeMap::new(),
             without_power: BTreeMap::new(),
-            is_disk_full: false,
+            filled: Filled::default(),
+            last: None,
         }
     }
 
@@ -91,7 +98,7 @@ impl<'a> Nemesis<'a> {
 
     fn look(&mut self) {
         for (id, how) in self.cluster.look(&self.shared.recorder) {
-            if !self.is_disk_full {
+            if !self.filled.may_end(id, Instant::now()) {
                 let text = format!("ended by itself: {how}");
                 let name = super::cluster::name(id);
                 self.shared.recorder.broken(&name, "exit", text);
@@ -114,14 +121,25 @@ impl<'a> Nemesis<'a> {
         for node in &self.cluster.nodes {
             node.empty_disk();
         }
-        self.is_disk_full = false;
+        self.filled.heal(Instant::now());
+        if let Some(last) = self.last.take() {
+            self.cluster.kill(&[last], &NodeEvent::Kill, recorder);
+            self.start_all_but(Some(last))?;
+            self.wait_until(Instant::now() + WITHOUT_THE_LAST);
+        }
+        self.start_all_but(None)?;
+        self.progress.set_fault(String::new());
+        Ok(())
+    }
+
+    /// Starts what is down.
+    fn start_all_but(&mut self, but: Option<usize>) -> Result<(), String> {
         for id in self.cluster.ids() {
-            if !self.cluster.node_mut(id).is_up() {
+            if Some(id) != but && !self.cluster.node_mut(id).is_up() {
                 let power = self.without_power.remove(&id);
-                self.cluster.start(id, power, recorder)?;
+                self.cluster.start(id, power, &self.shared.recorder)?;
             }
         }
-        self.progress.set_fault(String::new());
         Ok(())
     }
 
@@ -137,6 +155,12 @@ impl<'a> Nemesis<'a> {
             Kind::Reset => self.reset(nodes[0])?,
             Kind::Clock => self.step_clock(&nodes, fault.drawn)?,
             Kind::DiskFull => self.fill(&nodes)?,
+            Kind::Stop => self.stop(&nodes),
+            Kind::LastStand => match self.leave_alone(&fault.aim) {
+                Some(detail) => detail,
+                // Who leads cannot be found out.
+                None => return Ok(()),
+            },
         };
         let kind = fault.kind.name();
         self.shared.recorder.fault(kind, detail.clone());
@@ -161,6 +185,26 @@ impl<'a> Nemesis<'a> {
             }
         }
         format!("{up:?}")
+    }
+
+    /// Kills all that have copies of a partition but its leader.
+    fn leave_alone(&mut self, aim: &Aim) -> Option<String> {
+        let Aim::Leader(drawn) = aim else { return None };
+        let (leader, mut others) = self.led(*drawn)?;
+        others.retain(|id| *id != leader && self.cluster.nodes[id - 1].is_up());
+        let recorder = &self.shared.recorder;
+        self.cluster.kill(&others, &NodeEvent::Kill, recorder);
+        self.last = Some(leader);
+        Some(format!("[{leader}], without {others:?}"))
+    }
+
+    /// They end in order, if they do in time.
+    fn stop(&mut self, nodes: &[usize]) -> String {
+        let forced = self.cluster.stop(nodes, &self.shared.recorder);
+        match forced.is_empty() {
+            true => format!("{nodes:?}"),
+            false => format!("{nodes:?}, of which {forced:?} were too slow and killed"),
+        }
     }
 
     fn pause(&mut self, nodes: &[usize]) -> String {
@@ -256,7 +300,7 @@ impl<'a> Nemesis<'a> {
     }
 
     fn fill(&mut self, nodes: &[usize]) -> Result<String, String> {
-        self.is_disk_full = true;
+        self.filled.fill(nodes);
         let mut filled = 0;
         for id in nodes {
             filled += self.cluster.nodes[id - 1].fill_disk()?;
@@ -284,6 +328,11 @@ impl<'a> Nemesis<'a> {
     }
 
     fn leader(&self, drawn: u64) -> Option<usize> {
+        self.led(drawn).map(|(leader, _)| leader)
+    }
+
+    /// Who leads the partition that is drawn, and who has copies of it.
+    fn led(&self, drawn: u64) -> Option<(usize, Vec<usize>)> {
         let topics = self.shared.topics.iter().map(|(topic, _)| topic.clone());
         // Who leads a partition of this coordinates groups.
         let topics = topics.chain(["__consumer_offsets".to_owned()]);
@@ -293,14 +342,12 @@ impl<'a> Nemesis<'a> {
             admin.describe_topics(&topics).await.ok()
         })?;
         let views = found.into_values().flatten();
-        let leaders = views.flat_map(|view| view.partitions.into_values());
-        let leaders = leaders.filter_map(|partition| partition.leader);
-        let leaders: Vec<_> = leaders.collect();
-        let count = u64::try_from(leaders.len())
-            .ok()
-            .filter(|count| *count > 0)?;
-        let leader = leaders[usize::try_from(drawn % count).ok()?];
-        self.known(leader.0)
+        let led = views.flat_map(|view| view.partitions.into_values());
+        let led: Vec<_> = led.filter(|one| one.leader.is_some()).collect();
+        let count = u64::try_from(led.len()).ok().filter(|count| *count > 0)?;
+        let one = &led[usize::try_from(drawn % count).ok()?];
+        let copies = one.replicas.iter().filter_map(|id| self.known(id.0));
+        Some((self.known(one.leader?.0)?, copies.collect()))
     }
 
     fn controller(&self) -> Option<usize> {

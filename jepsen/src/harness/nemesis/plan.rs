@@ -24,6 +24,8 @@ pub enum Kind {
     Power,
     KillAll,
     PowerAll,
+    LastStand,
+    Stop,
 }
 
 /// All kinds.
@@ -40,6 +42,8 @@ pub const KINDS: &[Kind] = &[
     Kind::Power,
     Kind::KillAll,
     Kind::PowerAll,
+    Kind::LastStand,
+    Kind::Stop,
 ];
 
 /// Names that stand for several kinds.
@@ -75,6 +79,8 @@ impl Kind {
             Self::Power => "power",
             Self::KillAll => "kill-all",
             Self::PowerAll => "power-all",
+            Self::LastStand => "last-stand",
+            Self::Stop => "stop",
         }
     }
 
@@ -196,6 +202,7 @@ fn fault(rng: &mut Rng, nodes: usize, kinds: &[Kind]) -> Fault {
     let aim = match (kind, rng.below(10)) {
         (Kind::Ring, _) => one(),
         (Kind::KillAll | Kind::PowerAll, _) => Aim::All,
+        (Kind::LastStand, _) => Aim::Leader(rng.u64()),
         (Kind::Kill | Kind::Pause | Kind::Slow | Kind::DiskFull, 0..2) => Aim::All,
         (_, 0..5) => Aim::Leader(rng.u64()),
         (_, 5..7) => Aim::Controller,
@@ -230,7 +237,7 @@ impl fmt::Display for Plan {
             }
             for fault in &round.faults {
                 match fault.kind {
-                    Kind::Ring | Kind::KillAll | Kind::PowerAll => {
+                    Kind::Ring | Kind::KillAll | Kind::PowerAll | Kind::LastStand => {
                         write!(f, " {};", fault.kind.name())?;
                     }
                     kind => write!(f, " {} {};", kind.name(), fault.aim)?,
