@@ -9,6 +9,7 @@ use klamm_jepsen::history::{Mirrored, Partition};
 
 use super::Stage;
 use crate::plan::LinkPlan;
+use crate::workload::finals::is_of_mirror_maker;
 use crate::workload::links::Links;
 
 /// How long an operator tries, beyond the part with faults.
@@ -155,7 +156,8 @@ async fn lacks(source: &Stage, target: &Stage, link: &LinkPlan) -> Vec<(Partitio
     let is_borrowed = |topic: &str| borrowed.keys().any(|of| of.topic == topic);
     let mut lacking = Vec::new();
     for (of, mirror) in &mirrors {
-        let is_sound = mirror.state == "active" && mirror.fault.is_none();
+        let is_told = !is_of_mirror_maker(&of.topic);
+        let is_sound = is_told && mirror.state == "active" && mirror.fault.is_none();
         if is_sound && !all.contains_key(&of.topic) {
             let detail = "the source has it no more, and the mirror is active";
             lacking.push((of.clone(), detail.to_owned()));

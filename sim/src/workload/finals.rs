@@ -64,6 +64,12 @@ const READ_ON: FetchOptions = FetchOptions {
 /// One partition after the other is read so, also where that has to be tried again.
 const HOW: [FetchOptions; 2] = [READ_ON, READ];
 
+/// Whether it is a topic that a link keeps beside its mirrors, or a copy of one: what it holds is
+/// told by no client.
+pub fn is_of_mirror_maker(topic: &str) -> bool {
+    topic.ends_with("heartbeats") || topic.ends_with(".internal")
+}
+
 impl Finals {
     /// A client that has `within` for all that it is asked to do.
     #[must_use]
@@ -134,7 +140,9 @@ impl Finals {
                         let count = i32::try_from(topic.partitions.len()).unwrap_or(0);
                         Some((topic.name?.as_str().to_owned(), count))
                     });
-                    return counted.collect();
+                    return counted
+                        .filter(|(name, _)| !is_of_mirror_maker(name))
+                        .collect();
                 }
                 Err(_) if !self.is_late() => self.line.wait_a_little().await,
                 Err(_) => return Topics::new(),
