@@ -23,10 +23,13 @@ use crate::types::Instant;
 use crate::wire::api::ApiKey;
 use crate::wire::frame::{self, LENGTH_BYTES, RequestError};
 
-/// Requests of one connection that may be under way at once. All that are wait for the same few
-/// syncs, so a client that sends many small ones gets as many of them answered by a sync; what they
-/// hold of memory is bounded by `queued.max.request.bytes`.
-const IN_FLIGHT_MAX: usize = 1024;
+/// Requests of one connection that may be under way at once.
+const IN_FLIGHT_MAX: usize = 128;
+
+/// The same after one that produces. All of these wait for the same few syncs, so a client that
+/// sends many small ones gets as many of them answered by a sync; what they hold of memory is
+/// bounded by `queued.max.request.bytes`, and their answers are short.
+const PRODUCING_MAX: usize = 1024;
 
 /// Bytes read ahead of what is being served.
 const READ_AHEAD_BYTES: usize = 64 << 10;
@@ -110,6 +113,8 @@ struct Connection {
     replies: FuturesOrdered<BoxFuture<'static, Reply>>,
     /// The last request started must be answered before another starts.
     exclusive: bool,
+    /// So many may be under way before another starts.
+    in_flight_max: usize,
     listener: usize,
 }
 
@@ -128,6 +133,7 @@ pub async fn serve(serving: Arc<Serving>, stream: Box<dyn Stream>, listener: usi
         large: 0,
         replies: FuturesOrdered::new(),
         exclusive: false,
+        in_flight_max: IN_FLIGHT_MAX,
         listener,
     };
     let ended = connection.run(&serving.drain).await;
@@ -195,7 +201,7 @@ impl Connection {
             if self.replies.is_empty() {
                 self.exclusive = false;
             }
-            if self.exclusive || self.replies.len() >= IN_FLIGHT_MAX {
+            if self.exclusive || self.replies.len() >= self.in_flight_max {
                 return Ok(());
             }
             let Some(frame) = self.take_frame()? else {
@@ -265,6 +271,10 @@ impl Connection {
             exclusive,
         } = self.serving.door.start(context, request).await;
         self.exclusive = exclusive;
+        self.in_flight_max = match key {
+            ApiKey::Produce => PRODUCING_MAX,
+            _ => IN_FLIGHT_MAX,
+        };
         let serving = self.serving.clone();
         let correlation_id = header.correlation_id;
         let reply: BoxFuture<'static, Reply> = Box::pin(async move {
