@@ -10,6 +10,7 @@ use klamm_jepsen::history::{Event, History, Note, Partition, of_cluster, summary
 
 use crate::audit::Finding;
 use crate::plan::Plan;
+use crate::workload::finals::is_of_mirror_maker;
 
 /// Properties that need a broker that serves: a broker that found damage may refuse to.
 const NEEDS_SERVICE: &[&str] = &[
@@ -150,7 +151,10 @@ fn judge_links(events: &[Event], clusters: &[Seen]) -> Vec<Violation> {
 /// still has: that is no state of producers gone wrong (R11).
 fn is_forgotten(plan: &Plan, violation: &Violation) -> bool {
     let of = violation.partition.as_ref();
-    let is_mirror = of.is_some_and(|of| plan.mirrored.iter().any(|topic| topic.name == of.topic));
+    let is_mirror = of.is_some_and(|of| {
+        let mut planned = plan.mirrored.iter();
+        planned.any(|topic| topic.name == of.topic) || is_of_mirror_maker(&of.topic)
+    });
     let is_promoted = plan.links.iter().any(|link| link.promote_ms.is_some());
     violation.property == "R11"
         && is_mirror
