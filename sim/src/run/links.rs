@@ -15,7 +15,7 @@ use crate::workload::links::Links;
 /// How long an operator tries, beyond the part with faults.
 const OPERATION_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Longest that is waited for a link that has a limit, and copies.
+/// Longest that is waited for a link that copies.
 const REACHING_MAX: Duration = Duration::from_secs(600);
 /// What reached its end may still have to be told of: groups, and topics that are gone, which is
 /// believed after several rounds.
@@ -126,8 +126,8 @@ async fn reach(source: &Stage, target: &Stage, link: &LinkPlan) {
     let (mut lacking, mut is_settled) = (Vec::new(), false);
     while target.observer.now() < deadline {
         let before = std::mem::replace(&mut lacking, lacks(source, target, link).await);
-        if link.bytes_per_second.is_some() && lacking != before {
-            // Who may copy no faster takes as long as it takes, as long as it copies.
+        if lacking != before {
+            // A slow copy takes as long as it takes, as long as it copies.
             let longest = begun.plus(REACHING_MAX);
             deadline = longest.min(target.observer.now().plus(within));
         }
