@@ -304,6 +304,17 @@ fn in_metadata(
     }
 }
 
+/// Where a promoted mirror's copy ends, given where its epochs do: `None` until all of it is
+/// committed, for another leader may have less until then.
+fn copied_end(end: Offset, high_watermark: Offset, log_start: Offset) -> Option<Offset> {
+    match end {
+        end if end > high_watermark => None,
+        end if end >= Offset::ZERO => Some(end),
+        // Nothing was copied, or it is gone by now.
+        _ => Some(log_start),
+    }
+}
+
 /// Adds what only the broker knows that leads the partition.
 fn with_progress(
     broker: &Broker,
@@ -328,13 +339,11 @@ fn with_progress(
         None => answer.log_end_offset,
         // Until its owner knows of the promotion, the end may still grow.
         Some(since) if leadership.leader_epoch < since => -1,
-        Some(since) => match view.reader().end_of_epoch(LeaderEpoch(since.0 - 1)).1 {
-            // Until all of it is committed, another leader may have less.
-            end if end > view.high_watermark() => -1,
-            end if end >= Offset::ZERO => end.0,
-            // Nothing was copied, or it is gone by now.
-            _ => answer.log_start_offset,
-        },
+        Some(since) => {
+            let (_, end) = view.reader().end_of_epoch(LeaderEpoch(since.0 - 1));
+            let log_start = view.reader().log_start_offset();
+            copied_end(end, view.high_watermark(), log_start).map_or(-1, |end| end.0)
+        }
     };
     if let Some(status) = broker.mirrors.get(topic, answer.partition) {
         answer.source_log_start = status.source_log_start.0;
@@ -345,5 +354,21 @@ fn with_progress(
         if status.seen_at.0 < 0 {
             (answer.source_log_start, answer.source_log_end) = (-1, -1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copys_end_is_told_once_it_is_committed() {
+        let told = |end, high_watermark| {
+            copied_end(Offset(end), Offset(high_watermark), Offset(2)).map(|end| end.0)
+        };
+        assert_eq!(told(5, 4), None);
+        assert_eq!(told(5, 5), Some(5));
+        assert_eq!(told(5, 9), Some(5));
+        assert_eq!(told(-1, 0), Some(2), "nothing was copied");
     }
 }

@@ -175,9 +175,18 @@ fn but_for_the_epoch(batch: &RecordBatch) -> (BatchHeader, bytes::Bytes) {
 
 /// Waits until a partition here is as it is there.
 async fn until_same(source: &Broker, target: &Broker, topic: &str, partition: i32) {
+    until_copied((source, topic), (target, topic), partition).await;
+}
+
+/// Waits until a partition of a mirror is as that of its source.
+async fn until_copied(
+    (source, topic): (&Broker, &str),
+    (target, mirror): (&Broker, &str),
+    partition: i32,
+) {
     loop {
         let there = batches(source, topic, partition).await;
-        let here = batches(target, topic, partition).await;
+        let here = batches(target, mirror, partition).await;
         if there.0 == here.0 && there.1 == here.1 {
             let there: Vec<_> = there.2.iter().map(but_for_the_epoch).collect();
             let here: Vec<_> = here.2.iter().map(but_for_the_epoch).collect();

@@ -89,15 +89,11 @@ pub async fn run(
     let names = mirrors.map(|mirror| (mirror.topic.clone(), mirror.source_topic.clone()));
     let wanted = (&*link.topics, &*options.topics);
     let all = partitions(session, (admin, &there), &names.collect(), wanted).await?;
-    let here = all.iter().map(|pair| &pair.here);
-    let here_bounds = bounds(session, admin, here).await?;
-    let there = {
-        let partitions = all.iter().map(|pair| &pair.there);
-        bounds(session, &there, partitions).await?
-    };
+    let here_bounds = bounds(session, admin, all.iter().map(|of| &of.here)).await?;
+    let there_bounds = bounds(session, &there, all.iter().map(|of| &of.there)).await?;
     let total: i64 = all
         .iter()
-        .map(|of| here_bounds[&of.here].1.min(there[&of.there].1).0)
+        .map(|of| here_bounds[&of.here].1.min(there_bounds[&of.there].1).0)
         .sum();
     let bar = session
         .terminal
@@ -106,7 +102,7 @@ pub async fn run(
     for of in all {
         bar.set_message(of.here.to_string());
         let sides = (&config, &source);
-        let ends = (here_bounds[&of.here], there[&of.there]);
+        let ends = (here_bounds[&of.here], there_bounds[&of.there]);
         let one = compare(session, sides, of, ends, options.show).await?;
         bar.inc(u64::try_from(one.same_to.0).unwrap_or(0));
         compared.push(one);

@@ -157,16 +157,20 @@ fn a_follower_that_is_behind_a_promotion_ends_with_the_same_producers() {
     assert_eq!(log.producers().end(), Offset(2));
 }
 
-#[test]
-fn a_log_whose_beginning_was_cut_short_by_a_crash_begins_where_its_first_may_be() {
+/// A log that was to begin at 500. The crash came when its next segment was made, and where it
+/// begins was not noted yet.
+fn cut_short() -> Bench {
     let mut bench = Bench::new();
     let mut log = bench.create();
     bench.config.first_offset = Offset(500);
     log.set_config(bench.config.clone());
-    // Its next segment was made, and where it begins was not noted yet.
     run(log.roll(Offset(500))).unwrap();
-    drop(log);
-    let (mut log, _) = bench.open(None);
+    bench
+}
+
+#[test]
+fn a_log_whose_beginning_was_cut_short_by_a_crash_begins_where_its_first_may_be() {
+    let (mut log, _) = cut_short().open(None);
     assert_eq!(log.log_start_offset(), Offset(0));
     assert_eq!(log.log_end_offset(), Offset(500));
     assert!(run(log.begin_at_first()).unwrap());
@@ -175,13 +179,8 @@ fn a_log_whose_beginning_was_cut_short_by_a_crash_begins_where_its_first_may_be(
 
 #[test]
 fn a_beginning_that_a_crash_cut_short_leaves_no_hole_in_a_segment() {
-    let mut bench = Bench::new();
-    let mut log = bench.create();
-    bench.config.first_offset = Offset(500);
-    log.set_config(bench.config.clone());
-    run(log.roll(Offset(500))).unwrap();
-    drop(log);
-    // Its next segment was not made yet, though the one before it ends there.
+    let bench = cut_short();
+    // Nor was its next segment made yet, though the one before it ends there.
     let next = crate::log::files::path(&bench.dir, Offset(500), crate::log::files::LOG);
     run(bench.disk.env().disk.remove(&next)).unwrap();
     let (mut log, _) = bench.open(None);

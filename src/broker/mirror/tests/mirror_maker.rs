@@ -72,21 +72,6 @@ async fn until_told(of: &One, topic: &str, note: &Note) {
     }
 }
 
-/// Batches of `topic` there, under `mirror` here.
-async fn until_mirrored_as(source: &One, topic: &str, target: &One, mirror: &str) {
-    loop {
-        let there = batches(&source.broker, topic, 0).await;
-        let here = batches(&target.broker, mirror, 0).await;
-        if there.1 == here.1 {
-            let there: Vec<_> = there.2.iter().map(but_for_the_epoch).collect();
-            let here: Vec<_> = here.2.iter().map(but_for_the_epoch).collect();
-            assert_eq!(here, there);
-            return;
-        }
-        target.env.sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// Both write to topics of one name, and each has the other's beside its own.
 #[test]
 fn two_clusters_have_each_others_topics_and_none_of_their_own_comes_back() {
@@ -101,8 +86,8 @@ fn two_clusters_have_each_others_topics_and_none_of_their_own_comes_back() {
         let of = |alias| named(ReplicationPolicy::Default, alias);
         linked(&east, ("west", &west), of("east"), "*", "*").await;
         linked(&west, ("east", &east), of("west"), "*", "*").await;
-        until_mirrored_as(&west, "orders", &east, "west.orders").await;
-        until_mirrored_as(&east, "orders", &west, "east.orders").await;
+        until_copied((&west.broker, "orders"), (&east.broker, "west.orders"), 0).await;
+        until_copied((&east.broker, "orders"), (&west.broker, "east.orders"), 0).await;
         // Each one's heartbeats go to the other, and no further.
         until_topics(&east, &["heartbeats", "west.heartbeats"]).await;
         until_topics(&west, &["heartbeats", "east.heartbeats"]).await;
@@ -220,8 +205,8 @@ fn under_one_name_a_mirror_is_not_copied_back() {
         let of = |alias| named(ReplicationPolicy::Identity, alias);
         linked(&east, ("west", &west), of("east"), "*", "").await;
         linked(&west, ("east", &east), of("west"), "*", "").await;
-        until_mirrored_as(&west, "orders", &east, "orders").await;
-        until_mirrored_as(&east, "clicks", &west, "clicks").await;
+        until_copied((&west.broker, "orders"), (&east.broker, "orders"), 0).await;
+        until_copied((&east.broker, "clicks"), (&west.broker, "clicks"), 0).await;
         until_topics(&east, &["west.heartbeats"]).await;
         until_topics(&west, &["east.heartbeats"]).await;
         let image = west.broker.controller.image();
