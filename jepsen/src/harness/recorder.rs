@@ -170,6 +170,7 @@ impl Recorder {
         let note = Note::Broken {
             property: property.to_owned(),
             detail: detail.into(),
+            of: None,
         };
         self.note(process, note);
     }

@@ -37,8 +37,13 @@ pub enum Note {
     Ends { ends: Wanted },
     /// A client that took part in a group is gone without having left.
     Gone,
-    /// A rule that the run itself saw broken.
-    Broken { property: String, detail: String },
+    /// A rule that the run itself saw broken, and in which partition, where that is one's.
+    Broken {
+        property: String,
+        detail: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<Partition>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

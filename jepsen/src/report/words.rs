@@ -310,7 +310,9 @@ pub(super) fn note(note: &Note) -> Option<String> {
             ends.log_start_offset,
             ends.log_end_offset
         ),
-        Note::Broken { property, detail } => format!("{property}: {detail}"),
+        Note::Broken {
+            property, detail, ..
+        } => format!("{property}: {detail}"),
         Note::Gone => "gone".to_owned(),
         Note::Clock { .. } | Note::Log { .. } => return None,
     })

@@ -1,6 +1,6 @@
 //! The phases after the faults: progress, final reads, and what is left on the disks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -69,7 +69,19 @@ impl Stage {
             let read_only = self.read_only().await;
             topics.retain(|topic, _| !read_only.contains(topic));
         }
-        for (of, error) in finals.send_everywhere(&topics).await {
+        let refused = finals.send_everywhere(&topics).await;
+        // Followers that lagged too far are out of sync again, and copy.
+        let lacks_copies = |error: &str| error.starts_with("NOT_ENOUGH_REPLICAS");
+        let (late, mut refused): (Vec<_>, Vec<_>) = refused
+            .into_iter()
+            .partition(|(_, error)| lacks_copies(error));
+        if !late.is_empty() {
+            let late: BTreeSet<&str> = late.iter().map(|(of, _)| of.topic.as_str()).collect();
+            topics.retain(|topic, _| late.contains(topic.as_str()));
+            self.wait_until_whole(self.observer.now()).await;
+            refused.extend(self.finals(within / 2).send_everywhere(&topics).await);
+        }
+        for (of, error) in refused {
             let (topic, partition) = (of.topic, of.partition);
             let detail = format!("{topic}-{partition} takes no write: {error}");
             self.cluster.first().broken("V2", &detail);

@@ -382,6 +382,7 @@ impl Server {
         let note = Note::Broken {
             property: property.to_owned(),
             detail: detail.to_owned(),
+            of: None,
         };
         self.shared.recorder.note(&self.shared.name, note);
     }

@@ -168,14 +168,19 @@ fn leave_out_the_lost(violations: &mut Vec<Violation>, unclean: &BTreeMap<Partit
     violations.retain(|violation| {
         let since = violation.partition.as_ref().and_then(|of| unclean.get(of));
         let is_lost = since.is_some_and(|since| *since <= violation.time)
-            && (AFTER_LOSS.contains(&violation.property) || is_stamped_again(violation));
+            && (AFTER_LOSS.contains(&violation.property) || is_sent_again(violation));
         !(is_lost || of_groups && AFTER_LOSS_OF_GROUPS.contains(&violation.property))
     });
 }
 
-/// A record that was lost and sent again has the broker's time of both.
-fn is_stamped_again(violation: &Violation) -> bool {
-    violation.property == "P15" && violation.detail.contains(" has timestamp ")
+/// A record that was lost and sent again has the broker's time of both; a batch that is sent again
+/// after others before it were lost leaves a gap.
+fn is_sent_again(violation: &Violation) -> bool {
+    match violation.property {
+        "P15" => violation.detail.contains(" has timestamp "),
+        "R11" => violation.detail.contains(" came again and was refused"),
+        _ => false,
+    }
 }
 
 /// How often each kind of operation ended how: `send ok`.

@@ -232,6 +232,7 @@ impl Watch {
             let note = Note::Broken {
                 property: property.to_owned(),
                 detail,
+                of: None,
             };
             self.recorder.note(node, note);
         }

@@ -277,7 +277,7 @@ impl Known {
             );
             broken.push(("R3", detail));
         }
-        if let Some(log) = self.logs.get(node).filter(|_| is_new)
+        if let Some(log) = self.logs.get(node).filter(|_| is_new && !is_past)
             && log.start < self.start
         {
             let detail = format!(

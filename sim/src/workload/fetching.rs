@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use klamm::types::ErrorCode;
+use klamm::types::{ErrorCode, Uuid};
 use klamm::wire::ApiKey;
 use klamm::wire::message::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic, PartitionData,
@@ -58,6 +58,8 @@ struct Session {
     epoch: i32,
     /// Whether its topics are named by id.
     by_id: bool,
+    /// The ids that its topics were told by, which a topic that is made again has not.
+    ids: BTreeMap<String, Uuid>,
     told: BTreeMap<Partition, i64>,
 }
 
@@ -140,7 +142,7 @@ impl Fetching {
         let leaders = self.by_broker(line).await?;
         let after = leaders.range((Bound::Excluded(self.at.clone()), Bound::Unbounded));
         let next = after.chain(&leaders).next();
-        let (at, asked) = next
+        let (at, mut asked) = next
             .map(|(at, asked)| (at.clone(), asked.clone()))
             .unwrap_or_default();
         let waits = i32::try_from(leaders.len().max(1)).unwrap_or(1);
@@ -156,8 +158,21 @@ impl Fetching {
             let topics: Vec<&str> = topics.into_keys().collect();
             line.learn_ids(&topics).await?;
             line.open().await?;
+            // One that was deleted since its leader was heard of has no id to ask by.
+            asked.retain(|of| line.id(&of.topic) != Uuid::default());
+            if asked.is_empty() {
+                line.take_in(ErrorCode::UnknownTopicId.name());
+                line.wait_a_little().await;
+                return Err(ErrorCode::UnknownTopicId.name().to_owned());
+            }
         }
-        if self.session().is_some_and(|kept| kept.by_id != by_id) {
+        let is_of_another = |kept: &Session| {
+            let mut asked = asked
+                .iter()
+                .filter_map(|of| Some((of, kept.ids.get(&of.topic)?)));
+            kept.by_id != by_id || by_id && asked.any(|(of, told)| *told != line.id(&of.topic))
+        };
+        if self.session().is_some_and(is_of_another) {
             self.forget_session();
         }
         let request = self.request(line, &asked, max_wait_ms / waits);
@@ -226,7 +241,7 @@ impl Fetching {
             session_id: id,
             session_epoch: epoch,
             topics: named.into_iter().map(topic).collect(),
-            forgotten_topics_data: self.forgotten(line, asked),
+            forgotten_topics_data: self.forgotten(asked),
             rack_id: self.rack.as_deref().unwrap_or_default().into(),
             ..Default::default()
         }
@@ -241,7 +256,7 @@ impl Fetching {
         }
     }
 
-    fn forgotten(&self, line: &Line, asked: &[Partition]) -> Vec<ForgottenTopic> {
+    fn forgotten(&self, asked: &[Partition]) -> Vec<ForgottenTopic> {
         let Some(session) = self.session() else {
             return Vec::new();
         };
@@ -250,7 +265,7 @@ impl Fetching {
         gone.into_iter()
             .map(|(topic, partitions)| ForgottenTopic {
                 topic: topic.into(),
-                topic_id: line.id(topic),
+                topic_id: session.ids.get(topic).copied().unwrap_or_default(),
                 partitions,
                 ..Default::default()
             })
@@ -271,6 +286,10 @@ impl Fetching {
                 id: answer.session_id,
                 epoch: kept.map_or(1, |kept| kept.epoch.checked_add(1).unwrap_or(1)),
                 by_id,
+                ids: asked
+                    .iter()
+                    .map(|of| (of.topic.clone(), line.id(&of.topic)))
+                    .collect(),
                 told: told.map(|(of, offset)| (of.clone(), *offset)).collect(),
             };
             self.sessions.insert(self.at.clone(), session);
@@ -321,7 +340,7 @@ impl Fetching {
         let decoded = decode(bytes, from);
         if let Some((property, detail)) = decoded.broken {
             let place = format!("{}-{}", of.topic, of.partition);
-            line.broken(property, format!("{place}: {detail}"));
+            line.broken_in(&of, property, format!("{place}: {detail}"));
             error = error.or_else(|| Some("CORRUPT_MESSAGE".to_owned()));
         }
         let last = decoded.records.last().map(|seen| seen.offset);
@@ -331,7 +350,7 @@ impl Fetching {
                 data.high_watermark,
             );
             let detail = format!("{place}: a copy gives offset {last}, and says {bound} is next");
-            line.broken("R17", detail);
+            line.broken_in(&of, "R17", detail);
         }
         self.positions.insert(of.clone(), decoded.next);
         Some(Fetched {

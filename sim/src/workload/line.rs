@@ -161,11 +161,21 @@ impl Line {
         self.recorder.not_ok(&self.process, op, false, attempts);
     }
 
-    /// A rule that this client saw broken.
+    /// A rule that this client saw broken, of no partition in particular.
     pub(super) fn broken(&self, property: &str, detail: impl Into<String>) {
+        self.saw_broken(None, property, detail.into());
+    }
+
+    /// A rule that this client saw broken in a partition.
+    pub(super) fn broken_in(&self, of: &Partition, property: &str, detail: impl Into<String>) {
+        self.saw_broken(Some(of.clone()), property, detail.into());
+    }
+
+    fn saw_broken(&self, of: Option<Partition>, property: &str, detail: String) {
         let note = Note::Broken {
             property: property.to_owned(),
-            detail: detail.into(),
+            detail,
+            of,
         };
         self.recorder.note(&self.process, note);
     }

@@ -16,7 +16,7 @@ use klamm::client::PendingCall;
 use klamm::types::{ErrorCode, Instant};
 use klamm::wire::message::init_producer_id::InitProducerIdRequest;
 use klamm::wire::message::produce::ProduceRequest;
-use klamm_jepsen::history::{Answer, Attempt, Call, Stamp};
+use klamm_jepsen::history::{Answer, Attempt, Call, Partition, Stamp};
 
 use super::Client;
 use super::line::{DISCONNECTED, Line, TIMEOUT, attempt, error_name};
@@ -52,6 +52,7 @@ enum Sent {
     Batch(u64),
     /// Once more a batch that was answered with this offset.
     Repeat {
+        to: Partition,
         base_offset: i64,
         /// Whether it is among the last five of its producer and partition.
         is_recent: bool,
@@ -364,16 +365,17 @@ impl Sender {
             }
             (
                 Sent::Repeat {
+                    to,
                     base_offset,
                     is_recent,
                 },
                 Ok(stored),
             ) => {
-                self.compare(base_offset, &stored, "a repeated batch");
+                self.compare(&to, base_offset, &stored, "a repeated batch");
                 if is_recent && stored.error == Some(ErrorCode::OutOfOrderSequenceNumber) {
                     // It is known, or its producer is unknown and may begin anywhere.
                     let text = format!("the batch at {base_offset} came again and was refused");
-                    self.line.broken("R11", text);
+                    self.line.broken_in(&to, "R11", text);
                 }
             }
             (Sent::Repeat { .. }, Err(_)) => self.lost(&[]),
@@ -426,14 +428,14 @@ impl Sender {
         self.is_spent = false;
     }
 
-    fn compare(&mut self, base_offset: i64, stored: &Stored, what: &str) {
+    fn compare(&mut self, of: &Partition, base_offset: i64, stored: &Stored, what: &str) {
         let differs = stored.error.is_none() && stored.base_offset != base_offset;
         if differs && base_offset >= 0 && stored.base_offset >= 0 {
             let text = format!(
                 "{what} is at offset {} now and was at {base_offset}",
                 stored.base_offset
             );
-            self.line.broken("P16", text);
+            self.line.broken_in(of, "P16", text);
         }
     }
 
@@ -454,7 +456,12 @@ impl Sender {
         let follows_a_failed = before
             .filter(|older| !older.is_under_way)
             .any(|older| older.parcel.to == *to);
-        let may_work = code.is_retriable()
+        let is_unknown = matches!(
+            code,
+            ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId
+        );
+        // A mirror that no link has made yet may never be made: who is to stop waits for none.
+        let may_work = code.is_retriable() && !(is_unknown && self.client.stop.is_set())
             || (code == ErrorCode::OutOfOrderSequenceNumber && follows_a_failed);
         self.queue[at].attempts.push(attempt(code.name()));
         if !(may_work && self.settings.retries)
@@ -483,7 +490,13 @@ impl Sender {
             return stored;
         };
         if stored.error.is_none() {
-            self.compare(stored.base_offset, &other, "a batch sent twice at once");
+            let to = self.queue[at].parcel.to.clone();
+            self.compare(
+                &to,
+                stored.base_offset,
+                &other,
+                "a batch sent twice at once",
+            );
             return stored;
         }
         match other.error {
@@ -521,6 +534,7 @@ impl Sender {
             .is_none_or(|stamp| recent.is_some_and(|recent| recent.contains(&stamp.sequence)));
         if let Ok(answer) = self.line.start(request, parcel.floor()) {
             let what = Sent::Repeat {
+                to: parcel.to.clone(),
                 base_offset,
                 is_recent,
             };

@@ -27,7 +27,12 @@ const RULES: &[&str] = &[
 
 pub fn check(index: &Index<'_>, found: &mut Violations) {
     for (time, process, note) in &index.history.notes {
-        let Note::Broken { property, detail } = note else {
+        let Note::Broken {
+            property,
+            detail,
+            of,
+        } = note
+        else {
             continue;
         };
         let rule = RULES.iter().find(|rule| *rule == property).copied();
@@ -38,7 +43,7 @@ pub fn check(index: &Index<'_>, found: &mut Violations) {
         found.add(Violation {
             property: rule.unwrap_or(OTHER),
             time: *time,
-            partition: None,
+            partition: of.clone(),
             operations: Vec::new(),
             detail,
         });

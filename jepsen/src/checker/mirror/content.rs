@@ -9,8 +9,8 @@
 //! - X8: all records of a mirror are of one topic: when the source's was deleted and made again
 //!   under its name, nothing of the two is ever in one log.
 //!
-//! That nothing is missing is asked of the final reads of both clusters, and not beyond the first
-//! record that clients of the target wrote. Where either log is compacted a record may be missing
+//! That nothing is missing is asked of the final reads of both clusters, and not beyond where a
+//! promotion says that the copy ends, or the first record that clients of the target wrote. Where either log is compacted a record may be missing
 //! if a later one has its key: also one that was not copied, where the source is compacted, and in
 //! a promoted mirror one of the target's clients. A mirror that says that its source lost or
 //! exchanged records (it has a fault in the end) may hold what the source has no more. Silent about
@@ -234,7 +234,7 @@ fn whole(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violat
     let held: BTreeSet<i64> = held.map(|fact| fact.offset).collect();
     let own = mirror.facts.iter().filter(|fact| link.target.sent(fact.id));
     let own = own.map(|fact| fact.offset).min().unwrap_or(i64::MAX);
-    let end = ends.log_end_offset.min(own);
+    let end = ends.log_end_offset.min(own).min(copied(link, mirror));
     let is_compacted = source.compacted || mirror.compacted;
     // A copy that is behind is of what the source had left when it was asked.
     let until = if source.compacted { i64::MAX } else { end };
@@ -269,6 +269,14 @@ fn whole(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violat
             ));
         }
     }
+}
+
+/// Where the target said that what it copied ends, of a mirror that is promoted: what its own
+/// clients wrote there may be gone by compaction before anybody read it.
+fn copied(link: &Link<'_>, mirror: &Log<'_>) -> i64 {
+    let told = link.told_finally(mirror.of);
+    let told = told.filter(|(_, told)| told.state == "promoted" && told.log_end_offset >= 0);
+    told.map_or(i64::MAX, |(_, told)| told.log_end_offset)
 }
 
 /// Keys that clients of the target wrote, all of it behind what came from the source.

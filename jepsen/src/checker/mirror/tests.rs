@@ -321,6 +321,20 @@ fn a_record_that_a_client_of_a_promoted_mirror_replaced_may_be_missing() {
 }
 
 #[test]
+fn nothing_is_asked_of_a_promoted_mirror_beyond_what_it_copied() {
+    let told = |end: i64| {
+        let mut two = Two::compacted(&[("cleanup.policy", "compact")]).filled(3);
+        two.promote(end, 3);
+        // What clients wrote to it since was compacted away before anybody read it.
+        two.finally(TARGET, 0, 5, &[(0, 1), (1, 2)]);
+        two.describe(mirrored("promoted", end, 3));
+        two.broken()
+    };
+    assert_eq!(told(2), [""; 0]);
+    assert_eq!(told(3), ["X1"]);
+}
+
+#[test]
 fn a_mirror_may_begin_where_its_source_does_and_no_later() {
     let told = |start: i64| {
         let mut two = Two::linked().filled(3);

@@ -715,6 +715,7 @@ fn what_the_run_saw_broken_is_reported() {
     let broken = |property: &str| Note::Broken {
         property: property.to_owned(),
         detail: "said so".to_owned(),
+        of: None,
     };
     let mut tell = Tell::new();
     tell.is_legal();
