@@ -163,7 +163,7 @@ impl ControllerLedger {
             reply.should_shut_down = self.stop(&mut draft, broker, now.others_know);
             reply.is_fenced |= reply.should_shut_down;
         } else if request.wants_fence {
-            self.fence(&mut draft, broker);
+            self.fence(&mut draft, &[broker]);
             reply.is_fenced = true;
         } else if broker.fenced && is_caught_up {
             tracing::trace!(target: "klamm::probe", name = "broker-unfenced");
@@ -197,16 +197,20 @@ impl ControllerLedger {
         may_stop
     }
 
-    fn fence(&self, draft: &mut Draft<'_>, broker: &BrokerRecord) {
-        if broker.fenced {
-            return;
+    /// Fences brokers as one. Kafka takes them away one by one, so that of two that were all in sync,
+    /// where one is enough, only the last stays eligible, although both have everything.
+    fn fence(&self, draft: &mut Draft<'_>, brokers: &[&BrokerRecord]) {
+        let alive = brokers.iter().filter(|broker| !broker.fenced);
+        let alive: Vec<&BrokerRecord> = alive.copied().collect();
+        for broker in &alive {
+            tracing::trace!(target: "klamm::probe", name = "broker-fenced");
+            draft.set_broker(BrokerRecord {
+                fenced: true,
+                ..(*broker).clone()
+            });
         }
-        tracing::trace!(target: "klamm::probe", name = "broker-fenced");
-        draft.set_broker(BrokerRecord {
-            fenced: true,
-            ..broker.clone()
-        });
-        draft.remove_broker(broker.id, Cause::BrokerFenced, Loss::Nothing);
+        let ids: Vec<BrokerId> = alive.iter().map(|broker| broker.id).collect();
+        draft.remove_brokers(&ids, Cause::BrokerFenced);
     }
 
     /// Fences the brokers whose runs with these epochs are over. Others are left alone: a later run
@@ -218,11 +222,11 @@ impl ControllerLedger {
         brokers: &[(BrokerId, BrokerEpoch)],
     ) -> Vec<MetadataRecord> {
         let mut draft = Draft::new(self, now);
+        let mut fenced = Vec::new();
         for (id, epoch) in brokers {
-            if let Ok(broker) = self.check_broker_epoch(*id, *epoch) {
-                self.fence(&mut draft, broker);
-            }
+            fenced.extend(self.check_broker_epoch(*id, *epoch));
         }
+        self.fence(&mut draft, &fenced);
         draft.into_records()
     }
 

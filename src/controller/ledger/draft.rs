@@ -153,6 +153,27 @@ impl<'a> Draft<'a> {
         true
     }
 
+    /// Takes brokers that may lead nothing any more out of every ISR at once: while all of them
+    /// were in sync, all of them had everything, so that none of them is eligible for the others.
+    pub(super) fn remove_brokers(&mut self, ids: &[BrokerId], cause: Cause) {
+        let ledger = self.ledger;
+        for topic in ledger.image.topics() {
+            for partition in (0..).take(topic.partitions.len()) {
+                let Some(state) = self.state(topic, partition) else {
+                    continue;
+                };
+                let is_gone = |one: &BrokerId| ids.contains(one);
+                let by = state.isr.iter().copied().find(is_gone);
+                if by.is_none() {
+                    continue;
+                }
+                let mut wanted = Wanted::new(state.clone(), cause, by);
+                wanted.state.isr.retain(|one| !is_gone(one));
+                self.change(topic, partition, wanted);
+            }
+        }
+    }
+
     /// Takes broker `id`, which may lead nothing any more, out of every ISR, and out of what it is
     /// no longer good for after `loss`.
     pub(super) fn remove_broker(&mut self, id: BrokerId, cause: Cause, loss: Loss) {

@@ -109,7 +109,7 @@ fn fencing_an_earlier_run_does_nothing_to_the_present_one() {
 }
 
 #[test]
-fn several_brokers_that_expire_at_once_are_fenced_one_after_the_other() {
+fn several_brokers_that_expire_at_once_are_fenced_as_one() {
     let mut cluster = Cluster::of(3, "");
     cluster.create_on(&[1, 2, 3], &[("min.insync.replicas", "2")]);
     let both = [1, 2].map(|id| (BrokerId(id), cluster.epoch(id)));
@@ -119,7 +119,26 @@ fn several_brokers_that_expire_at_once_are_fenced_one_after_the_other() {
     cluster.ledger.replay(&committed).unwrap();
     let state = cluster.state();
     assert_eq!((state.leader, state.isr), (Some(BrokerId(3)), ids(&[3])));
-    assert_eq!(state.elr, ids(&[2]), "broker 1 left while two were enough");
+    assert_eq!(state.elr, ids(&[1, 2]), "both were in sync until then");
+}
+
+#[test]
+fn of_brokers_that_expire_at_once_all_that_were_in_sync_stay_eligible() {
+    let mut cluster = Cluster::of(3, "");
+    cluster.create_on(&[1, 2], &[("min.insync.replicas", "1")]);
+    let both = [2, 1].map(|id| (BrokerId(id), cluster.epoch(id)));
+    let records = cluster.ledger.fence_brokers(Timestamp(0), &both);
+    let end = cluster.end.plus(records.len() as i64);
+    let committed = Committed::Batch { end, records };
+    cluster.ledger.replay(&committed).unwrap();
+    cluster.end = end;
+    let state = cluster.state();
+    assert_eq!((state.leader, state.isr), (None, ids(&[])));
+    assert_eq!(state.elr, ids(&[1, 2]));
+    // Whoever comes first leads, and lacks nothing.
+    cluster.start(2, 2);
+    assert_eq!(cluster.state().leader, Some(BrokerId(2)));
+    assert_eq!(cluster.state().cause, Cause::BrokerStarted);
 }
 
 #[test]
