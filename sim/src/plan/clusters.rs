@@ -101,7 +101,8 @@ impl Plan {
             links: cluster.links.clone(),
         });
         let mut plans: Vec<Self> = std::iter::once(first).chain(beside).collect();
-        for at in 0..plans.len() {
+        // Once around all clusters for each that a topic may come through.
+        for at in (0..plans.len()).cycle().take(plans.len() * plans.len()) {
             for link in 0..plans[at].links.len() {
                 let from = plans[at].links[link].source();
                 let source = plans.iter().find(|plan| plan.cluster.as_deref() == from);
@@ -127,7 +128,7 @@ impl Plan {
 fn mirrored(link: &LinkPlan, source: &Plan, target: &Plan) -> Vec<TopicPlan> {
     let copies = target.broker.get("default.replication.factor");
     let copies = copies.and_then(|copies| copies.parse().ok()).unwrap_or(1);
-    let wanted = source.topics.iter().filter(|topic| link.wants(&topic.name));
+    let wanted = source.all_topics().filter(|topic| link.wants(&topic.name));
     let new = wanted.filter(|topic| {
         let mut known = target.all_topics();
         !known.any(|known| known.name == topic.name)

@@ -1,14 +1,18 @@
-//! A second cluster that copies from the first over a wide-area link.
+//! A second cluster that copies from the first over a wide-area link, and a third beside them.
 
 use super::draw::Draw;
 use super::{Cluster, clients, nemeses, nodes, settings};
 use crate::plan::{
     ClientPlan, ClusterPlan, Fault, LinkOptions, LinkPlan, Plan, Role, Target, TimedFault,
+    TopicPlan,
 };
 
-/// The second cluster; names of its hosts begin with it.
-const NAME: &str = "b";
+/// The second cluster and the third; names of their hosts begin with these.
+const SECOND: &str = "b";
+const THIRD: &str = "c";
 const LINK: &str = "west";
+/// The link of the third cluster.
+const ONWARD: &str = "onward";
 /// Most faults between the clusters.
 const WIDE_FAULTS_MAX: u64 = 6;
 
@@ -45,28 +49,7 @@ pub(super) fn add(draw: &Draw, plan: &mut Plan, cluster: Cluster) {
         }
     }
     plan.wide = Some(wide(&mut draw.part("wide")));
-    let mut second = ClusterPlan {
-        name: NAME.to_owned(),
-        broker: settings::broker(&mut draw.part("second")),
-        disk: settings::disk(&mut draw.part("second disk")),
-        clock: settings::clock(&mut draw.part("second clock")),
-        nodes: nodes::nodes(&mut draw.part("second nodes"), cluster.sizes, 0),
-        ..ClusterPlan::default()
-    };
-    let brokers = second.nodes.len();
-    nodes::broker(
-        &mut draw.part("second cluster"),
-        &mut second.broker,
-        brokers,
-    );
-    second.broker.extend([auto]);
-    let interval = draw.part("discovery").one_of(&["200", "500", "2000"]);
-    let interval = (
-        "klamm.mirror.discovery.interval.ms".to_owned(),
-        interval.to_owned(),
-    );
-    second.broker.extend([interval]);
-    rename(&mut second);
+    let mut second = empty(draw, cluster, SECOND, "second", "discovery");
     let mut drawn = draw.part("link");
     second.links = vec![LinkPlan {
         name: LINK.to_owned(),
@@ -88,12 +71,84 @@ pub(super) fn add(draw: &Draw, plan: &mut Plan, cluster: Cluster) {
         loses(&mut drawn, plan);
     }
     let seen = seen_from(plan, &second);
-    second.clients = others(&mut draw.part("second clients"), plan, &seen);
+    second.clients = others(&mut draw.part("second clients"), plan, &seen, SECOND);
     second.faults = nemeses::draw(&mut draw.part("second faults"), cluster, &seen);
     let between = between(&mut draw.part("between"), plan, &second);
     second.faults.extend(between);
     second.faults.sort_by_key(|fault| fault.at_ms);
     plan.beside = vec![second];
+}
+
+/// A cluster without topics, links or clients. The labels are those of what is drawn for it.
+fn empty(draw: &Draw, cluster: Cluster, name: &str, label: &str, interval: &str) -> ClusterPlan {
+    let part = |of: &str| draw.part(&format!("{label}{of}"));
+    let mut plan = ClusterPlan {
+        name: name.to_owned(),
+        broker: settings::broker(&mut part("")),
+        disk: settings::disk(&mut part(" disk")),
+        clock: settings::clock(&mut part(" clock")),
+        nodes: nodes::nodes(&mut part(" nodes"), cluster.sizes, 0),
+        ..ClusterPlan::default()
+    };
+    let brokers = plan.nodes.len();
+    nodes::broker(&mut part(" cluster"), &mut plan.broker, brokers);
+    let auto = ("auto.create.topics.enable".to_owned(), "false".to_owned());
+    plan.broker.extend([auto]);
+    let interval = draw.part(interval).one_of(&["200", "500", "2000"]);
+    let discovery = "klamm.mirror.discovery.interval.ms".to_owned();
+    plan.broker.extend([(discovery, interval.to_owned())]);
+    rename(&mut plan);
+    plan
+}
+
+/// A third cluster, which copies from the first or, at second hand, from the second. Sometimes the
+/// first copies from it in turn: what is its own must not come back to it round the ring.
+pub(super) fn add_third(draw: &Draw, plan: &mut Plan, cluster: Cluster) {
+    let mut third = empty(draw, cluster, THIRD, "third", "third discovery");
+    let mut drawn = draw.part("third link");
+    let from = drawn.one_of(&["", SECOND, SECOND]);
+    third.links = vec![LinkPlan {
+        name: ONWARD.to_owned(),
+        from: from.to_owned(),
+        topics: vec!["*".to_owned()],
+        groups: vec!["*".to_owned()],
+        at_ms: drawn.one_of(&[0, 1000]),
+        ..LinkPlan::default()
+    }];
+    if drawn.chance(50) {
+        third.topics = vec![own_topic(plan, &third)];
+        let mut links = plan.beside.iter().flat_map(|other| &other.links);
+        // See `both_ways`.
+        let topics = match links.any(|link| link.promote_ms.is_some()) {
+            true => format!("{THIRD}-*"),
+            false => "*".to_owned(),
+        };
+        plan.links.push(LinkPlan {
+            name: "round".to_owned(),
+            from: THIRD.to_owned(),
+            topics: vec![topics],
+            at_ms: drawn.one_of(&[0, 2000]),
+            ..LinkPlan::default()
+        });
+        let interval = "klamm.mirror.discovery.interval.ms".to_owned();
+        plan.broker.extend([(interval, "300".to_owned())]);
+    }
+    let seen = seen_from(plan, &third);
+    third.clients = others(&mut draw.part("third clients"), plan, &seen, THIRD);
+    third.faults = nemeses::draw(&mut draw.part("third faults"), cluster, &seen);
+    let between = between(&mut draw.part("third between"), plan, &third);
+    third.faults.extend(between);
+    third.faults.sort_by_key(|fault| fault.at_ms);
+    plan.beside.push(third);
+}
+
+/// A topic like the first cluster's first, under a name of its own.
+fn own_topic(plan: &Plan, of: &ClusterPlan) -> TopicPlan {
+    let mut own = plan.topics[0].clone();
+    own.name = format!("{}-{}", of.name, own.name);
+    own.replicas = i16::try_from(of.nodes.len().min(3)).unwrap_or(1);
+    own.config.remove("min.insync.replicas");
+    own
 }
 
 /// All links keep MirrorMaker's topics. Names stay as they are, by which histories know mirrors.
@@ -108,19 +163,15 @@ pub(super) fn like_mirror_maker(plan: &mut Plan) {
 /// is promoted, all that it has is its own from then on: a topic that the first one's clients made
 /// and deleted may come to it from there, and is no concern of the plan.
 fn both_ways(draw: &mut Draw, plan: &mut Plan, second: &mut ClusterPlan) {
-    let mut own = plan.topics[0].clone();
-    own.name = format!("{NAME}-{}", own.name);
-    own.replicas = i16::try_from(second.nodes.len().min(3)).unwrap_or(1);
-    own.config.remove("min.insync.replicas");
-    second.topics = vec![own];
+    second.topics = vec![own_topic(plan, second)];
     let is_promoted = second.links.iter().any(|link| link.promote_ms.is_some());
     let topics = match is_promoted {
-        true => format!("{NAME}-*"),
+        true => format!("{SECOND}-*"),
         false => "*".to_owned(),
     };
     plan.links = vec![LinkPlan {
         name: "back".to_owned(),
-        from: NAME.to_owned(),
+        from: SECOND.to_owned(),
         topics: vec![topics],
         at_ms: draw.one_of(&[0, 2000]),
         ..LinkPlan::default()
@@ -148,13 +199,13 @@ fn loses(draw: &mut Draw, plan: &mut Plan) {
 }
 
 /// Names hosts and nodes after their cluster.
-fn rename(second: &mut ClusterPlan) {
-    let count = second.nodes.len();
-    for node in &mut second.nodes {
-        node.name = node.name.replacen('n', NAME, 1);
+fn rename(cluster: &mut ClusterPlan) {
+    let (count, name) = (cluster.nodes.len(), &cluster.name);
+    for node in &mut cluster.nodes {
+        node.name = node.name.replacen('n', name, 1);
         for value in node.settings.values_mut() {
             for at in 1..=count {
-                *value = value.replace(&format!("n{at}:"), &format!("{NAME}{at}:"));
+                *value = value.replace(&format!("n{at}:"), &format!("{name}{at}:"));
             }
         }
     }
@@ -192,10 +243,10 @@ fn wide(draw: &mut Draw) -> LinkOptions {
 
 /// Who reads mirrors, and who writes to them: refused until they are promoted. Members of the
 /// source's groups come once that is so.
-fn others(draw: &mut Draw, plan: &Plan, seen: &Plan) -> Vec<ClientPlan> {
+fn others(draw: &mut Draw, plan: &Plan, seen: &Plan, name: &str) -> Vec<ClientPlan> {
     let mut all = clients::draw(draw, clients::Mix::Following, seen);
     for client in &mut all {
-        client.name = format!("{NAME}-{}", client.name);
+        client.name = format!("{name}-{}", client.name);
         if let Role::Member { group, .. } = &mut client.role {
             let named = plan.clients.iter().find_map(|other| match &other.role {
                 Role::Member { group, .. } => Some(group.clone()),

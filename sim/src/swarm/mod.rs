@@ -74,6 +74,8 @@ enum Lean {
     Mirrored,
     /// The same, as MirrorMaker names it.
     Maker,
+    /// A third copies from one of the two.
+    Ring,
 }
 
 impl Scenario {
@@ -156,7 +158,7 @@ const fn mirrored(shape: Shape) -> Shape {
 
 /// Scenarios whose findings are not all judged yet: for them a name has to be given, as for planted
 /// ones. In what they find the harness may be at fault.
-pub const ON_TRIAL: &[&str] = &["mirror", "maker"];
+pub const ON_TRIAL: &[&str] = &["mirror", "maker", "ring"];
 
 /// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
@@ -391,6 +393,16 @@ pub const SCENARIOS: &[Scenario] = &[
             nodes::Sizes::OneOrThree,
         )),
     },
+    Scenario {
+        name: "ring",
+        about: "a third cluster that copies from the first or the second, and may be copied",
+        shape: mirrored(leaning(
+            Lean::Ring,
+            clients::Mix::Mirrored,
+            nemeses::MIRRORED,
+            nodes::Sizes::OneOrThree,
+        )),
+    },
 ];
 
 /// The plan of `seed`, the same for ever on the same code; `None` when no scenario has this name.
@@ -432,14 +444,17 @@ pub fn plan(scenario: &str, seed: u64) -> Option<Plan> {
             }
             Lean::Racks => clients::in_racks(&mut draw.part("racks"), &mut plan.clients),
             Lean::Nothing | Lean::Memory | Lean::Relics | Lean::Snapshots => {}
-            Lean::Mirrored | Lean::Maker => {}
+            Lean::Mirrored | Lean::Maker | Lean::Ring => {}
         }
         plan.faults = nemeses::draw(&mut draw.part("faults"), cluster, &plan);
-        if matches!(cluster.lean, Lean::Mirrored | Lean::Maker) {
+        if matches!(cluster.lean, Lean::Mirrored | Lean::Maker | Lean::Ring) {
             mirrors::add(&draw.part("mirrors"), &mut plan, cluster);
         }
         if cluster.lean == Lean::Maker {
             mirrors::like_mirror_maker(&mut plan);
+        }
+        if cluster.lean == Lean::Ring {
+            mirrors::add_third(&draw.part("ring"), &mut plan, cluster);
         }
         return Some(plan);
     }
@@ -455,7 +470,7 @@ fn among_others(plan: &mut Plan, draw: &Draw, cluster: Cluster) {
     nodes::broker(&mut draw.part("cluster"), &mut plan.broker, brokers);
     nodes::replicate(&mut draw.part("copies"), &mut plan.topics, brokers);
     match cluster.lean {
-        Lean::Nothing | Lean::Mirrored | Lean::Maker => {}
+        Lean::Nothing | Lean::Mirrored | Lean::Maker | Lean::Ring => {}
         Lean::Memory => nodes::in_memory(&mut draw.part("memory"), plan),
         Lean::Relics => nodes::spare(plan),
         Lean::Races => nodes::racing(&mut draw.part("races"), plan),
