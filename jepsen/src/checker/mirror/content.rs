@@ -148,11 +148,11 @@ fn same(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>, found: &mut Violati
 /// Whether the mirror may hold what the source has no more.
 fn may_differ(link: &Link<'_>, source: &Log<'_>, mirror: &Log<'_>) -> bool {
     let has_lost = link.source.lost.contains(source.of);
-    let may_differ = |(_, told): (_, &Mirrored)| {
+    let may_differ = |told: &&Mirrored| {
         // One that was promoted asks its source no more.
         told.state == "failed" || told.fault.is_some() || has_lost && told.state == "promoted"
     };
-    link.told_finally(mirror.of).is_some_and(may_differ)
+    link.told_on_the_way(mirror.of).iter().any(may_differ)
 }
 
 /// Where the source has the record, if it was sent once and is told to be at one offset.

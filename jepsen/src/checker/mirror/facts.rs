@@ -7,13 +7,15 @@ use crate::checker::Log;
 use crate::history::{Answer, Call, Mirrored, Note, Operation, Partition, Seen, Wanted};
 
 /// A link by its name: all that was asked for under it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Link<'a> {
     pub(super) name: &'a str,
     pub(super) source: &'a Side<'a>,
     pub(super) target: &'a Side<'a>,
     topics: BTreeSet<&'a str>,
     groups: BTreeSet<&'a str>,
+    /// The link that brings its topics to where it copies them from, if they are of neither.
+    through: Option<Box<Link<'a>>>,
 }
 
 /// Whether all of `name` fits `pattern`, in which `*` stands for any characters, or none.
@@ -51,6 +53,7 @@ pub(super) fn links<'a>(sides: &'a [Side<'a>]) -> Vec<Link<'a>> {
                 target,
                 topics: BTreeSet::new(),
                 groups: BTreeSet::new(),
+                through: None,
             });
             known.topics.extend(topics.iter().map(String::as_str));
             known.groups.extend(groups.iter().map(String::as_str));
@@ -59,15 +62,48 @@ pub(super) fn links<'a>(sides: &'a [Side<'a>]) -> Vec<Link<'a>> {
     links.into_values().collect()
 }
 
+/// What links bring at second hand, each from where it comes from in the beginning. None where a
+/// promotion of what lies between was asked for: it has clients of its own then.
+pub(super) fn onward<'a>(links: &[Link<'a>]) -> Vec<Link<'a>> {
+    let mut all = Vec::new();
+    for link in links {
+        let mut before = links.iter();
+        let through = before.find(|one| {
+            one.target.name == link.source.name
+                && one.source.name != link.target.name
+                && !one.is_ever_promoted()
+        });
+        all.extend(through.map(|through| Link {
+            source: through.source,
+            groups: BTreeSet::new(),
+            through: Some(Box::new(through.clone())),
+            ..link.clone()
+        }));
+    }
+    all
+}
+
 impl<'a> Link<'a> {
     /// Whether the topic is one that the link fills: it is wanted, the source had it, and the
     /// target's clients never made it.
     pub(super) fn is_mirror(&self, topic: &str) -> bool {
         let wanted = self.topics.iter().any(|pattern| fits(pattern, topic));
+        let mut through = self.through.iter();
         wanted
             && !topic.starts_with("__")
             && self.source.made(topic).is_some()
             && self.target.made(topic).is_none()
+            && through.all(|through| through.is_mirror(topic))
+    }
+
+    /// Whether its topics come over another link to where it copies them from.
+    pub(super) fn is_onward(&self) -> bool {
+        self.through.is_some()
+    }
+
+    fn is_ever_promoted(&self) -> bool {
+        let mut operations = self.target.index.history.operations.iter();
+        operations.any(|one| matches!(&one.call, Call::Promote { link, .. } if link == self.name))
     }
 
     pub(super) fn wants_group(&self, group: &str) -> bool {
@@ -90,6 +126,14 @@ impl<'a> Link<'a> {
                     && topics.as_ref().is_none_or(|all| all.iter().any(|one| one == topic)))
         });
         promoted.map(|operation| operation.invoked).min()
+    }
+
+    /// The same, of this link and of those that its topics come through.
+    pub(super) fn told_on_the_way(&self, of: &Partition) -> Vec<&'a Mirrored> {
+        let through = self.through.iter();
+        let mut told: Vec<_> = through.flat_map(|one| one.told_on_the_way(of)).collect();
+        told.extend(self.told_finally(of).map(|(_, told)| told));
+        told
     }
 
     /// What the target told of a partition when it was asked last, in the final phase.

@@ -40,11 +40,10 @@ pub(super) fn check(link: &Link<'_>, found: &mut Violations) {
     for mirror in link.mirrors() {
         says_so(link, mirror, found);
     }
-    has_cause(link, found);
 }
 
-/// X10, the other way round.
-fn has_cause(link: &Link<'_>, found: &mut Violations) {
+/// X10, the other way round, of the topics that the source has from nowhere else.
+pub(super) fn has_cause(link: &Link<'_>, all: &[Link<'_>], found: &mut Violations) {
     let told = last(link.target, |call, answer| match (call, answer) {
         (Call::DescribeLink { link: name }, Answer::DescribeLink { mirrors })
             if name == link.name =>
@@ -56,7 +55,13 @@ fn has_cause(link: &Link<'_>, found: &mut Violations) {
     let Some((operation, mirrors)) = told else {
         return;
     };
-    for mirror in mirrors.iter().filter(|mirror| !may_be_so(link, mirror)) {
+    let is_own = |mirror: &&Mirrored| {
+        let mut others = all.iter().filter(|one| one.target.name == link.source.name);
+        !others.any(|one| one.is_mirror(&mirror.of.topic))
+    };
+    let is_asked = |mirror: &&Mirrored| !link.is_onward() || link.is_mirror(&mirror.of.topic);
+    let asked = mirrors.iter().filter(is_own).filter(is_asked);
+    for mirror in asked.filter(|mirror| !may_be_so(link, mirror)) {
         let detail = format!(
             "the mirror is {} and says {:?} of its source, without a cause",
             mirror.state, mirror.fault

@@ -5,6 +5,9 @@
 //! batch is at the same offset as at its source. Each file defines its properties, and says when it
 //! is silent.
 //!
+//! What comes at second hand, over two links, is held to where it comes from: X1, X2, X8 and the
+//! causes of X10 are asked of it. Not asked is what depends on how far the first link is.
+//!
 //! By itself each cluster is judged as if it had no links, after [`context::of_target`] has said
 //! what may come over them: until its promotion a mirror is a log that other clusters' clients
 //! write to, with ends that nobody learns, and from then on one of its own.
@@ -42,11 +45,17 @@ pub struct Clustered<'a> {
 pub fn found(clusters: &[Clustered<'_>]) -> Violations {
     let sides: Vec<Side<'_>> = clusters.iter().map(Side::of).collect();
     let mut found = Violations::default();
-    for link in links(&sides) {
-        content::check(&link, &mut found);
-        follows::check(&link, &mut found);
-        groups::check(&link, &mut found);
-        promotion::check(&link, &mut found);
+    let links = links(&sides);
+    for link in &links {
+        content::check(link, &mut found);
+        follows::check(link, &mut found);
+        follows::has_cause(link, &links, &mut found);
+        groups::check(link, &mut found);
+        promotion::check(link, &mut found);
+    }
+    for link in &facts::onward(&links) {
+        content::check(link, &mut found);
+        follows::has_cause(link, &links, &mut found);
     }
     found
 }

@@ -11,7 +11,7 @@ use crate::history::{
     Partition, Phase, Position, Seen, Wanted, What, Written, of_cluster,
 };
 
-/// The source, which has no name, and the target, `b`.
+/// The source, which has no name, and the target, `b`; and one that copies from that.
 #[derive(Default)]
 struct Two {
     events: Vec<Event>,
@@ -23,6 +23,7 @@ struct Two {
 
 const SOURCE: Option<&str> = None;
 const TARGET: Option<&str> = Some("b");
+const THIRD: Option<&str> = Some("c");
 
 fn of() -> Partition {
     Partition {
@@ -217,15 +218,15 @@ impl Two {
 
     /// What is broken, each property once.
     fn broken(&self) -> Vec<&'static str> {
-        let (source, target) = (self.history(SOURCE), self.history(TARGET));
         let lost = |name| BTreeSet::from_iter((self.has_lost && name == SOURCE).then(of));
-        let clusters = [(SOURCE, &source), (TARGET, &target)].map(|(name, history)| Clustered {
-            lost: lost(name),
+        let all = [SOURCE, TARGET, THIRD].map(|name| (name, self.history(name)));
+        let clusters = all.iter().map(|(name, history)| Clustered {
+            lost: lost(*name),
             name: name.map(str::to_owned),
             history,
             options: Options::default(),
         });
-        let found = found(&clusters).into_sorted();
+        let found = found(&clusters.collect::<Vec<_>>()).into_sorted();
         let mut broken: Vec<&str> = found.iter().map(|one| one.property).collect();
         broken.sort_unstable();
         broken.dedup();
@@ -598,6 +599,33 @@ fn what_a_source_lost_is_not_asked_of_its_mirror_and_what_it_has_is() {
     assert_eq!(judged(false, &follows), ["X1"]);
     assert_eq!(judged(true, &[(0, 1), (1, 2), (2, 3)]), ["X1"], "unnoticed");
     assert_eq!(judged(true, &[(0, 1), (2, 4)]), ["X1"], "left out");
+}
+
+#[test]
+fn what_comes_at_second_hand_is_held_to_where_it_comes_from() {
+    let told = |held: &[(i64, u64)], is_promoted: bool| {
+        let mut three = Two::linked().filled(3);
+        let call = Call::CreateLink {
+            link: "onward".to_owned(),
+            from: TARGET.map(str::to_owned),
+            topics: vec!["*".to_owned()],
+            groups: Vec::new(),
+        };
+        three.done(THIRD, call, Answer::CreateLink);
+        if is_promoted {
+            three.promote(3, 3);
+        }
+        let all = [(0, 1), (1, 2), (2, 3)];
+        three.finally(SOURCE, 0, 3, &all);
+        three.finally(TARGET, 0, 3, &all);
+        three.finally(THIRD, 0, 3, held);
+        three.broken()
+    };
+    assert_eq!(told(&[(0, 1), (1, 2), (2, 3)], false), [""; 0]);
+    assert_eq!(told(&[(0, 1), (2, 3)], false), ["X1"], "one is missing");
+    assert_eq!(told(&[(0, 1), (1, 3), (2, 2)], false), ["X1", "X2"]);
+    // What lies between may have clients of its own then.
+    assert_eq!(told(&[(0, 1), (2, 3)], true), [""; 0]);
 }
 
 #[test]
