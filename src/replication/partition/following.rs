@@ -109,7 +109,7 @@ impl<W: Copy> Partition<W> {
         log_start_offset: Offset,
     ) -> Result<Option<Offset>, ErrorCode> {
         match self.begins_at(leader, first) {
-            Some(start) => self.restarts_here(start, log_start_offset),
+            Some(start) => self.restarts_here(start, leader.0, log_start_offset),
             None if self.begins_within(first, leader.0, log_start_offset) => {
                 Err(ErrorCode::OffsetOutOfRange)
             }

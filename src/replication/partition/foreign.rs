@@ -59,12 +59,16 @@ impl<W: Copy> Partition<W> {
     pub(super) fn restarts_here(
         &mut self,
         start: Offset,
+        leader_log_start_offset: Offset,
         log_start_offset: Offset,
     ) -> Result<Option<Offset>, ErrorCode> {
         let is_before = match &self.role {
             Role::Follower(following) => following.is_unverified && start < log_start_offset,
             _ => false,
         };
+        if is_before {
+            self.takes_back(leader_log_start_offset);
+        }
         match is_before && self.becomes_foreign() {
             true => Err(ErrorCode::OffsetOutOfRange),
             false => Ok(Some(start)),
@@ -72,7 +76,6 @@ impl<W: Copy> Partition<W> {
     }
 
     /// An empty log was made to begin within the leader's first batch; whether it is to begin anew.
-    /// Up to where the leader's log begins nothing depends on what this replica has.
     pub(super) fn begins_within(
         &mut self,
         first: Option<Offset>,
@@ -81,13 +84,19 @@ impl<W: Copy> Partition<W> {
     ) -> bool {
         let end = self.log_end_offset;
         let is_within = log_start_offset == end && first.is_some_and(|first| first < end);
-        let Role::Follower(following) = &mut self.role else {
-            return false;
-        };
-        if is_within && following.vouched <= Some(leader_log_start_offset) {
-            following.vouched = None;
+        if is_within {
+            self.takes_back(leader_log_start_offset);
         }
         is_within && self.becomes_foreign()
+    }
+
+    /// Up to where the leader's log begins nothing depends on what this replica told that it has.
+    fn takes_back(&mut self, leader_log_start_offset: Offset) {
+        if let Role::Follower(following) = &mut self.role
+            && following.vouched <= Some(leader_log_start_offset)
+        {
+            following.vouched = None;
+        }
     }
 
     /// To be called before it is said where this replica fetches: an empty log asks what its leader

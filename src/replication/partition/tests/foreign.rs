@@ -100,6 +100,14 @@ fn an_empty_log_asks_what_its_leader_has_before_where_it_begins() {
     let first = Some(Offset(3));
     assert_eq!(partition.restart_for(leader, first, here), refused);
     assert_eq!(partition.wants_another_log(), FOREIGN);
+    // Nothing of that is committed, and its log begins within a batch.
+    let mut partition = empty();
+    let leader = (Offset(3), Offset(-1));
+    assert_eq!(partition.restart_for(leader, None, here), Ok(None));
+    assert_eq!(position(&mut partition), Ok(3));
+    let (leader, first) = ((Offset(3), Offset(3)), Some(Offset(2)));
+    assert_eq!(partition.restart_for(leader, first, here), refused);
+    assert_eq!(partition.wants_another_log(), FOREIGN);
     // Its log begins where this one does, and is empty.
     let mut partition = empty();
     let leader = (Offset(5), Offset(5));
