@@ -292,8 +292,8 @@ impl Hosting {
         }
     }
 
-    /// Opens those of the partitions that are this broker's, of all topics side by side; answers how
-    /// they are copied.
+    /// Opens those of the partitions that are this broker's, of all topics side by side; answers
+    /// how they are copied.
     async fn host(&mut self, image: &ClusterImage, fresh: Vec<Fresh>) -> Vec<Move> {
         let mut topics = BTreeMap::new();
         let mut plans = Vec::new();

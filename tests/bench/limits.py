@@ -146,7 +146,8 @@ def partitions(options, load, directory):
         produce_one(many)
         first = time.monotonic() - stopped
         print(
-            f"{name}: {stopped - began:.2f} s; start after it: {ready:.2f} s, {many.mib():.0f} MiB; "
+            f"{name}: {stopped - began:.2f} s; start after it: {ready:.2f} s, "
+            f"{many.mib():.0f} MiB; "
             f"until a record was produced: {first:.2f} s"
         )
     known = {}

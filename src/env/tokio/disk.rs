@@ -1,10 +1,10 @@
 //! Files of the operating system.
 //!
 //! Writes, truncates and syncs go to the writer threads. What is read is copied in place as far as
-//! the system has it in memory (that costs less than a hand-over), and a file that is there is opened
-//! in place if the system knows its name; the rest of it, very large reads and everything else about
-//! directories go to the runtime's blocking threads. Every call is submitted
-//! when it is made, not when it is awaited.
+//! the system has it in memory (that costs less than a hand-over), and a file that is there is
+//! opened in place if the system knows its name; the rest of it, very large reads and everything
+//! else about directories go to the runtime's blocking threads. Every call is submitted when it is
+//! made, not when it is awaited.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, IoSliceMut};

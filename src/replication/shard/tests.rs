@@ -222,7 +222,7 @@ impl Bench {
     }
 }
 
-/// What lets a log be opened without looking through it is not written for one that is removed next.
+/// What lets a log be opened without looking through it is not written for one that is to go.
 #[test]
 fn a_log_is_closed_cleanly_unless_its_files_are_to_go() {
     for is_doomed in [false, true] {
