@@ -66,6 +66,7 @@ pub const NAMES: &[&str] = &[
     "delete-records-moved-start",
     "delete-records-timed-out",
     "disk-full-append",
+    "doomed-log-let-go",
     "duplicate-answered",
     "elected-last-known",
     "elected-uncleanly",

@@ -34,16 +34,43 @@ use crate::replication::{UnusableLog, Useless};
 use crate::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
 
 use dirs::{existing, remove_logs, set_aside, set_damaged_aside};
-use opening::{Plan, Wanted, may_copy_anew, may_repair, open};
+use opening::{Plan, SharedRegister, Wanted, may_copy_anew, may_repair, open};
 pub use roles::assignment;
 
-/// Logs that are opened at once.
+/// Logs that are opened at once: one may have much to look through, and memory for that.
 const OPENING_MAX: usize = 16;
+
+/// Logs that are made at once: what that waits for is the disk, which makes all that waits durable
+/// by few writes.
+const MAKING_MAX: usize = 64;
+
+/// A topic, and those of its partitions that are to be hosted.
+type Fresh = (Arc<TopicImage>, BTreeSet<i32>);
+
+/// What came of opening the logs of a topic.
+struct OpenedTopic {
+    topic: Arc<TopicImage>,
+    config: Arc<TopicConfig>,
+    opened: Vec<Hosted>,
+    offline: BTreeSet<i32>,
+}
+
+impl OpenedTopic {
+    fn new(topic: Arc<TopicImage>, config: Arc<TopicConfig>) -> Self {
+        Self {
+            topic,
+            config,
+            opened: Vec::new(),
+            offline: BTreeSet::new(),
+        }
+    }
+}
 
 /// What the owner of the hosted partitions keeps between changes.
 pub struct Hosting {
     broker: Arc<Broker>,
-    register: HostedRegister,
+    /// Shared by the logs that are opened side by side.
+    register: SharedRegister,
     /// Directories of partitions that were found at the start and not opened yet.
     found: BTreeMap<String, PathBuf>,
     /// Of those, and of none, the logs that cannot be used.
@@ -74,12 +101,14 @@ impl Hosting {
         }
         let known = hosted_entries(image, broker.config.node_id);
         let any_log = !found.is_empty();
-        let register = HostedRegister::open(env, &broker.log_dirs[0].path, &known, any_log).await?;
+        let register =
+            HostedRegister::open(env.disk.clone(), &broker.log_dirs[0].path, &known, any_log)
+                .await?;
         Ok(Self {
             fetchers: ReplicaFetchers::new(broker.clone()),
             mirrors: Mirrors::new(broker.clone()),
             broker,
-            register,
+            register: tokio::sync::Mutex::new(register),
             found,
             unusable: BTreeMap::new(),
             ends,
@@ -92,11 +121,7 @@ impl Hosting {
     /// image that has everything up to this broker's registration.
     pub async fn host_all(&mut self, image: &ClusterImage) {
         self.tell_eligible(image).await;
-        let mut moves = Vec::new();
-        for topic in image.topics() {
-            let all: BTreeSet<i32> = (0..).take(topic.partitions.len()).collect();
-            moves.extend(self.host(image, topic, &all).await);
-        }
+        let moves = self.host(image, image.topics().map(whole).collect()).await;
         self.fetchers.apply(image, moves);
         self.mirrors.apply(image);
         if image.cluster_id().is_some() {
@@ -116,6 +141,7 @@ impl Hosting {
         // Before the owners hear of the leader epochs in which clients write.
         self.configure_mirrors(image, delta).await;
         let mut moves = Vec::new();
+        let mut fresh = Vec::new();
         for (id, change) in deletions_first(&delta.topics) {
             match change {
                 TopicDelta::Deleted { name, partitions } => {
@@ -127,23 +153,21 @@ impl Hosting {
                     self.remove(name, *id).await;
                 }
                 TopicDelta::Created => {
-                    if let Some(topic) = image.topic_by_id(*id).cloned() {
-                        let all = (0..).take(topic.partitions.len()).collect();
-                        moves.extend(self.host(image, &topic, &all).await);
-                    }
+                    fresh.extend(image.topic_by_id(*id).map(whole));
                 }
                 TopicDelta::Changed(changes) => {
                     if let Some(topic) = image.topic_by_id(*id).cloned() {
-                        let mut fresh = changes.created.clone();
+                        let mut partitions = changes.created.clone();
                         let given = self
                             .reassign((image, &topic), &changes.changed, &mut moves)
                             .await;
-                        fresh.extend(given);
-                        moves.extend(self.host(image, &topic, &fresh).await);
+                        partitions.extend(given);
+                        fresh.push((topic, partitions));
                     }
                 }
             }
         }
+        moves.extend(self.host(image, fresh).await);
         if !delta.brokers.is_empty() {
             self.resign_all_offline(image);
         }
@@ -240,7 +264,7 @@ impl Hosting {
                 self.unusable.insert(key, Some(hosted.dir.clone()));
             }
         }
-        let moves = self.host(image, &topic, &only).await;
+        let moves = self.host(image, vec![(topic, only)]).await;
         self.fetchers.apply(image, moves);
     }
 
@@ -268,56 +292,84 @@ impl Hosting {
         }
     }
 
-    /// Opens those of `partitions` that are this broker's; answers how they are copied.
-    async fn host(
-        &mut self,
-        image: &ClusterImage,
-        topic: &TopicImage,
-        partitions: &BTreeSet<i32>,
-    ) -> Vec<Move> {
-        if topic.name.as_ref() == crate::group::TOPIC {
-            let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-            self.broker.groups.set_partitions(count);
+    /// Opens those of the partitions that are this broker's, of all topics side by side; answers
+    /// how they are copied.
+    async fn host(&mut self, image: &ClusterImage, fresh: Vec<Fresh>) -> Vec<Move> {
+        let mut topics = BTreeMap::new();
+        let mut plans = Vec::new();
+        let mut load = self.load();
+        for (topic, partitions) in fresh {
+            if topic.name.as_ref() == crate::group::TOPIC {
+                let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+                self.broker.groups.set_partitions(count);
+            }
+            let config = Arc::new(self.topic_config(image, &topic.name));
+            let mirror = image.mirror(topic.id);
+            for wanted in self.wanted(&topic, &partitions, (&config, mirror)) {
+                plans.push(self.plan(wanted, &mut load));
+                let opened = topics.entry(topic.id);
+                opened.or_insert_with(|| OpenedTopic::new(topic.clone(), config.clone()));
+            }
         }
-        let config = Arc::new(self.topic_config(image, &topic.name));
-        let mirror = image.mirror(topic.id);
-        let wanted = self.wanted(topic, partitions, (&config, mirror));
-        if wanted.is_empty() {
-            return Vec::new();
+        self.open_all(plans, &mut topics).await;
+        self.enter(&topics).await;
+        let mut moves = Vec::new();
+        for (id, mut it) in topics {
+            let (partitions, read_only) = (&self.broker.partitions, is_read_only(image, id));
+            let (topic, opened) = (&it.topic, it.opened.clone());
+            let config = (it.config, read_only);
+            partitions.publish(&topic.name, id, config, opened, &it.offline);
+            for partition in it.offline {
+                self.resign_offline(image, topic, partition);
+            }
+            it.opened
+                .sort_by_key(|hosted| hosted.topic_partition.partition);
+            for hosted in &it.opened {
+                moves.extend(self.take_role(topic, hosted).await);
+            }
         }
-        let plans: Vec<_> = wanted.into_iter().map(|wanted| self.plan(wanted)).collect();
-        let dirs: BTreeMap<i32, Option<PathBuf>> = plans.iter().map(Plan::found).collect();
-        let mut opened = Vec::new();
-        let mut offline = BTreeSet::new();
+        moves
+    }
+
+    /// Carries out all plans, several at a time.
+    async fn open_all(&mut self, plans: Vec<Plan>, topics: &mut BTreeMap<TopicId, OpenedTopic>) {
+        self.note_lost(&plans).await;
+        let dirs: BTreeMap<Entry, Option<PathBuf>> = plans.iter().map(Plan::found).collect();
+        let side_by_side = match plans.iter().any(|plan| plan.exists) {
+            true => OPENING_MAX,
+            false => MAKING_MAX,
+        };
+        let register = &self.register;
         let mut opening = stream::iter(plans)
-            .map(|plan| open(self.broker.clone(), plan))
-            .buffer_unordered(OPENING_MAX);
-        while let Some((partition, result)) = opening.next().await {
+            .map(|plan| open(self.broker.clone(), register, plan))
+            .buffer_unordered(side_by_side);
+        while let Some((entry, result)) = opening.next().await {
+            let Some(of) = topics.get_mut(&entry.0) else {
+                continue;
+            };
             match result {
-                Ok(hosted) => opened.push(hosted),
+                Ok(hosted) => of.opened.push(hosted),
                 Err(error) => {
-                    let (topic, topic_id) = (&topic.name, topic.id);
+                    let (topic, partition) = (&of.topic.name, entry.1);
                     tracing::trace!(target: "klamm::probe", name = "partition-offline");
                     tracing::error!(%topic, partition, %error, "the partition stays offline");
-                    let dir = dirs.get(&partition).cloned().flatten();
-                    self.unusable.insert((topic_id, partition), dir);
-                    offline.insert(partition);
+                    let dir = dirs.get(&entry).cloned().flatten();
+                    self.unusable.insert(entry, dir);
+                    of.offline.insert(partition);
                 }
             }
         }
-        drop(opening);
-        let read_only = is_read_only(image, topic.id);
-        self.publish(topic, (config, read_only), opened.clone(), &offline)
-            .await;
-        for partition in offline {
-            self.resign_offline(image, topic, partition);
+    }
+
+    /// Enters at once which of the logs that are here no more are to be made anew: what that
+    /// fails on fails again where each of them is.
+    async fn note_lost(&mut self, plans: &[Plan]) {
+        let me = self.broker.config.node_id;
+        let lost = plans.iter().filter(|plan| plan.is_to_be_made_anew(me));
+        let lost = lost.map(Plan::entry).collect();
+        if let Err(error) = self.register.get_mut().make_anew(&lost).await {
+            tracing::warn!(%error, "the register of hosted partitions cannot be written");
         }
-        opened.sort_by_key(|hosted| hosted.topic_partition.partition);
-        let mut moves = Vec::with_capacity(opened.len());
-        for hosted in &opened {
-            moves.extend(self.take_role(topic, hosted).await);
-        }
-        moves
     }
 
     fn wanted(
@@ -340,64 +392,65 @@ impl Hosting {
         wanted.collect()
     }
 
-    async fn publish(
-        &mut self,
-        topic: &TopicImage,
-        (config, read_only): (Arc<TopicConfig>, bool),
-        opened: Vec<Hosted>,
-        offline: &BTreeSet<i32>,
-    ) {
-        let entries = opened
-            .iter()
-            .map(|hosted| (topic.id, hosted.topic_partition.partition))
-            .collect();
-        if let Err(error) = self.register.enter(&entries).await {
+    /// Enters the partitions that were opened into the register.
+    async fn enter(&mut self, topics: &BTreeMap<TopicId, OpenedTopic>) {
+        let mut entries = BTreeSet::new();
+        for (id, topic) in topics {
+            let opened = topic.opened.iter();
+            entries.extend(opened.map(|hosted| (*id, hosted.topic_partition.partition)));
+        }
+        if let Err(error) = self.register.get_mut().enter(&entries).await {
             // The logs exist; should they be lost before the next start, that would go unnoticed.
             tracing::error!(%error, "hosted partitions could not be registered");
         }
-        self.broker
-            .partitions
-            .publish(&topic.name, topic.id, config, read_only, opened, offline);
     }
 
-    fn plan(&mut self, wanted: Wanted) -> Plan {
+    fn plan(&mut self, wanted: Wanted, load: &mut [usize]) -> Plan {
         let name = wanted.topic_partition.to_string();
         let entry = (wanted.topic_id, wanted.topic_partition.partition);
         let unusable = self.unusable.remove(&entry).flatten();
         let found = self.found.remove(&name).or(unusable);
-        let registered = self.register.contains(entry);
+        let register = self.register.get_mut();
+        let (registered, is_made) = (register.contains(entry), register.is_made(entry));
         let (dir, exists) = match found {
             Some(dir) => (dir, true),
-            None => (self.roomiest().join(&name), false),
+            None => (self.roomiest(load).join(&name), false),
         };
         Plan {
             wanted,
             dir,
             exists,
             registered,
+            is_made,
             clean: self.ends.remove(&name),
             high_watermark: self.high_watermarks.remove(&entry).filter(|_| exists),
         }
     }
 
-    /// The data directory with the fewest partitions.
-    fn roomiest(&self) -> PathBuf {
-        let table = self.broker.partitions.table();
+    /// How many partitions each data directory holds.
+    fn load(&self) -> Vec<usize> {
+        let dirs = &self.broker.log_dirs;
+        if let [_] = dirs.as_slice() {
+            return vec![0];
+        }
+        let topics = self.broker.partitions.table().topics();
         let load = |dir: &LogDir| {
-            let topics = table.topics();
             let partitions = topics.iter().flat_map(|topic| topic.partitions.values());
             partitions
                 .filter(|hosted| hosted.dir.starts_with(&dir.path))
                 .count()
         };
-        let dirs = &self.broker.log_dirs;
-        match dirs.as_slice() {
-            [only] => only.path.clone(),
-            several => several
-                .iter()
-                .min_by_key(|dir| load(dir))
-                .map_or_else(PathBuf::new, |dir| dir.path.clone()),
-        }
+        dirs.iter().map(load).collect()
+    }
+
+    /// The data directory with the fewest partitions, which now has one more.
+    fn roomiest(&self, load: &mut [usize]) -> PathBuf {
+        let dirs = self.broker.log_dirs.iter().zip(load);
+        let fewest = dirs.min_by_key(|(_, load)| **load);
+        fewest.map_or_else(PathBuf::new, |(dir, load)| {
+            *load += 1;
+            dir.path.clone()
+        })
     }
 
     fn topic_config(&self, image: &ClusterImage, name: &str) -> TopicConfig {
@@ -505,6 +558,11 @@ impl Hosting {
             }
         }
     }
+}
+
+/// A topic with all its partitions.
+fn whole(topic: &Arc<TopicImage>) -> Fresh {
+    (topic.clone(), (0..).take(topic.partitions.len()).collect())
 }
 
 /// Where one change deletes a topic and makes another of the same name (of an image that was missed

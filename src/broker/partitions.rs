@@ -12,7 +12,7 @@ use super::metrics::TopicCounters;
 use crate::config::TopicConfig;
 use crate::log::{CleanEnd, Log, LogConfig};
 use crate::replication::{
-    Assignment, Command, PartitionView, Past, ShardHandle, Slot, WantedDurability,
+    Assignment, Closing, Command, PartitionView, Past, ShardHandle, Slot, WantedDurability,
 };
 use crate::types::{ErrorCode, LeaderEpoch, TopicId, TopicPartition};
 
@@ -175,8 +175,7 @@ impl Partitions {
         &self,
         name: &Arc<str>,
         id: TopicId,
-        config: Arc<TopicConfig>,
-        read_only: bool,
+        (config, read_only): (Arc<TopicConfig>, bool),
         partitions: Vec<Hosted>,
         offline: &BTreeSet<i32>,
     ) {
@@ -209,7 +208,8 @@ impl Partitions {
         });
     }
 
-    /// Takes a topic out of the table and closes its logs; answers what was hosted of it.
+    /// Takes a topic out of the table and lets go of its logs, which are to be removed; answers
+    /// what was hosted of it.
     pub async fn remove(&self, name: &str) -> Option<Arc<HostedTopic>> {
         let mut removed = None;
         self.change(|table| {
@@ -221,9 +221,11 @@ impl Partitions {
             }
         });
         let topic = removed?;
+        let mut closing = Vec::with_capacity(topic.partitions.len());
         for hosted in topic.partitions.values() {
-            self.close(hosted).await;
+            closing.push(self.let_go(hosted));
         }
+        futures_util::future::join_all(closing).await;
         Some(topic)
     }
 
@@ -251,7 +253,8 @@ impl Partitions {
         Some(taken)
     }
 
-    /// Takes one partition out of the table and closes its log; answers what was hosted of it.
+    /// Takes one partition out of the table and lets go of its log, which is to be removed; answers
+    /// what was hosted of it.
     pub async fn take(&self, id: TopicId, partition: i32) -> Option<Hosted> {
         let mut taken = None;
         self.change(|table| {
@@ -272,7 +275,7 @@ impl Partitions {
             }
         });
         let taken = taken?;
-        self.close(&taken).await;
+        self.let_go(&taken).await;
         Some(taken)
     }
 
@@ -284,13 +287,20 @@ impl Partitions {
 
     /// Closes the log of a partition after its writes have ended.
     pub async fn close(&self, hosted: &Hosted) -> Option<CleanEnd> {
+        self.end(hosted, false).await
+    }
+
+    /// Has done with the log of a partition after its writes have ended, as its files go next.
+    async fn let_go(&self, hosted: &Hosted) {
+        self.end(hosted, true).await;
+    }
+
+    async fn end(&self, hosted: &Hosted, is_doomed: bool) -> Option<CleanEnd> {
         let (reply, end) = oneshot::channel();
-        self.shards[hosted.shard]
-            .send(Command::Close {
-                slot: hosted.slot,
-                reply,
-            })
-            .await;
+        let slot = hosted.slot;
+        let closing = Closing { is_doomed, reply };
+        let command = Command::Close { slot, closing };
+        self.shards[hosted.shard].send(command).await;
         end.await.ok().flatten()
     }
 

@@ -52,7 +52,7 @@ mod segment;
 mod tail_cache;
 mod tail_rewrite;
 #[cfg(test)]
-mod test_disk;
+pub(crate) mod test_disk;
 #[cfg(test)]
 mod tests;
 mod truncate;

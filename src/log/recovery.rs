@@ -97,6 +97,17 @@ impl Log {
         dir: &Path,
         options: OpenOptions,
     ) -> Result<(Self, Recovery), LogError> {
+        Self::open_made(env, dir, options, false).await
+    }
+
+    /// As [`Log::open`]. `is_made`: a call of [`Log::create`] that made this log is known to have
+    /// returned.
+    pub async fn open_made(
+        env: &Env,
+        dir: &Path,
+        options: OpenOptions,
+        is_made: bool,
+    ) -> Result<(Self, Recovery), LogError> {
         let disk = &*env.disk;
         let restored = tail_rewrite::finish(disk, dir).await?;
         let listed = disk.list(dir).await.map_err(LogError::io(dir))?;
@@ -117,7 +128,7 @@ impl Log {
                 .push("an unfinished creation was finished".to_owned());
             return Ok((log, report));
         }
-        if options.clean.is_none() {
+        if options.clean.is_none() && !is_made {
             options.identity.confirm(disk, dir).await?;
         }
         let mut opening = Opening {

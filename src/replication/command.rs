@@ -205,9 +205,14 @@ pub enum Command {
         compacted: Box<Compacted>,
         reply: oneshot::Sender<bool>,
     },
-    /// Let go of a partition after its writes have ended; its log is closed cleanly.
-    Close {
-        slot: Slot,
-        reply: oneshot::Sender<Option<CleanEnd>>,
-    },
+    /// Let go of a partition after its writes have ended.
+    Close { slot: Slot, closing: Closing },
+}
+
+/// How a partition is let go of.
+pub struct Closing {
+    /// Its files are removed next: nothing of it is made durable for that. Otherwise its log is
+    /// closed cleanly.
+    pub is_doomed: bool,
+    pub reply: oneshot::Sender<Option<CleanEnd>>,
 }

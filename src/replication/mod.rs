@@ -19,8 +19,8 @@ pub use assignment::{
     UnusableLog,
 };
 pub use command::{
-    AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Past, Placed, Slot,
-    WantedAcks, WantedDurability,
+    AppendItem, AppendOutcome, AppendRefused, Closing, Command, CompactionRound, Past, Placed,
+    Slot, WantedAcks, WantedDurability,
 };
 pub use follower::{FollowerAppend, FollowerFetch, FollowerPosition, FollowerTruncate, Served};
 pub use leader::Proposal;

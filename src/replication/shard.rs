@@ -21,13 +21,14 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use self::replicating::FollowRequest;
 use super::assignment::{EligibleBrokers, ReplicationSettings};
 use super::command::{
-    AppendItem, AppendOutcome, AppendRefused, Command, CompactionRound, Slot, WantedDurability,
+    AppendItem, AppendOutcome, AppendRefused, Closing, Command, CompactionRound, Slot,
+    WantedDurability,
 };
 use super::partition::{Doubt, Effect, Event};
 use super::replica::Replica;
 use crate::env::{BoxFuture, Env, Task};
 use crate::log::compaction::Compacted;
-use crate::log::{Appended, CleanEnd, Ticket};
+use crate::log::{Appended, Ticket};
 use crate::types::{ErrorCode, Instant, Timestamp};
 
 /// Commands each of a shard's mailboxes holds before senders wait.
@@ -141,7 +142,7 @@ struct Shard {
     /// Partitions whose logs are to begin later than they do.
     starts_due: BTreeSet<Slot>,
     /// Partitions to be let go of once their writes have ended.
-    closing: BTreeMap<Slot, oneshot::Sender<Option<CleanEnd>>>,
+    closing: BTreeMap<Slot, Closing>,
     closings: FuturesUnordered<BoxFuture<'static, ()>>,
 }
 
@@ -238,7 +239,7 @@ impl Shard {
             } => {
                 let _ = reply.send(self.install_compacted(slot, *compacted).await);
             }
-            Command::Close { slot, reply } => self.close(slot, reply),
+            Command::Close { slot, closing } => self.close(slot, closing),
             command => self.on_replication(command).await,
         }
     }
@@ -449,15 +450,15 @@ impl Shard {
         }
     }
 
-    fn close(&mut self, slot: Slot, reply: oneshot::Sender<Option<CleanEnd>>) {
+    fn close(&mut self, slot: Slot, closing: Closing) {
         if !self.replicas.contains_key(&slot) {
-            let _ = reply.send(None);
+            let _ = closing.reply.send(None);
             return;
         }
         if self.replicas.get(&slot).is_some_and(Replica::is_busy) {
             tracing::trace!(target: "klamm::probe", name = "log-closed-while-appending");
         }
-        self.closing.insert(slot, reply);
+        self.closing.insert(slot, closing);
         self.finish_close(slot);
     }
 
@@ -469,7 +470,7 @@ impl Shard {
             return;
         }
         self.resign(slot);
-        let (Some(reply), Some(replica)) =
+        let (Some(closing), Some(replica)) =
             (self.closing.remove(&slot), self.replicas.remove(&slot))
         else {
             return;
@@ -481,6 +482,12 @@ impl Shard {
             target: "klamm::replica", event = "closed", topic = &*partition.topic,
             partition = partition.partition,
         );
+        let Closing { is_doomed, reply } = closing;
+        if is_doomed {
+            tracing::trace!(target: "klamm::probe", name = "doomed-log-let-go");
+            let _ = reply.send(None);
+            return;
+        }
         // Beside the mailbox: closing waits for the disk, and many may be closed at once.
         self.closings.push(Box::pin(async move {
             let end = match replica.log.close().await {

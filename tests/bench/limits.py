@@ -5,9 +5,11 @@
     tests/bench/limits.py crash [--gigabytes 10] [--partitions 16]
 
 `partitions` makes topics of 1,000 partitions until there are as many, and tells what the node holds
-in memory and how long it takes to start after a clean stop and after a kill. Then it produces, in
-turn, to 16 partitions of a node that has no others, to 16 beside the many, and to 1,000 of the
-many; and tells rates, CPU and memory.
+in memory, how long it takes to start after a clean stop and after a kill, and until something was
+produced then, and how long it takes to delete a topic of 1,000 partitions that hold records. Then
+it produces, in turn and another one first in each round, to 16 partitions of a node that has no
+others, to 16 beside the many, and to as many as `--spread` says beside the many (1,000, 10,000);
+and tells rates, CPU and memory, and the rates' ratio to the first in the same round.
 
 `crash` fills a topic, kills the node, and tells how long it takes until it is ready again: with the
 files in the page cache, and with them on the disk only. With `--durability replicated` nothing of
@@ -84,29 +86,43 @@ class Node:
     def mib(self):
         return self.server().resident() / 2**20
 
-    def klamm(self, *arguments, check=True):
+    def klamm(self, *arguments, check=True, stdin=b""):
         environment = os.environ | {"KLAMM_BOOTSTRAP_SERVERS": self.servers}
         command = [self.binary, *map(str, arguments)]
-        subprocess.run(command, env=environment, check=check, stdout=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL}
+        subprocess.run(command, env=environment, check=check, input=stdin, **quiet)
+
+
+def produce_one(node):
+    """One durable record, by a client process that begins now."""
+    node.klamm("produce", "one", stdin=b"record\n")
 
 
 def produce(load, node, topic, partitions, count):
     peer = compare.Peer("klamm", node.server())
     shape = compare.workload(1024, count, partitions=partitions)
+    # Before the load, so that its CPU is not counted.
+    node.klamm("topic", "create", topic, "-p", partitions)
     figures = compare.measured(peer, 1024 * count, lambda: load.produce(peer, topic, shape))
     # It happens all the same where the answer takes longer than is waited for.
+    began = time.monotonic()
     node.klamm("topic", "delete", topic, check=False)
-    return figures
+    return figures | {"delete": time.monotonic() - began}
 
 
-def told(name, rounds):
+def told(name, rounds, base):
     def middle(figure):
         return statistics.median(each[figure] for each in rounds)
 
     rates = [each["rate"] for each in rounds]
+    ratios = [each["rate"] / other["rate"] for each, other in zip(rounds, base)]
+    middle_base = statistics.median(each["rate"] for each in base)
     print(
         f"{name:<34} {middle('rate'):9,.0f} records/s ({min(rates):,.0f} to {max(rates):,.0f}), "
-        f"{middle('cpu s/GB'):.2f} CPU s/GB, {middle('MiB'):.0f} MiB"
+        f"{middle('cpu s/GB'):.2f} CPU s/GB, {middle('MiB'):.0f} MiB, "
+        f"deleted in {middle('delete'):.2f} s; to the first: "
+        f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), "
+        f"of medians {statistics.median(rates) / middle_base:.2f}"
     )
 
 
@@ -121,23 +137,32 @@ def partitions(options, load, directory):
         many.klamm("topic", "create", f"many-{number}", "-p", TOPIC_PARTITIONS)
     print(f"{options.partitions} partitions made in {time.monotonic() - began:.1f} s")
     print(f"idle, with them: {many.mib():.0f} MiB")
-    began = time.monotonic()
-    many.stop()
-    print(f"clean stop: {time.monotonic() - began:.2f} s")
-    print(f"start after it: {many.start():.2f} s, {many.mib():.0f} MiB")
-    many.stop(signal.SIGKILL)
-    print(f"start after a kill: {many.start():.2f} s, {many.mib():.0f} MiB")
+    many.klamm("topic", "create", "one", "-p", 1)
+    for name, end in (("a clean stop", signal.SIGTERM), ("a kill", signal.SIGKILL)):
+        began = time.monotonic()
+        many.stop(end)
+        stopped = time.monotonic()
+        ready = many.start()
+        produce_one(many)
+        first = time.monotonic() - stopped
+        print(
+            f"{name}: {stopped - began:.2f} s; start after it: {ready:.2f} s, "
+            f"{many.mib():.0f} MiB; "
+            f"until a record was produced: {first:.2f} s"
+        )
     known = {}
+    loads = [("16 partitions, no others", few, 16), ("16 partitions beside the many", many, 16)]
+    for count in map(int, options.spread.split(",")):
+        loads.append((f"{count} partitions beside the many", many, count))
     for number in range(options.rounds):
-        for name, node, count in (
-            ("16 partitions, no others", few, 16),
-            ("16 partitions beside the many", many, 16),
-            (f"{TOPIC_PARTITIONS} partitions beside the many", many, TOPIC_PARTITIONS),
-        ):
+        first = number % len(loads)
+        for name, node, count in loads[first:] + loads[:first]:
             figures = produce(load, node, f"load-{number}-{count}", count, options.records)
             known.setdefault(name, []).append(figures)
-    for name, rounds in known.items():
-        told(name, rounds)
+    base = known[loads[0][0]]
+    print(f"load of the machine: {os.getloadavg()[0]:.1f}")
+    for name, _, _ in loads:
+        told(name, known[name], base)
     many.stop()
     few.stop()
 
@@ -179,6 +204,7 @@ def main():
     parser.add_argument("--gigabytes", type=int, default=10)
     parser.add_argument("--durability", default="fsync", choices=("fsync", "replicated"))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--spread", default="1000", help="partitions to spread over, by commas")
     parser.add_argument("--records", type=int, default=500_000, help="of a round")
     parser.add_argument("--load", default=os.environ.get("KLOAD"), help="kload's binary")
     parser.add_argument("--klamm", help="its binary; built unless given")

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use futures_util::stream::{self, StreamExt as _};
+
 use crate::broker::Broker;
 use crate::broker::log_dir::LogDir;
 use crate::env::Env;
@@ -9,6 +11,9 @@ use crate::types::TopicId;
 
 /// Suffix of a partition's directory that is being removed.
 const DELETED_SUFFIX: &str = "-delete";
+
+/// Directories that are renamed, or removed, at once.
+const REMOVING_MAX: usize = 16;
 
 /// Suffix of a directory whose topic is not of this cluster.
 const STRAY_SUFFIX: &str = "-stray";
@@ -80,18 +85,39 @@ pub(super) async fn remove_logs(
     }
     let mut renamed = Vec::new();
     let mut failed = None;
+    let mut renaming = Vec::with_capacity(doomed.len());
     for path in doomed {
-        let gone = suffixed(path, &format!(".{id}{DELETED_SUFFIX}"));
-        match env.disk.rename(path, &gone).await {
-            Ok(()) => renamed.push(gone),
+        renaming.push(renamed_to_go(env, path, id));
+    }
+    let mut renaming = stream::iter(renaming).buffer_unordered(REMOVING_MAX);
+    while let Some(outcome) = renaming.next().await {
+        match outcome {
+            Ok(gone) => renamed.push(gone),
             Err(error) => failed = Some(error),
         }
     }
     env.disk.sync_dir(dir).await?;
-    for gone in renamed {
-        if let Err(error) = env.disk.remove_dir(&gone).await {
-            failed = Some(error);
-        }
+    remove_all(env, &renamed).await?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// The new name of a directory that is to be removed, which it then has.
+async fn renamed_to_go(env: &Env, path: &Path, id: TopicId) -> std::io::Result<PathBuf> {
+    let gone = suffixed(path, &format!(".{id}{DELETED_SUFFIX}"));
+    env.disk.rename(path, &gone).await?;
+    Ok(gone)
+}
+
+/// Removes directories with what is in them, several at a time; tries all of them.
+async fn remove_all(env: &Env, dirs: &[PathBuf]) -> std::io::Result<()> {
+    let mut removing = Vec::with_capacity(dirs.len());
+    for dir in dirs {
+        removing.push(env.disk.remove_dir(dir));
+    }
+    let mut removing = stream::iter(removing).buffer_unordered(REMOVING_MAX);
+    let mut failed = None;
+    while let Some(outcome) = removing.next().await {
+        failed = outcome.err().or(failed);
     }
     failed.map_or(Ok(()), Err)
 }
@@ -99,7 +125,7 @@ pub(super) async fn remove_logs(
 /// The partitions' directories in a data directory, by name. What a deletion left is removed.
 pub(super) async fn existing(env: &Env, dir: &LogDir) -> std::io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
-    let mut is_synced = false;
+    let mut doomed = Vec::new();
     for entry in env.disk.list(&dir.path).await? {
         let path = dir.path.join(&entry.name);
         if !entry.is_dir || entry.name.starts_with("__cluster_metadata") {
@@ -107,12 +133,7 @@ pub(super) async fn existing(env: &Env, dir: &LogDir) -> std::io::Result<Vec<(St
         }
         if entry.name.ends_with(DELETED_SUFFIX) {
             tracing::trace!(target: "klamm::probe", name = "unfinished-deletion-finished");
-            if !is_synced {
-                // A process that was killed may have left the new name unsynced.
-                env.disk.sync_dir(&dir.path).await?;
-                is_synced = true;
-            }
-            env.disk.remove_dir(&path).await?;
+            doomed.push(path);
         } else if entry
             .name
             .rsplit_once('-')
@@ -120,6 +141,11 @@ pub(super) async fn existing(env: &Env, dir: &LogDir) -> std::io::Result<Vec<(St
         {
             found.push((entry.name, path));
         }
+    }
+    if !doomed.is_empty() {
+        // A process that was killed may have left the new names unsynced.
+        env.disk.sync_dir(&dir.path).await?;
+        remove_all(env, &doomed).await?;
     }
     Ok(found)
 }

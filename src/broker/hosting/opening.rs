@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dirs::{set_aside, set_damaged_aside};
+use crate::broker::hosted_register::{Entry, HostedRegister};
 use crate::broker::partitions::Hosted;
 use crate::broker::{Broker, topics};
 use crate::config::TopicConfig;
@@ -11,6 +12,8 @@ use crate::controller::{MirrorImage, PartitionState};
 use crate::log::{CleanEnd, Log, LogError, LogIdentity, OpenOptions};
 use crate::replication::Past;
 use crate::types::{BrokerId, Offset, TopicId, TopicPartition};
+
+pub(super) type SharedRegister = tokio::sync::Mutex<HostedRegister>;
 
 /// A partition to host.
 pub(super) struct Wanted {
@@ -29,6 +32,8 @@ pub(super) struct Plan {
     pub exists: bool,
     /// Whether a log of this very partition was here, and others were told so.
     pub registered: bool,
+    /// Whether the making of that log is known to have ended.
+    pub is_made: bool,
     pub clean: Option<CleanEnd>,
     /// The one last checkpointed.
     pub high_watermark: Option<Offset>,
@@ -36,9 +41,18 @@ pub(super) struct Plan {
 
 impl Plan {
     /// The partition, and the directory in which its log was found.
-    pub fn found(&self) -> (i32, Option<PathBuf>) {
-        let partition = self.wanted.topic_partition.partition;
-        (partition, self.exists.then(|| self.dir.clone()))
+    pub fn found(&self) -> (Entry, Option<PathBuf>) {
+        (self.entry(), self.exists.then(|| self.dir.clone()))
+    }
+
+    pub fn entry(&self) -> Entry {
+        let wanted = &self.wanted;
+        (wanted.topic_id, wanted.topic_partition.partition)
+    }
+
+    /// Whether the log was lost, and another is to be made in its place.
+    pub fn is_to_be_made_anew(&self, me: BrokerId) -> bool {
+        self.registered && !self.exists && may_copy_anew(me, &self.wanted.state)
     }
 }
 
@@ -52,19 +66,41 @@ pub(super) enum HostError {
     #[error("{0}")]
     Log(#[from] LogError),
     #[error("a damaged log cannot be set aside: {0}")]
-    SetAside(#[from] std::io::Error),
+    SetAside(std::io::Error),
+    #[error("the register of hosted partitions cannot be written: {0}")]
+    Register(std::io::Error),
     #[error("the broker is shutting down")]
     Stopping,
 }
 
-pub(super) async fn open(broker: Arc<Broker>, plan: Plan) -> (i32, Result<Hosted, HostError>) {
-    (
-        plan.wanted.topic_partition.partition,
-        try_open(&broker, plan).await,
-    )
+pub(super) async fn open(
+    broker: Arc<Broker>,
+    register: &SharedRegister,
+    plan: Plan,
+) -> (Entry, Result<Hosted, HostError>) {
+    (plan.entry(), try_open(&broker, register, plan).await)
 }
 
-async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError> {
+/// To be called before a log is made. In the place of an earlier one, that is entered first: what a
+/// process that is killed leaves of it is not to be taken for one that was made.
+async fn note_anew(register: &SharedRegister, entry: Entry) -> Result<(), HostError> {
+    let noted = register.lock().await.make_anew(&[entry].into()).await;
+    noted.map_err(HostError::Register)
+}
+
+async fn try_open(
+    broker: &Arc<Broker>,
+    register: &SharedRegister,
+    plan: Plan,
+) -> Result<Hosted, HostError> {
+    let me = broker.config.node_id;
+    let (entry, is_made) = (plan.entry(), plan.is_made);
+    if plan.registered && !plan.exists {
+        if !plan.is_to_be_made_anew(me) {
+            return Err(HostError::Lost(plan.dir));
+        }
+        tracing::trace!(target: "klamm::probe", name = "lost-log-copied-anew");
+    }
     let Plan {
         wanted,
         dir,
@@ -72,14 +108,8 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
         registered,
         clean,
         high_watermark,
+        ..
     } = plan;
-    let me = broker.config.node_id;
-    if registered && !exists {
-        if !may_copy_anew(me, &wanted.state) {
-            return Err(HostError::Lost(dir));
-        }
-        tracing::trace!(target: "klamm::probe", name = "lost-log-copied-anew");
-    }
     let may_repair = may_repair(me, &wanted);
     let topic_partition = wanted.topic_partition;
     let options = OpenOptions {
@@ -97,17 +127,22 @@ async fn try_open(broker: &Arc<Broker>, plan: Plan) -> Result<Hosted, HostError>
         tail_cache: broker.tail_cache.clone(),
     };
     let log = match exists {
-        true => match reopen(broker, &dir, options.clone(), registered).await {
+        true => match reopen(broker, &dir, options.clone(), (registered, is_made)).await {
             Err(error) if error.is_damage() && may_repair => {
                 let partition = &topic_partition;
                 tracing::error!(%partition, %error, "a damaged log is copied anew");
-                set_damaged_aside(broker, &dir).await?;
+                note_anew(register, entry).await?;
+                let aside = set_damaged_aside(broker, &dir).await;
+                aside.map_err(HostError::SetAside)?;
                 let clean = None;
                 Log::create(&broker.env, &dir, OpenOptions { clean, ..options }).await?
             }
             opened => opened?,
         },
-        false => Log::create(&broker.env, &dir, options).await?,
+        false => {
+            note_anew(register, entry).await?;
+            Log::create(&broker.env, &dir, options).await?
+        }
     };
     let durability = topics::durability(&wanted.config);
     let past = Past {
@@ -146,10 +181,10 @@ async fn reopen(
     broker: &Broker,
     dir: &Path,
     options: OpenOptions,
-    registered: bool,
+    (registered, is_made): (bool, bool),
 ) -> Result<Log, LogError> {
     let partition = options.identity.topic_partition.clone();
-    match Log::open(&broker.env, dir, options.clone()).await {
+    match Log::open_made(&broker.env, dir, options.clone(), is_made).await {
         Ok((log, recovery)) => {
             if let Some(cut) = &recovery.cut {
                 tracing::warn!(%partition, ?cut, "an unsynced tail was cut off");

@@ -191,7 +191,7 @@ impl Hosting {
             self.remove_dirs(&topic.name, topic.id, std::iter::once(&before))
                 .await;
         }
-        if let Err(error) = self.register.leave(&self.broker.env, &gone).await {
+        if let Err(error) = self.register.get_mut().leave(&gone).await {
             // Should the replica come back to this broker, it will be missed.
             tracing::error!(%error, "replicas could not be taken out of the register");
         }

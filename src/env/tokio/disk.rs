@@ -1,9 +1,10 @@
 //! Files of the operating system.
 //!
 //! Writes, truncates and syncs go to the writer threads. What is read is copied in place as far as
-//! the system has it in memory (that costs less than a hand-over); the rest of it, very large reads
-//! and everything about directories go to the runtime's blocking threads. Every call is submitted
-//! when it is made, not when it is awaited.
+//! the system has it in memory (that costs less than a hand-over), and a file that is there is
+//! opened in place if the system knows its name; the rest of it, very large reads and everything
+//! else about directories go to the runtime's blocking threads. Every call is submitted when it is
+//! made, not when it is awaited.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, IoSliceMut};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use ::tokio::runtime::Handle;
 use bytes::Bytes;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::open_file::OpenFile;
@@ -47,6 +48,22 @@ impl FileDisk {
         })
     }
 
+    /// Makes a file that is open one of this disk's.
+    fn handle(&self) -> impl FnOnce(fs::File) -> io::Result<Arc<dyn File>> + Send + 'static {
+        let writers = Arc::clone(&self.writers);
+        let runtime = self.runtime.clone();
+        let (reads, stats) = (Arc::clone(&self.reads), Arc::clone(&self.stats));
+        move |file| {
+            Ok(Arc::new(SystemFile {
+                open: Arc::new(OpenFile::new(file)?),
+                writers,
+                runtime,
+                reads,
+                stats,
+            }))
+        }
+    }
+
     /// Starts `work` on a blocking thread now and gives what it returns when awaited.
     fn blocking<T: Send + 'static>(
         &self,
@@ -73,9 +90,10 @@ impl Disk for FileDisk {
         path: &'a Path,
         mode: OpenMode,
     ) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
-        let writers = Arc::clone(&self.writers);
-        let runtime = self.runtime.clone();
-        let (reads, stats) = (Arc::clone(&self.reads), Arc::clone(&self.stats));
+        let handle = self.handle();
+        if let Some(opened) = open_known(path, mode) {
+            return Box::pin(std::future::ready(opened.and_then(handle)));
+        }
         let path = path.to_owned();
         self.blocking(move || {
             let file = OpenOptions::new()
@@ -85,13 +103,7 @@ impl Disk for FileDisk {
                 .create_new(mode == OpenMode::CreateNew)
                 .truncate(false)
                 .open(path)?;
-            Ok(Arc::new(SystemFile {
-                open: Arc::new(OpenFile::new(file)?),
-                writers,
-                runtime,
-                reads,
-                stats,
-            }) as Arc<dyn File>)
+            handle(file)
         })
     }
 
@@ -150,6 +162,24 @@ impl Disk for FileDisk {
                 usable_bytes: found.f_bavail.saturating_mul(found.f_frsize),
             })
         })
+    }
+}
+
+/// Opens what the system can find, or knows not to be there, without asking the device. `None`: it
+/// has to be asked, or the system has no such call.
+fn open_known(path: &Path, mode: OpenMode) -> Option<io::Result<fs::File>> {
+    let access = match mode {
+        OpenMode::Read => OFlags::RDONLY,
+        OpenMode::Existing => OFlags::RDWR,
+        // What is made is not known yet.
+        OpenMode::Create | OpenMode::CreateNew => return None,
+    };
+    let flags = access | OFlags::CLOEXEC;
+    let how = ResolveFlags::CACHED;
+    match rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), how) {
+        Ok(file) => Some(Ok(file.into())),
+        Err(Errno::NOENT) => Some(Err(Errno::NOENT.into())),
+        Err(_) => None,
     }
 }
 

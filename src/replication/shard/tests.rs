@@ -100,7 +100,7 @@ struct Bench {
     /// Appends of the backlog that were answered.
     stored: Arc<AtomicI64>,
     refused: Arc<AtomicI64>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     _task: Task,
 }
 
@@ -168,7 +168,7 @@ impl Bench {
             events,
             stored: Arc::default(),
             refused: Arc::default(),
-            _dir: dir,
+            dir,
             _task: task,
         }
     }
@@ -219,6 +219,31 @@ impl Bench {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+}
+
+/// What lets a log be opened without looking through it is not written for one that is to go.
+#[test]
+fn a_log_is_closed_cleanly_unless_its_files_are_to_go() {
+    for is_doomed in [false, true] {
+        run(async {
+            let bench = Bench::start().await;
+            let stored = bench.send_append().await.await.unwrap();
+            assert!(stored[0].is_ok());
+            let (reply, end) = oneshot::channel();
+            let closing = Closing { is_doomed, reply };
+            let command = Command::Close {
+                slot: SLOT,
+                closing,
+            };
+            assert!(bench.shard.send(command).await);
+            let end = end.await.unwrap();
+            assert_eq!(end.is_none(), is_doomed);
+            let index = "orders-0/00000000000000000000.index";
+            assert_eq!(bench.dir.path().join(index).exists(), !is_doomed);
+            let refused = bench.send_append().await.await.unwrap();
+            assert!(refused[0].is_err());
+        });
     }
 }
 
