@@ -8,6 +8,7 @@
 //! partition costs no task, no timer and no wake-up.
 
 mod deleting;
+mod flushing;
 mod replicating;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use self::flushing::FlushEnd;
 use self::replicating::FollowRequest;
 use super::assignment::{EligibleBrokers, ReplicationSettings};
 use super::command::{
@@ -27,7 +29,7 @@ use super::partition::{Doubt, Effect, Event};
 use super::replica::Replica;
 use crate::env::{BoxFuture, Env, Task};
 use crate::log::compaction::Compacted;
-use crate::log::{Appended, CleanEnd, Ticket};
+use crate::log::{Appended, CleanEnd, SavingPoint, Ticket};
 use crate::types::{ErrorCode, Instant, Timestamp};
 
 /// Commands each of a shard's mailboxes holds before senders wait.
@@ -71,6 +73,9 @@ impl ShardHandle {
             starts_due: BTreeSet::new(),
             closing: BTreeMap::new(),
             closings: FuturesUnordered::new(),
+            flushes: FuturesUnordered::new(),
+            flushes_due: BTreeSet::new(),
+            saving: FuturesUnordered::new(),
         };
         let work = shard.run(commands, submitted, to_append);
         let task = env.spawn("partition-shard", work);
@@ -143,6 +148,11 @@ struct Shard {
     /// Partitions to be let go of once their writes have ended.
     closing: BTreeMap<Slot, oneshot::Sender<Option<CleanEnd>>>,
     closings: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// Logs being synced beside their appends, and those that wait for it.
+    flushes: FuturesUnordered<BoxFuture<'static, FlushEnd>>,
+    flushes_due: BTreeSet<Slot>,
+    /// Recovery points being saved.
+    saving: FuturesUnordered<SavingPoint>,
 }
 
 impl Shard {
@@ -169,6 +179,10 @@ impl Shard {
                     self.on_write_end(end).await;
                 }
                 Some(()) = self.closings.next(), if !self.closings.is_empty() => {}
+                Some(end) = self.flushes.next(), if !self.flushes.is_empty() => {
+                    self.on_flush_end(end).await;
+                }
+                Some(_) = self.saving.next(), if !self.saving.is_empty() => {}
                 () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => {
                     // Cleared, or it would stay fired.
                     timer.clear();
@@ -183,6 +197,7 @@ impl Shard {
                 },
             }
             self.move_starts().await;
+            self.flush_due().await;
         }
     }
 
@@ -403,6 +418,10 @@ impl Shard {
             }
         }
         replica.show();
+        self.saving.extend(replica.log.save_recovery_point());
+        if replica.is_flush_due() {
+            self.flushes_due.insert(slot);
+        }
         self.after_step(slot);
     }
 
@@ -543,7 +562,9 @@ impl Shard {
             return;
         }
         replica.stamp_due = false;
-        if replica.is_storage_failed() {
+        // A slot is synced, and with it all that nobody asked to be.
+        let is_unsynced = replica.log.durable_end() < replica.log.log_end_offset();
+        if replica.is_storage_failed() || is_unsynced {
             return;
         }
         if let Err(error) = replica.log.stamp().await {
