@@ -19,6 +19,7 @@ fn log_config(broker: &BrokerConfig, topic: &TopicConfig) -> LogConfig {
         segment_ms: topic.segment_ms,
         segment_jitter_ms: topic.segment_jitter_ms,
         index_interval_bytes: topic.index_interval_bytes,
+        recovery_point_interval_bytes: broker.recovery_point_interval_bytes,
         retention_ms: topic.retention_ms,
         retention_bytes: topic.retention_bytes,
         producers_since: None,

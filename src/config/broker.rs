@@ -38,6 +38,7 @@ pub struct BrokerConfig {
     pub disk_threads: usize,
     pub recovery_threads_per_data_dir: usize,
     pub tail_cache_bytes: u64,
+    pub recovery_point_interval_bytes: u64,
     pub log_format: LogFormat,
     pub log_level: String,
     pub durability: Durability,
@@ -396,6 +397,7 @@ impl Typed<'_> {
             disk_threads: self.number("klamm.disk.threads"),
             recovery_threads_per_data_dir: self.number("num.recovery.threads.per.data.dir"),
             tail_cache_bytes: self.number("klamm.tail.cache.bytes"),
+            recovery_point_interval_bytes: self.number("klamm.log.recovery.point.interval.bytes"),
             log_format: match self.text("klamm.log.format").as_deref() {
                 Some("json") => LogFormat::Json,
                 _ => LogFormat::Pretty,

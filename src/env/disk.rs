@@ -7,7 +7,8 @@
 //! | --- | --- |
 //! | `write_at`, `truncate` completed | perhaps, by sectors (see below) |
 //! | `File::sync` completed without error | every change of the file *called* before `sync` was |
-//! | `File::sync` failed | nothing is known of what was changed since the last good `sync` |
+//! | `File::flush` completed without error | every change of the file that *completed* before was |
+//! | either of them failed | nothing is known of what was changed since the last good `sync` |
 //! | `open` that created, `rename`, `remove`, `create_dir` completed | perhaps |
 //! | `sync_dir(d)` completed | every change *in* `d` that *completed* before it was called |
 //!
@@ -129,6 +130,12 @@ pub trait File: Send + Sync + 'static {
 
     /// Makes durable what was called before. Concurrent calls may share one device operation.
     fn sync(&self) -> BoxFuture<'static, io::Result<()>>;
+
+    /// Makes durable what completed before. What is called on this handle meanwhile need not wait
+    /// for it, but syncs do. A failure stays as one of [`sync`](Self::sync) does.
+    fn flush(&self) -> BoxFuture<'static, io::Result<()>> {
+        self.sync()
+    }
 
     /// Cuts or grows (with zeros) to `len` bytes, in order with the writes.
     fn truncate(&self, len: u64) -> BoxFuture<'static, io::Result<()>>;

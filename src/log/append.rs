@@ -213,6 +213,7 @@ impl Log {
             .tail
             .push(header.base_offset, end.offset, [head, payload]);
         self.enter(header, start, end, now);
+        self.capture_point(header.leader_epoch);
         self.writer.pending.push_back(Pending {
             ticket,
             end,

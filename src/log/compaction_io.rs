@@ -235,6 +235,7 @@ impl Log {
             base_offset: group.base_offset(),
             file_bytes,
             index_interval_bytes: self.config.index_interval_bytes,
+            from: None,
             chain_position: file_bytes,
             limit: Some(group.end),
         };

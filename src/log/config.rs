@@ -27,6 +27,9 @@ pub struct LogConfig {
     pub retention_ms: Option<i64>,
     /// `None`: no limit (`retention.bytes=-1`).
     pub retention_bytes: Option<u64>,
+    /// Bytes between two places from which on recovery reads a segment
+    /// (`klamm.log.recovery.point.interval.bytes`).
+    pub recovery_point_interval_bytes: u64,
     /// Largest batch that may be appended (`max.message.bytes`).
     pub max_message_bytes: usize,
     pub cleanup: CleanupPolicy,
@@ -56,6 +59,7 @@ impl Default for LogConfig {
             segment_ms: 7 * DAY_MS,
             segment_jitter_ms: 0,
             index_interval_bytes: 4096,
+            recovery_point_interval_bytes: 32 << 20,
             retention_ms: Some(7 * DAY_MS),
             retention_bytes: None,
             max_message_bytes: 1_048_588,

@@ -21,12 +21,15 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::identity::LogIdentity;
 use crate::types::{Offset, TopicId};
 
+/// What [`SegmentId::encode`] takes.
+pub(super) const SEGMENT_ID_BYTES: usize = 64;
+
 /// Where batches begin.
 pub const HEADER_PAGE_BYTES: u64 = 4096;
 
 const MAGIC: &[u8; 8] = b"klammseg";
 const VERSION: u32 = 1;
-const ID_BYTES: usize = 64;
+const ID_BYTES: usize = SEGMENT_ID_BYTES;
 const SLOT_BYTES: usize = 64;
 const SLOT_AT: [usize; 2] = [512, 1024];
 
@@ -63,7 +66,8 @@ impl SegmentId {
         }
     }
 
-    fn encode(&self) -> BytesMut {
+    /// The bytes that a segment begins with.
+    pub fn encode(&self) -> BytesMut {
         let mut to = BytesMut::with_capacity(ID_BYTES);
         to.put_slice(MAGIC);
         to.put_u32(VERSION);

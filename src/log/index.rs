@@ -49,7 +49,7 @@ pub(super) struct SegmentIndex {
     offsets: Vec<(u32, u32)>,
     /// Largest timestamp of all batches up to the one at the (relative) offset.
     times: Vec<(i64, u32)>,
-    bytes_since_entry: u64,
+    pub bytes_since_entry: u64,
     /// Whether offsets are missing between batches, as after compaction.
     pub has_gaps: bool,
     pub max_timestamp: Timestamp,
@@ -113,6 +113,16 @@ impl SegmentIndex {
         self.bytes_since_entry += header.total_bytes() as u64;
     }
 
+    /// A copy with no more entries than are kept of a closed segment.
+    pub fn thinned(&self) -> Self {
+        let step = self.offsets.len().div_ceil(LOADED_ENTRIES_MAX).max(1);
+        Self {
+            offsets: self.offsets.iter().step_by(step).copied().collect(),
+            times: self.times.iter().step_by(step).copied().collect(),
+            ..*self
+        }
+    }
+
     /// Base offset and position of a batch at or before the one that holds `offset`. `None`:
     /// begin with the first batch.
     pub fn before(&self, offset: Offset) -> Option<(Offset, u64)> {
@@ -136,7 +146,8 @@ impl SegmentIndex {
         self.absolute(self.max_timestamp_at)
     }
 
-    fn encode(&self, of: &IndexOf) -> Bytes {
+    /// The bytes [`decode`](Self::decode) reads.
+    pub fn encode(&self, of: &IndexOf) -> Bytes {
         let entries = self.offsets.len() * OFFSET_ENTRY_BYTES + self.times.len() * TIME_ENTRY_BYTES;
         let mut to = BytesMut::with_capacity(HEAD_BYTES + entries);
         to.put_u16(VERSION);
@@ -163,7 +174,7 @@ impl SegmentIndex {
     }
 
     /// Reads what `encode` wrote; `None` when it cannot be that.
-    fn decode(base_offset: Offset, mut from: Bytes) -> Option<(IndexOf, Self)> {
+    pub fn decode(base_offset: Offset, mut from: Bytes) -> Option<(IndexOf, Self)> {
         if from.len() < HEAD_BYTES || from.get_u16() != VERSION {
             return None;
         }

@@ -24,6 +24,7 @@
 //! | `leader-epoch-checkpoint` | [`epoch_cache`] | built again from the log |
 //! | `log-start-offset` | where the log begins ([`log_start`]) | refused if damaged |
 //! | `cleaner-offset-checkpoint` | where compaction goes on | compaction begins anew |
+//! | `recovery-point` | where recovery begins ([`recovery_point`]) | the whole segment is read |
 //! | `tail-rewrite` | bytes being written anew ([`tail_rewrite`]) | refused if damaged |
 
 mod append;
@@ -44,6 +45,7 @@ pub mod producer_snapshot;
 pub mod producer_state;
 mod reader;
 mod recovery;
+mod recovery_point;
 mod replay;
 mod retention;
 mod roll;
@@ -67,5 +69,6 @@ pub use owner::{CleanEnd, Log, OpenOptions};
 pub use producer_state::{ProducerError, ProducerState};
 pub use reader::{LogReader, ReadBatches};
 pub use recovery::{Cut, Recovery};
+pub use recovery_point::{Flushed, Flushing, SavingPoint};
 pub use retention::Retained;
 pub use tail_cache::TailCache;

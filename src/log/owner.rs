@@ -17,6 +17,7 @@ use super::log_start;
 use super::producer_snapshot;
 use super::producer_state::ProducerState;
 use super::reader::LogReader;
+use super::recovery_point::RecoveryPoints;
 use super::segment::{Active, Segment, Shared, View};
 use super::tail_cache::{TailCache, TailHold};
 use crate::env::{Env, File, Rng};
@@ -103,6 +104,7 @@ pub struct Log {
     pub(super) config: LogConfig,
     pub(super) producers: ProducerState,
     pub(super) writer: Writer,
+    pub(super) points: RecoveryPoints,
     /// Offsets of the producer snapshots on disk, ascending.
     pub(super) snapshots: Vec<Offset>,
     /// Files to be removed, and since when.
@@ -125,6 +127,7 @@ pub(super) struct Parts {
     pub epochs: EpochCache,
     pub producers: ProducerState,
     pub snapshots: Vec<Offset>,
+    pub points: RecoveryPoints,
     pub clean_point: Option<CleanPoint>,
     pub dirty: bool,
 }
@@ -183,6 +186,7 @@ impl Log {
             epochs: EpochCache::default(),
             producers,
             snapshots: Vec::new(),
+            points: RecoveryPoints::default(),
             clean_point: None,
             dirty: true,
         };
@@ -221,6 +225,7 @@ impl Log {
             config,
             producers: parts.producers,
             writer: parts.writer,
+            points: parts.points,
             snapshots: parts.snapshots,
             deleted: Vec::new(),
             clean_point: parts.clean_point,
@@ -431,7 +436,9 @@ impl Log {
 
     /// Syncs and writes what lets the next [`Log::open`] begin without looking through the log.
     pub async fn close(mut self) -> Result<CleanEnd, LogError> {
+        let finished = self.finish_points().await;
         self.usable()?;
+        finished?;
         let path = self.active_path();
         self.sync_all().await.map_err(LogError::io(&path))?;
         self.stamp().await.map_err(LogError::io(&path))?;

@@ -6,8 +6,12 @@
 //! cut, and the report says so. Segments that are not the last were durable to their end before
 //! the next one was made (see [`super::roll`]), so nothing is ever cut from them.
 //!
+//! Where a point within the last segment was saved, it is read from there on only (see
+//! [`super::recovery_point`]).
+//!
 //! After a clean end nothing is scanned, and nothing is cut whatever is found.
 
+mod from_point;
 mod leftovers;
 
 use std::ops::Range;
@@ -27,6 +31,7 @@ use super::index::SegmentIndex;
 use super::log_start;
 use super::owner::{CleanEnd, Log, OpenOptions, Parts, Point, Writer, write_slot};
 use super::producer_snapshot;
+use super::recovery_point::{RecoveryPoint, RecoveryPoints};
 use super::replay::{Replay, SegmentFile, corrupt};
 use super::roll::{create_segment, remove_if_there};
 use super::scan::{Scan, Scanned};
@@ -41,6 +46,8 @@ pub struct Recovery {
     /// Whether the log was as its clean end left it.
     pub clean: bool,
     pub scanned_bytes: u64,
+    /// The point in the last segment that it was read from, unless from its beginning.
+    pub began_at: Option<Offset>,
     /// What was cut off the end, if anything.
     pub cut: Option<Cut>,
     /// Files that were missing or damaged and could be made again, and why.
@@ -77,6 +84,15 @@ struct Last {
     index: SegmentIndex,
     writer: Writer,
     clean: bool,
+}
+
+/// What was durable of the last segment when it ended.
+struct Proven {
+    /// The newest of the file.
+    slot: DurableSlot,
+    /// The same, or what a saved point says beyond it.
+    floor: DurableSlot,
+    clean: Option<CleanEnd>,
 }
 
 /// The last segment's file and newest slot.
@@ -160,17 +176,9 @@ impl Opening<'_> {
         let believed = crate::mutant!("clean-marker-kept");
         let clean = self.options.clean;
         let clean = clean.filter(|clean| believed || clean.file_bytes == all_bytes);
-        let (mut files, below) = self.segments(&listed, start);
-        let Some(last) = files.pop() else {
-            let path = self.dir.to_owned();
-            let reason = "its segment files are missing".to_owned();
-            return Err(LogError::Foreign { path, reason });
-        };
-        let first = files.first().unwrap_or(&last);
         let log_start_offset = start.unwrap_or(Offset::ZERO);
-        if first.base_offset > log_start_offset {
-            return Err(first.corrupt(0, "the log's first file", "an earlier segment"));
-        }
+        let (mut files, below) = self.segments(&listed, start);
+        let last = self.last_of(&mut files, log_start_offset)?;
         if clean.is_none() {
             for file in &files {
                 self.check_closed(file).await?;
@@ -179,23 +187,27 @@ impl Opening<'_> {
         let alone = files.is_empty() && below.is_empty();
         let (last, file, slot) = self.open_last(last, alone).await?;
         self.remove_below(below, alone, (&last.0, &*file)).await?;
+        let point = self.point(&listed, &last).await?;
         let loaded = self.load_epochs().await?;
-        let mut replay = Replay::begin(self.env, self.dir, slot.end_offset).await?;
-        replay.wants_epochs = loaded.is_none();
+        let floor = point.as_ref().map_or(slot, |point| point.floor(slot));
+        let mut replay = Replay::begin(self.env, self.dir, floor.end_offset).await?;
+        replay.wants_epochs = loaded.is_none() && point.is_none();
+        if let Some(point) = &point {
+            replay.begin_at(point);
+        }
         replay.catch_up(&files, interval).await?;
+        let proven = Proven { slot, floor, clean };
         let recovered = self
-            .recover_last(&last, &*file, slot, clean, &mut replay)
+            .recover_last(&last, &*file, proven, point.as_ref(), &mut replay)
             .await?;
         let end = recovered.writer.end.offset;
-        if end < log_start_offset {
-            let expected = format!("records up to {log_start_offset}, where the log begins");
-            let found = format!("records up to {end}");
-            return Err(last.0.corrupt(last.0.file_bytes, found, &expected));
-        }
+        reaches(&last.0, end, log_start_offset)?;
         self.report.clean = recovered.clean;
         self.report.scanned_bytes += replay.scanned_bytes;
         self.report.rebuilt.append(&mut replay.rebuilt);
-        let (epochs, stale) = self.epochs(loaded, &replay, log_start_offset..end).await?;
+        let (epochs, stale) = self
+            .epochs(loaded, point.as_ref(), &replay, log_start_offset..end)
+            .await?;
         let (mut producers, snapshots) = replay.finish(end).await?;
         if crate::mutant!("forget-producer-state") {
             producers.restart_at(end);
@@ -214,8 +226,30 @@ impl Opening<'_> {
             epochs,
             producers,
             snapshots,
+            points: RecoveryPoints::found(
+                from_point::is_there(&listed),
+                point.map(|point| point.at.position),
+            ),
             clean_point: self.load_clean_point().await?,
         })
+    }
+
+    /// The last of the segments, which must reach back to the log's start.
+    fn last_of(
+        &self,
+        files: &mut Vec<SegmentFile>,
+        log_start_offset: Offset,
+    ) -> Result<SegmentFile, LogError> {
+        let Some(last) = files.pop() else {
+            let path = self.dir.to_owned();
+            let reason = "its segment files are missing".to_owned();
+            return Err(LogError::Foreign { path, reason });
+        };
+        let first = files.first().unwrap_or(&last);
+        if first.base_offset > log_start_offset {
+            return Err(first.corrupt(0, "the log's first file", "an earlier segment"));
+        }
+        Ok(last)
     }
 
     /// The epochs of the records in `span`, and whether the file says otherwise.
@@ -225,12 +259,17 @@ impl Opening<'_> {
     async fn epochs(
         &self,
         loaded: Option<EpochCache>,
+        point: Option<&RecoveryPoint>,
         replay: &Replay,
         span: Range<Offset>,
     ) -> Result<(EpochCache, bool), LogError> {
-        let mut epochs = loaded.clone().unwrap_or_default();
-        let is_cut = epochs.truncate_from_end(span.end);
-        let mut epochs = replay.joined_to(epochs);
+        let mut told = loaded.clone().unwrap_or_default();
+        let is_cut = told.truncate_from_end(span.end);
+        let known = match point {
+            Some(point) => point.joined_to(&told),
+            None => told,
+        };
+        let mut epochs = replay.joined_to(known);
         epochs.truncate_from_start(span.start);
         let differ = loaded.is_none_or(|loaded| loaded != epochs);
         if differ {
@@ -400,8 +439,8 @@ impl Opening<'_> {
         &mut self,
         (segment, id): &(SegmentFile, SegmentId),
         file: &dyn File,
-        slot: DurableSlot,
-        clean: Option<CleanEnd>,
+        Proven { slot, floor, clean }: Proven,
+        point: Option<&RecoveryPoint>,
         replay: &mut Replay,
     ) -> Result<Last, LogError> {
         let whole = clean.is_some_and(|clean| {
@@ -431,14 +470,15 @@ impl Opening<'_> {
             base_offset: segment.base_offset,
             file_bytes: segment.file_bytes,
             index_interval_bytes: self.options.config.index_interval_bytes,
-            chain_position: slot.position,
+            from: point,
+            chain_position: floor.position,
             limit: None,
         };
         let found = scan.run(&mut |header| replay.visit(header)).await;
         let found = found.map_err(LogError::io(&segment.path))?;
-        self.report.scanned_bytes += found.position;
-        judge(segment, &found, &slot, whole)?;
-        self.settle(segment, file, &found, &slot).await?;
+        self.report.scanned_bytes += found.position - point.map_or(0, |point| point.at.position);
+        judge(segment, &found, &floor, whole)?;
+        self.settle(segment, file, &found, &floor).await?;
         let mut end = Point {
             offset: found.end_offset,
             position: found.position,
@@ -457,7 +497,7 @@ impl Opening<'_> {
         })
     }
 
-    /// Cuts the torn end off, if there is one, and makes what stays durable.
+    /// Cuts the torn end off, if there is one, and makes what stays beyond `slot` durable.
     async fn settle(
         &mut self,
         segment: &SegmentFile,
@@ -525,6 +565,16 @@ impl Last {
             clean,
         }
     }
+}
+
+/// Refuses a log that ends before it begins.
+fn reaches(last: &SegmentFile, end: Offset, log_start_offset: Offset) -> Result<(), LogError> {
+    if end >= log_start_offset {
+        return Ok(());
+    }
+    let expected = format!("records up to {log_start_offset}, where the log begins");
+    let found = format!("records up to {end}");
+    Err(last.corrupt(last.file_bytes, found, &expected))
 }
 
 /// Refuses a last segment in which something durable is not as it was.

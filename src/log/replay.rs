@@ -8,6 +8,7 @@ use super::error::{Corruption, LogError};
 use super::files;
 use super::producer_snapshot;
 use super::producer_state::ProducerState;
+use super::recovery_point::RecoveryPoint;
 use super::roll::remove_if_there;
 use super::scan::{Scan, Scanned};
 use crate::env::{Env, OpenMode};
@@ -108,6 +109,13 @@ impl Replay {
         Ok(replay)
     }
 
+    /// Goes on from `point` if that is later than the snapshot.
+    pub fn begin_at(&mut self, point: &RecoveryPoint) {
+        if point.producers.end() > self.producers.end() {
+            self.producers = point.producers.clone();
+        }
+    }
+
     /// The state holds all batches below it.
     pub fn producers_end(&self) -> Offset {
         self.producers.end()
@@ -169,6 +177,7 @@ impl Replay {
             base_offset: segment.base_offset,
             file_bytes: segment.file_bytes,
             index_interval_bytes: interval,
+            from: None,
             chain_position: segment.file_bytes,
             limit: segment.end,
         };

@@ -154,6 +154,7 @@ impl Log {
         let old = std::mem::replace(&mut self.writer, writer);
         self.writer.jitter_ms = self.draw_jitter();
         self.dirty = true;
+        self.leave_points();
         let closed = Segment::new(old.id.base_offset, id.base_offset, old.end.position);
         let mut view = self.shared.view();
         closed.set_times(SegmentTimes::of(&view.active.index));

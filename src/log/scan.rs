@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::header_page::HEADER_PAGE_BYTES;
 use super::index::{RELATIVE_OFFSET_MAX, SegmentIndex};
+use super::recovery_point::RecoveryPoint;
 use crate::env::File;
 use crate::types::{LeaderEpoch, Offset};
 use crate::wire::batch::{BatchHeader, HEADER_BYTES};
@@ -49,6 +50,8 @@ pub(super) struct Scan<'a> {
     pub base_offset: Offset,
     pub file_bytes: u64,
     pub index_interval_bytes: u64,
+    /// Where to begin, if not with the first batch.
+    pub from: Option<&'a RecoveryPoint>,
     /// See [`Scanned::chain_at`].
     pub chain_position: u64,
     /// Offsets from here on belong to the next segment.
@@ -102,16 +105,7 @@ impl Scan<'_> {
             start: 0,
             bytes: Bytes::new(),
         };
-        let mut found = Scanned {
-            position: HEADER_PAGE_BYTES,
-            end_offset: self.base_offset,
-            index: SegmentIndex::new(self.base_offset),
-            chain: 0,
-            chain_at: None,
-            damage: None,
-            at_limit: None,
-        };
-        let mut epoch = LeaderEpoch::NONE;
+        let (mut found, mut epoch) = self.begin();
         loop {
             if found.position == self.chain_position {
                 found.chain_at = Some(found.chain);
@@ -149,6 +143,27 @@ impl Scan<'_> {
             found.position += header.total_bytes() as u64;
             found.end_offset = header.end_offset();
         }
+    }
+
+    /// What is found before the first batch is read, and the last leader epoch.
+    fn begin(&self) -> (Scanned, LeaderEpoch) {
+        let mut found = Scanned {
+            position: HEADER_PAGE_BYTES,
+            end_offset: self.base_offset,
+            index: SegmentIndex::new(self.base_offset),
+            chain: 0,
+            chain_at: None,
+            damage: None,
+            at_limit: None,
+        };
+        let Some(point) = self.from else {
+            return (found, LeaderEpoch::NONE);
+        };
+        found.position = point.at.position;
+        found.end_offset = point.at.offset;
+        found.index = point.index.clone();
+        found.chain = point.at.chain;
+        (found, point.leader_epoch)
     }
 
     fn head(

@@ -307,6 +307,7 @@ impl Shared {
             base_offset: segment.base_offset,
             file_bytes: segment.file_bytes,
             index_interval_bytes: self.index_interval_bytes,
+            from: None,
             chain_position: segment.file_bytes,
             limit: Some(segment.end_offset),
         };

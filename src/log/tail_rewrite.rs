@@ -25,8 +25,8 @@ use crate::types::Offset;
 
 const FILE_NAME: &str = "tail-rewrite";
 
-/// Bytes rewritten at once.
-const PIECE_BYTES: u64 = 1 << 20;
+/// Bytes rewritten at once: each piece costs four syncs, and lies in memory.
+const PIECE_BYTES: u64 = 4 << 20;
 
 /// Writes the bytes `[from, to)` of the segment at `base_offset` in `dir` once more. Durable when
 /// it returns; whatever happens before, they are there when [`finish`] was called.

@@ -114,6 +114,7 @@ impl Log {
     }
 
     async fn cut(&mut self, end: Offset, active_bytes: u64) -> Result<(), LogError> {
+        self.forget_points().await?;
         {
             let mut view = self.shared.view();
             view.log_end_offset = end;
@@ -137,6 +138,7 @@ impl Log {
             base_offset: target.base_offset,
             file_bytes: target.file_bytes,
             index_interval_bytes: interval,
+            from: None,
             chain_position: target.file_bytes,
             limit: Some(end),
         };

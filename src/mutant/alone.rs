@@ -72,6 +72,16 @@ pub(super) const MUTANTS: &[Described] = &[
         &["P2", "P3", "R5"],
     ),
     (
+        "recovery-point-before-sync",
+        "A recovery point is saved before its batches are durable. Power loss.",
+        &["R12", "R11", "P3", "V2"],
+    ),
+    (
+        "recovery-point-outlives-cut",
+        "A recovery point stays when the log is cut before it. Failed sync, or a follower that is cut, and a crash once the log has grown again.",
+        &["R12", "R11", "V2", "P3"],
+    ),
+    (
         "slot-before-sync",
         "B33: a durable slot speaks of a batch that its own sync is yet to cover. Power loss.",
         &["P3", "V2", "R10"],

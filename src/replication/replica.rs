@@ -11,7 +11,7 @@ use super::command::{AppendItem, AppendRefused, Past, Placed, WantedDurability};
 use super::partition::{Effect, Event, Opened, Partition};
 use super::shard::Waiter;
 use super::view::{Leadership, PartitionView};
-use crate::log::{Append, Appended, Log, LogError, Ticket};
+use crate::log::{Append, Appended, Flushing, Log, LogError, Ticket};
 use crate::types::{
     BrokerEpoch, BrokerId, ErrorCode, Instant, LeaderEpoch, Offset, Timestamp, TopicPartition,
 };
@@ -326,6 +326,20 @@ impl Replica {
                     write: Some((appended, self.incarnation)),
                 })
             }
+        }
+    }
+
+    /// Whether what was appended without a sync is to be synced now.
+    pub(super) fn is_flush_due(&self) -> bool {
+        matches!(self.durability, WantedDurability::Replicated { .. })
+            && !self.is_storage_failed()
+            && self.log.wants_flush()
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<Option<Flushing>, LogError> {
+        match self.is_flush_due() {
+            true => self.log.flush().await,
+            false => Ok(None),
         }
     }
 

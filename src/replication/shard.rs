@@ -8,6 +8,7 @@
 //! partition costs no task, no timer and no wake-up.
 
 mod deleting;
+mod flushing;
 mod replicating;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use self::flushing::FlushEnd;
 use self::replicating::FollowRequest;
 use super::assignment::{EligibleBrokers, ReplicationSettings};
 use super::command::{
@@ -28,7 +30,7 @@ use super::partition::{Doubt, Effect, Event};
 use super::replica::Replica;
 use crate::env::{BoxFuture, Env, Task};
 use crate::log::compaction::Compacted;
-use crate::log::{Appended, Ticket};
+use crate::log::{Appended, SavingPoint, Ticket};
 use crate::types::{ErrorCode, Instant, Timestamp};
 
 /// Commands each of a shard's mailboxes holds before senders wait.
@@ -72,6 +74,9 @@ impl ShardHandle {
             starts_due: BTreeSet::new(),
             closing: BTreeMap::new(),
             closings: FuturesUnordered::new(),
+            flushes: FuturesUnordered::new(),
+            flushes_due: BTreeSet::new(),
+            saving: FuturesUnordered::new(),
         };
         let work = shard.run(commands, submitted, to_append);
         let task = env.spawn("partition-shard", work);
@@ -144,6 +149,11 @@ struct Shard {
     /// Partitions to be let go of once their writes have ended.
     closing: BTreeMap<Slot, Closing>,
     closings: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// Logs being synced beside their appends, and those that wait for it.
+    flushes: FuturesUnordered<BoxFuture<'static, FlushEnd>>,
+    flushes_due: BTreeSet<Slot>,
+    /// Recovery points being saved.
+    saving: FuturesUnordered<SavingPoint>,
 }
 
 impl Shard {
@@ -170,6 +180,10 @@ impl Shard {
                     self.on_write_end(end).await;
                 }
                 Some(()) = self.closings.next(), if !self.closings.is_empty() => {}
+                Some(end) = self.flushes.next(), if !self.flushes.is_empty() => {
+                    self.on_flush_end(end).await;
+                }
+                Some(_) = self.saving.next(), if !self.saving.is_empty() => {}
                 () = std::future::poll_fn(|cx| timer.poll_fired(cx)) => {
                     // Cleared, or it would stay fired.
                     timer.clear();
@@ -184,6 +198,7 @@ impl Shard {
                 },
             }
             self.move_starts().await;
+            self.flush_due().await;
         }
     }
 
@@ -404,6 +419,10 @@ impl Shard {
             }
         }
         replica.show();
+        self.saving.extend(replica.log.save_recovery_point());
+        if replica.is_flush_due() {
+            self.flushes_due.insert(slot);
+        }
         self.after_step(slot);
     }
 
@@ -485,7 +504,10 @@ impl Shard {
         let Closing { is_doomed, reply } = closing;
         if is_doomed {
             tracing::trace!(target: "klamm::probe", name = "doomed-log-let-go");
-            let _ = reply.send(None);
+            self.closings.push(Box::pin(async move {
+                replica.log.abandon().await;
+                let _ = reply.send(None);
+            }));
             return;
         }
         // Beside the mailbox: closing waits for the disk, and many may be closed at once.
@@ -550,7 +572,9 @@ impl Shard {
             return;
         }
         replica.stamp_due = false;
-        if replica.is_storage_failed() {
+        // A slot is synced, and with it all that nobody asked to be.
+        let is_unsynced = replica.log.durable_end() < replica.log.log_end_offset();
+        if replica.is_storage_failed() || is_unsynced {
             return;
         }
         if let Err(error) = replica.log.stamp().await {

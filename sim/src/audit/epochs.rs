@@ -8,7 +8,7 @@ use super::{Allowance, Directory, Findings, Mode, checkpoint};
 const NAME: &str = "leader-epoch-checkpoint";
 
 /// Epoch and first offset.
-type Entry = (i32, i64);
+pub(super) type Entry = (i32, i64);
 
 pub(super) fn check(
     directory: &Directory<'_>,
@@ -70,7 +70,7 @@ pub(super) fn check(
     }
 }
 
-fn decode(mut from: BytesReader) -> Result<Vec<Entry>, String> {
+pub(super) fn decode(mut from: BytesReader) -> Result<Vec<Entry>, String> {
     let read = (|| {
         let (version, count) = (from.u16()?, from.u32()?);
         let mut entries = Vec::new();
@@ -94,7 +94,8 @@ fn implied(log: &Log) -> Vec<Entry> {
     entries
 }
 
-fn epoch_of(entries: &[Entry], offset: i64) -> Option<i32> {
+/// The epoch that the record at `offset` is of by these entries.
+pub(super) fn epoch_of(entries: &[Entry], offset: i64) -> Option<i32> {
     let at = entries.partition_point(|(_, start)| *start <= offset);
     Some(entries[at.checked_sub(1)?].0)
 }

@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 
 use super::bytes_reader::BytesReader;
 use super::partition::Segment;
+use super::segment::Batch;
 use super::{Allowance, Directory, Findings, checkpoint};
 
-struct Index {
+pub(super) struct Index {
     generation: u64,
-    file_bytes: u64,
-    end_offset: i64,
-    chain: u32,
+    pub file_bytes: u64,
+    pub end_offset: i64,
+    pub chain: u32,
     has_gaps: bool,
     max_timestamp: i64,
     max_timestamp_at: u32,
@@ -52,12 +53,12 @@ pub(super) fn check(
     if made_from != (segment.page.generation, walk.position, walk.chain) {
         return;
     }
-    for (property, reason) in judge(&index, segment) {
+    for (property, reason) in judge(&index, segment, &walk.batches) {
         findings.add(property, of, format!("{name}: {reason}"));
     }
 }
 
-fn decode(mut from: BytesReader) -> Result<Index, String> {
+pub(super) fn decode(mut from: BytesReader) -> Result<Index, String> {
     let read = (|| {
         let version = from.u16()?;
         let mut index = Index {
@@ -93,13 +94,18 @@ struct Place {
     largest: i64,
 }
 
-fn judge(index: &Index, segment: &Segment) -> Vec<(&'static str, String)> {
+/// What is wrong with an index of these batches, the first of the segment.
+pub(super) fn judge(
+    index: &Index,
+    segment: &Segment,
+    batches: &[Batch],
+) -> Vec<(&'static str, String)> {
     let mut wrong = Vec::new();
     let mut add = |property, reason: String| wrong.push((property, reason));
     let mut places = BTreeMap::new();
     let (mut end, mut has_gaps) = (segment.base, false);
     let (mut largest, mut largest_at) = (i64::MIN, 0);
-    for batch in &segment.walk.batches {
+    for batch in batches {
         has_gaps |= batch.base() != end;
         end = batch.end();
         let (relative, timestamp) = (batch.base() - segment.base, batch.header().max_timestamp.0);
@@ -118,7 +124,7 @@ fn judge(index: &Index, segment: &Segment) -> Vec<(&'static str, String)> {
     }
     // One that has no record may have been closed where the next was to begin.
     let closed_at = segment.page.slot.map(|slot| slot.end_offset);
-    let is_empty = segment.walk.batches.is_empty();
+    let is_empty = batches.is_empty();
     let ends_there = index.end_offset == end || is_empty && closed_at == Some(index.end_offset);
     if !ends_there || (has_gaps && !index.has_gaps) {
         let (said, gaps) = (index.end_offset, index.has_gaps);
@@ -129,7 +135,7 @@ fn judge(index: &Index, segment: &Segment) -> Vec<(&'static str, String)> {
     }
     check_offsets(index, &places, &mut add);
     check_times(index, &places, &mut add);
-    let first = segment.walk.batches.first();
+    let first = batches.first();
     if let Some(first) = first {
         let told = (
             index.first_timestamp,

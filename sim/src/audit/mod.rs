@@ -14,7 +14,7 @@
 //! | R8 | leader epochs: the checkpoint is what the batches imply; epochs never go back |
 //! | R10 | the log's start lies in the log |
 //! | R11 | producer snapshots are what a model makes of the batches below them |
-//! | R12 | segments, their pages and slots, batches one after another, index entries |
+//! | R12 | segments, pages and slots, batches one after another, index entries, recovery points |
 //! | R15 | the marker of an orderly stop says how the logs ended |
 //! | R16 | no batch of a producer is there twice, none is missing between two |
 //! | P15 | batches are as they were written |
@@ -36,6 +36,7 @@ mod marker;
 mod metadata;
 mod partition;
 mod producers;
+mod recovery_point;
 mod replicas;
 mod segment;
 

@@ -8,6 +8,7 @@ use super::bytes_reader::BytesReader;
 use super::segment::{self, Batch, PAGE_BYTES, Page, Walk};
 use super::{
     Allowance, Directory, Findings, Mode, checkpoint, epochs, index, number_in, producers,
+    recovery_point,
 };
 
 /// A segment whose page could be read.
@@ -122,6 +123,7 @@ pub(super) fn check(
         index::check(directory, segment, allowance, findings);
     }
     producers::check(directory, &log, mode, allowance, findings);
+    recovery_point::check(directory, &log, allowance, findings);
     compaction(directory, &log, mode, allowance, findings);
     Some(checked(log.end))
 }
@@ -157,11 +159,12 @@ fn drop_those_before(files: &mut SegmentFiles<'_>, start: i64) {
 }
 
 fn leftovers(directory: &Directory<'_>, allowance: &Allowance, findings: &mut Findings) {
-    const KNOWN: [&str; 4] = [
+    const KNOWN: [&str; 5] = [
         "partition.metadata",
         "leader-epoch-checkpoint",
         "log-start-offset",
         "cleaner-offset-checkpoint",
+        "recovery-point",
     ];
     // A stop cuts a round of compaction short; what it was writing goes at the next start.
     const NUMBERED: [&str; 5] = [

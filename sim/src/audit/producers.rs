@@ -16,14 +16,14 @@ const BATCHES_KEPT: usize = 5;
 type BatchEntry = (i32, i32, i64, i64, i64);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Producer {
+pub(super) struct Producer {
     epoch: i16,
     timestamp: i64,
     transaction: Option<i64>,
     batches: Vec<BatchEntry>,
 }
 
-type Producers = BTreeMap<i64, Producer>;
+pub(super) type Producers = BTreeMap<i64, Producer>;
 
 pub(super) fn check(
     directory: &Directory<'_>,
@@ -89,7 +89,7 @@ pub(super) fn check(
     }
 }
 
-fn decode(mut from: BytesReader) -> Result<(i64, Producers), String> {
+pub(super) fn decode(mut from: BytesReader) -> Result<(i64, Producers), String> {
     let read = (|| {
         let (version, offset, count) = (from.u16()?, from.i64()?, from.u32()?);
         let mut producers = Producers::new();
@@ -153,7 +153,7 @@ fn model(log: &Log, within: &Range<i64>) -> Producers {
 }
 
 /// What a snapshot says that the log between these offsets does not, or the other way round.
-fn compare(
+pub(super) fn compare(
     snapshot: &Producers,
     log: &Log,
     within: Range<i64>,

@@ -83,6 +83,16 @@ pub(super) struct Wrong {
 pub(super) fn page(content: &Bytes) -> Result<Page, String> {
     let page = content.get(..PAGE_BYTES).ok_or("its page is cut off")?;
     let id = &page[..ID_BYTES];
+    let mut read = identity(id)?;
+    let slots = SLOT_AT
+        .iter()
+        .filter_map(|at| slot(id, &page[*at..*at + ID_BYTES]));
+    read.slot = slots.max_by_key(|slot| slot.sequence);
+    Ok(read)
+}
+
+/// What the first bytes of a page say; no slot.
+pub(super) fn identity(id: &[u8]) -> Result<Page, String> {
     let (body, crc) = id.split_at(ID_BYTES - CRC_BYTES);
     if crc != crc32c::crc32c(body).to_be_bytes() {
         return Err("the CRC-32C of its identity is wrong".to_owned());
@@ -99,12 +109,7 @@ pub(super) fn page(content: &Bytes) -> Result<Page, String> {
             slot: None,
         })
     })();
-    let mut read = read.ok_or("it is no segment of format 1")?;
-    let slots = SLOT_AT
-        .iter()
-        .filter_map(|at| slot(id, &page[*at..*at + ID_BYTES]));
-    read.slot = slots.max_by_key(|slot| slot.sequence);
-    Ok(read)
+    Ok(read.ok_or("it is no segment of format 1")?)
 }
 
 fn slot(id: &[u8], bytes: &[u8]) -> Option<Slot> {

@@ -66,6 +66,10 @@ pub(super) fn broker(draw: &mut Draw) -> BTreeMap<String, String> {
         let idle = draw.between(1500, 6000).to_string();
         set("connections.max.idle.ms", idle);
     }
+    if draw.chance(80) {
+        let bytes = draw.one_of(&[1, 500, 2000, 6000]).to_string();
+        set("klamm.log.recovery.point.interval.bytes", bytes);
+    }
     settings
 }
 

@@ -11,6 +11,7 @@ use std::io::{self, IoSliceMut};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use ::tokio::runtime::Handle;
 use bytes::Bytes;
@@ -267,6 +268,19 @@ impl File for SystemFile {
         self.call(Work::Sync)
     }
 
+    fn flush(&self) -> BoxFuture<'static, io::Result<()>> {
+        let (open, stats) = (Arc::clone(&self.open), Arc::clone(&self.stats));
+        blocking(&self.runtime, move || {
+            let began = Instant::now();
+            let result = open.sync_data(false);
+            DiskStats::add(&stats.sync_nanos, nanos_since(began));
+            DiskStats::add(&stats.sync_calls, 1);
+            DiskStats::add(&stats.syncs, 1);
+            DiskStats::add(&stats.sync_failures, u64::from(result.is_err()));
+            result
+        })
+    }
+
     fn truncate(&self, len: u64) -> BoxFuture<'static, io::Result<()>> {
         self.call(Work::Truncate { len })
     }
@@ -306,6 +320,10 @@ fn read_rest(
         }
     }
     Ok(given(target, stats))
+}
+
+fn nanos_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn given(target: Target, stats: &DiskStats) -> Bytes {

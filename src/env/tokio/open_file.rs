@@ -5,11 +5,14 @@ use std::fs::File;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::writer::Jobs;
+use super::writer::{Jobs, retry_interrupted};
 
 /// A file as its writer and its handle share it.
 pub(super) struct OpenFile {
     pub(super) file: File,
+    /// Held while the device is asked to sync, until it is noted whether it did: the kernel tells
+    /// an error once, and whoever asks next must learn of it all the same.
+    syncing: Mutex<()>,
     state: Mutex<FileState>,
 }
 
@@ -19,6 +22,8 @@ pub(super) struct FileState {
     /// Writes and truncates called and not yet carried out.
     pending: u64,
     pub(super) doubt: Doubt,
+    /// A sync beside the writer failed: the kernel has told its error, and will not again.
+    has_flush_failed: bool,
     pub(super) jobs: Jobs,
 }
 
@@ -102,6 +107,7 @@ impl OpenFile {
         let len = file.metadata()?.len();
         Ok(Self {
             file,
+            syncing: Mutex::default(),
             state: Mutex::new(FileState {
                 len,
                 pending: 0,
@@ -109,9 +115,37 @@ impl OpenFile {
                     unsynced_from: 0,
                     from: None,
                 },
+                has_flush_failed: false,
                 jobs: Jobs::default(),
             }),
         })
+    }
+
+    /// Asks the device, by the writer (`all`: it writes nothing meanwhile) or beside it.
+    pub(super) fn sync_data(&self, all: bool) -> io::Result<()> {
+        let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let state = self.state();
+            if let Some(error) = state.doubt.error()
+                && (!all || state.has_flush_failed)
+            {
+                return Err(error);
+            }
+        }
+        let result = retry_interrupted(|| rustix::fs::fdatasync(&self.file));
+        let mut state = self.state();
+        state.has_flush_failed |= !all && result.is_err();
+        let doubt = &mut state.doubt;
+        match &result {
+            Err(error) => {
+                let from = doubt.unsynced_from;
+                doubt.failed(if from == Doubt::CLEAN { 0 } else { from }, error);
+            }
+            Ok(()) if all => doubt.unsynced_from = Doubt::CLEAN,
+            Ok(()) => {}
+        }
+        drop(state);
+        result
     }
 
     /// Length with all that was called so far.

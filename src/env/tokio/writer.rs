@@ -8,7 +8,7 @@
 //! run side by side. Writers are told as soon as their bytes are written, before the sync.
 //!
 //! **Invariant**: a sync succeeds only if every write and truncate called before it on that file
-//! was carried out and an `fdatasync` after them succeeded. See [`Doubt`].
+//! was carried out and an `fdatasync` after them succeeded. See [`Doubt`](super::open_file::Doubt).
 //!
 //! The queues have no bound of their own: a caller that is not waiting for its writes is holding
 //! their bytes anyway, so it is the callers (a connection's requests in flight, a fetcher's one
@@ -23,7 +23,7 @@ use std::time::Instant;
 use ::tokio::sync::oneshot;
 use bytes::Bytes;
 
-use super::open_file::{Doubt, OpenFile};
+use super::open_file::OpenFile;
 use crate::env::DiskStats;
 
 /// Jobs of a file taken at once.
@@ -337,20 +337,13 @@ impl<'a> Round<'a> {
             return;
         }
         let began = Instant::now();
-        let result = retry_interrupted(|| rustix::fs::fdatasync(&self.file.file));
+        let result = self.file.sync_data(true);
         let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         DiskStats::add(&self.stats.sync_nanos, nanos);
         DiskStats::add(&self.stats.sync_calls, 1);
         DiskStats::add(&self.stats.syncs, self.syncs.len() as u64);
-        {
-            let doubt = &mut self.file.state().doubt;
-            if let Err(error) = &result {
-                DiskStats::add(&self.stats.sync_failures, 1);
-                let from = doubt.unsynced_from;
-                doubt.failed(if from == Doubt::CLEAN { 0 } else { from }, error);
-            } else {
-                doubt.unsynced_from = Doubt::CLEAN;
-            }
+        if result.is_err() {
+            DiskStats::add(&self.stats.sync_failures, 1);
         }
         for done in self.syncs {
             // Nobody waits for a dropped call.

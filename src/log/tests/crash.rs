@@ -16,6 +16,9 @@ enum Step {
         done: usize,
     },
     Unsynced,
+    /// The next point is begun to be saved, and goes on only when somebody waits for it.
+    PointUnderWay,
+    Flush,
     Stamp,
     Roll,
     Truncate(u8),
@@ -34,6 +37,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (1..4usize, 1..4usize, 0..6usize)
             .prop_map(|(batches, records, done)| Step::Append { batches, records, done }),
         1 => Just(Step::Unsynced),
+        1 => Just(Step::PointUnderWay),
+        1 => Just(Step::Flush),
         1 => Just(Step::Stamp),
         1 => Just(Step::Roll),
         1 => any::<u8>().prop_map(Step::Truncate),
@@ -66,12 +71,14 @@ struct History {
     model: Model,
     doom: Option<u64>,
     truncating: bool,
+    leaves_point: bool,
 }
 
 impl History {
     fn new() -> Self {
         let mut bench = Bench::new();
         bench.config.segment_bytes = 700;
+        bench.config.recovery_point_interval_bytes = 150;
         bench.config.retention_ms = Some(1000);
         let log = bench.create();
         Self {
@@ -86,6 +93,7 @@ impl History {
             },
             doom: None,
             truncating: false,
+            leaves_point: false,
         }
     }
 
@@ -93,7 +101,32 @@ impl History {
         self.log.as_mut().expect("open between steps")
     }
 
+    fn save_point(&mut self) {
+        let saving = self.log().save_recovery_point();
+        if let Some(saving) = saving
+            && !std::mem::take(&mut self.leaves_point)
+        {
+            // Whether it is saved makes no difference.
+            run(saving);
+        }
+    }
+
+    fn flush(&mut self) {
+        let flushing = match run(self.log().flush()) {
+            Ok(Some(flushing)) => flushing,
+            Ok(None) => return,
+            Err(error) => return self.failed(error),
+        };
+        let (flushed, done) = flushing.parts();
+        match run(done) {
+            Ok(()) => self.log().flushed(flushed),
+            Err(error) => return self.failed(error),
+        }
+        self.note_durable();
+    }
+
     fn note_durable(&mut self) {
+        self.save_point();
         let durable = self.log().durable_end().0;
         assert!(durable >= self.model.durable, "durability does not go back");
         self.model.durable = durable;
@@ -124,6 +157,8 @@ impl History {
             Step::Unsynced => {
                 self.append(1, false);
             }
+            Step::PointUnderWay => self.leaves_point = true,
+            Step::Flush => self.flush(),
             Step::Stamp => {
                 if let Err(error) = run(self.log().stamp()) {
                     self.failed(error);
@@ -310,7 +345,7 @@ impl History {
             self.model.durable = self.model.durable.max(log.durable_end().0);
         }
         self.bench.disk.lose_power(survive);
-        let (log, _) = self.bench.open(None);
+        let (log, _) = super::recovery_points::opened_both_ways(&self.bench);
         let end = log.log_end_offset().0;
         assert!(
             end >= self.model.durable,
@@ -393,6 +428,10 @@ fn eventful() -> Vec<Step> {
         Step::Roll,
         append(2, 9),
         Step::Stamp,
+        Step::Unsynced,
+        Step::Unsynced,
+        append(2, 2),
+        Step::Flush,
         append(2, 1),
         Step::Truncate(120),
         append(3, 2),

@@ -8,6 +8,7 @@ mod crash;
 mod disk;
 mod mirroring;
 mod power_loss;
+mod recovery_points;
 mod removing;
 
 use std::path::{Path, PathBuf};

@@ -175,6 +175,7 @@ impl World {
             config: LogConfig {
                 segment_bytes: 900,
                 index_interval_bytes: 150,
+                recovery_point_interval_bytes: 300,
                 retention_bytes: Some(4000),
                 retention_ms: None,
                 cleanup: CleanupPolicy {
@@ -285,8 +286,18 @@ impl World {
             let (ticket, done) = self.undone.remove(0);
             block_on(done).map_err(|_| PowerOff)?;
             self.log().completed(ticket);
+            self.save_point();
         }
         Ok(())
+    }
+
+    /// Most points are saved at once, some go on only when somebody waits for them.
+    fn save_point(&mut self) {
+        if let Some(saving) = self.log().save_recovery_point()
+            && !self.one_in(4)
+        {
+            block_on(saving);
+        }
     }
 
     fn expect_power_off<T>(done: Result<T, LogError>) -> Result<T, PowerOff> {
