@@ -12,6 +12,7 @@
 //! After a clean end nothing is scanned, and nothing is cut whatever is found.
 
 mod from_point;
+mod judging;
 mod leftovers;
 
 use std::ops::Range;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::judging::{judge, reaches};
 use super::checkpoint::CheckpointError;
 use super::compaction::CleanPoint;
 use super::epoch_cache::EpochCache;
@@ -32,7 +34,7 @@ use super::log_start;
 use super::owner::{CleanEnd, Log, OpenOptions, Parts, Point, Writer, write_slot};
 use super::producer_snapshot;
 use super::recovery_point::{RecoveryPoint, RecoveryPoints};
-use super::replay::{Replay, SegmentFile, corrupt};
+use super::replay::{Replay, SegmentFile};
 use super::roll::{create_segment, remove_if_there};
 use super::scan::{Scan, Scanned};
 use super::segment::{Segment, foreign};
@@ -565,41 +567,4 @@ impl Last {
             clean,
         }
     }
-}
-
-/// Refuses a log that ends before it begins.
-fn reaches(last: &SegmentFile, end: Offset, log_start_offset: Offset) -> Result<(), LogError> {
-    if end >= log_start_offset {
-        return Ok(());
-    }
-    let expected = format!("records up to {log_start_offset}, where the log begins");
-    let found = format!("records up to {end}");
-    Err(last.corrupt(last.file_bytes, found, &expected))
-}
-
-/// Refuses a last segment in which something durable is not as it was.
-fn judge(
-    segment: &SegmentFile,
-    found: &Scanned,
-    slot: &DurableSlot,
-    clean: bool,
-) -> Result<(), LogError> {
-    if crate::mutant!("cut-at-first-bad-crc") {
-        return Ok(());
-    }
-    if let Some(damage) = &found.damage
-        && (clean || found.position < slot.position)
-    {
-        return Err(corrupt(&segment.path, found, damage).into());
-    }
-    if found.position < slot.position {
-        let damage = "the end of the file";
-        return Err(corrupt(&segment.path, found, damage).into());
-    }
-    if found.chain_at != Some(slot.chain) {
-        let expected = format!("the batch headers written before byte {}", slot.position);
-        let found = "batch headers that are well formed but not those";
-        return Err(segment.corrupt(HEADER_PAGE_BYTES, found, &expected));
-    }
-    Ok(())
 }

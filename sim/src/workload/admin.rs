@@ -20,8 +20,9 @@ use klamm::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use klamm_jepsen::history::{Answer, Call, Committed, Membership};
 
 use super::content::{Content, value_of};
+use super::errors::error_name;
 use super::fetching::{FetchOptions, Fetching};
-use super::line::{Line, error_name};
+use super::line::Line;
 use super::produce::{pack, send_once};
 use super::{Client, groups, offsets, partition};
 use crate::plan::Role;

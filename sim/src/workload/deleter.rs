@@ -5,7 +5,8 @@ use klamm::wire::message::delete_records::{
 };
 use klamm_jepsen::history::{Answer, Call, ListedAt, Partition};
 
-use super::line::{DISCONNECTED, Line, error_name};
+use super::errors::error_name;
+use super::line::{DISCONNECTED, Line};
 use super::{Client, offsets};
 use crate::plan::Role;
 

@@ -13,7 +13,8 @@ use klamm::wire::message::fetch::{
 use klamm_jepsen::history::{Answer, Call, Fetched, Partition, Position};
 
 use super::content::decode;
-use super::line::{Line, error_name};
+use super::errors::error_name;
+use super::line::Line;
 use super::{by_topic, partition};
 
 /// First version that has sessions.

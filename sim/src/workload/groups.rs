@@ -21,7 +21,8 @@ use klamm::wire::{ApiKey, Str};
 use klamm_jepsen::embedded::read_assignment;
 use klamm_jepsen::history::{Answer, Call, Committed, Membership, Partition};
 
-use super::line::{DISCONNECTED, Line, error_name};
+use super::errors::error_name;
+use super::line::{DISCONNECTED, Line};
 use super::{by_topic, partition};
 
 /// First version of OffsetCommit and OffsetFetch that names topics by id.

@@ -11,7 +11,8 @@ use klamm::types::{Offset, Timestamp, TopicPartition};
 use klamm_jepsen::history::{Answer, Call, Fetched, Library, Partition, Position};
 
 use super::content::{Content, seen};
-use super::line::{Line, NOT_SENT, TIMEOUT, attempt};
+use super::errors::attempt;
+use super::line::{Line, NOT_SENT, TIMEOUT};
 use super::produce::{Shape, compression, content};
 use super::{Client, offsets, partition};
 use crate::plan::Role;

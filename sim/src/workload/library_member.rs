@@ -11,8 +11,9 @@ use klamm::client::{Consumer, RebalanceEvent};
 use klamm::types::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
 use klamm_jepsen::history::{Answer, Call, Committed, Join, Membership, Note, Partition, Position};
 
+use super::errors::attempt;
 use super::library::{config, fetched, positions};
-use super::line::{TIMEOUT, attempt};
+use super::line::TIMEOUT;
 use super::{Client, partition};
 use crate::plan::Role;
 

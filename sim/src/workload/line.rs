@@ -18,8 +18,9 @@ use klamm::wire::api::ApiRequest;
 use klamm::wire::message::find_coordinator::FindCoordinatorRequest;
 use klamm::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use klamm::wire::{ApiKey, Request, Str};
-use klamm_jepsen::history::{Answer, Attempt, Call, Note, Partition};
+use klamm_jepsen::history::{Answer, Call, Note, Partition};
 
+use super::errors::{attempt, error_name};
 use crate::plan::Versions;
 use crate::record::Recorder;
 
@@ -587,20 +588,5 @@ impl Line {
         }
         let known = self.ids.iter().find(|(_, known)| **known == id);
         known.map(|(name, _)| name.clone())
-    }
-}
-
-/// An error by its name in the protocol; `None` for no error.
-pub(super) fn error_name(code: i16) -> Option<String> {
-    match ErrorCode::from_wire(code) {
-        Some(ErrorCode::None) => None,
-        Some(code) => Some(code.name().to_owned()),
-        None => Some(format!("ERROR_{code}")),
-    }
-}
-
-pub(super) fn attempt(error: impl Into<String>) -> Attempt {
-    Attempt {
-        error: error.into(),
     }
 }

@@ -15,8 +15,9 @@ use klamm::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use klamm_jepsen::embedded;
 use klamm_jepsen::history::{Answer, Call, Committed, Join, Membership, Note, Partition, Position};
 
+use super::errors::error_name;
 use super::fetching::{FetchOptions, Fetching};
-use super::line::{Line, error_name};
+use super::line::Line;
 use super::{Client, groups, offsets, reader};
 use crate::plan::Role;
 

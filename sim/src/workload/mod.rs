@@ -15,6 +15,7 @@ mod admin;
 mod committer;
 mod content;
 mod deleter;
+mod errors;
 mod fetching;
 pub mod finals;
 mod groups;

@@ -5,7 +5,8 @@ use klamm::wire::message::list_offsets::{
 };
 use klamm_jepsen::history::{Answer, Call, ListedAt, Partition, Position};
 
-use super::line::{DISCONNECTED, Line, error_name};
+use super::errors::error_name;
+use super::line::{DISCONNECTED, Line};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;

@@ -17,7 +17,8 @@ use klamm::wire::message::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use klamm::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use klamm::wire::message::remove_raft_voter::RemoveRaftVoterRequest;
 
-use super::line::{DISCONNECTED, Line, error_name};
+use super::errors::error_name;
+use super::line::{DISCONNECTED, Line};
 use crate::record::Recorder;
 
 /// Version of DescribeQuorum that tells directories.

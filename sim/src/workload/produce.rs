@@ -12,7 +12,8 @@ use klamm::wire::message::produce::{
 use klamm_jepsen::history::{Answer, Call, Partition, Stamp, Written};
 
 use super::content::{Content, value_of};
-use super::line::{DISCONNECTED, Line, attempt, error_name};
+use super::errors::{attempt, error_name};
+use super::line::{DISCONNECTED, Line};
 
 /// First version that names topics by id.
 const TOPIC_ID_SINCE: i16 = 13;

@@ -19,7 +19,8 @@ use klamm::wire::message::produce::ProduceRequest;
 use klamm_jepsen::history::{Answer, Attempt, Call, Partition, Stamp};
 
 use super::Client;
-use super::line::{DISCONNECTED, Line, TIMEOUT, attempt, error_name};
+use super::errors::{attempt, error_name};
+use super::line::{DISCONNECTED, Line, TIMEOUT};
 use super::produce::{Parcel, Shape, Stored, compression, content, pack};
 use crate::plan::Role;
 

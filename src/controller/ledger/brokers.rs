@@ -197,8 +197,8 @@ impl ControllerLedger {
         may_stop
     }
 
-    /// Fences brokers as one. Kafka takes them away one by one, so that of two that were all in sync,
-    /// where one is enough, only the last stays eligible, although both have everything.
+    /// Fences brokers as one. Kafka takes them away one by one, so that of two that were all in
+    /// sync, where one is enough, only the last stays eligible, although both have everything.
     fn fence(&self, draft: &mut Draft<'_>, brokers: &[&BrokerRecord]) {
         let alive = brokers.iter().filter(|broker| !broker.fenced);
         let alive: Vec<&BrokerRecord> = alive.copied().collect();

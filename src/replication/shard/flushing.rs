@@ -1,9 +1,9 @@
 //! Syncing logs beside appends that do not ask for it.
 //!
-//! Where an acknowledgement waits for no sync, nobody but the operating system decides when what was
-//! appended gets to the disk, and what no sync is known to cover is written once more by the start
-//! after a crash. So such a log is synced each time a recovery point waits for it, without holding up
-//! what is appended meanwhile.
+//! Where an acknowledgement waits for no sync, nobody but the operating system decides when what
+//! was appended gets to the disk, and what no sync is known to cover is written once more by the
+//! start after a crash. So such a log is synced each time a recovery point waits for it, without
+//! holding up what is appended meanwhile.
 
 use std::io;
 

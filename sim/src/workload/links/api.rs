@@ -9,7 +9,8 @@ use klamm::wire::message::describe_links::{
 };
 use klamm_jepsen::history::{Mirrored, Partition};
 
-use super::super::line::{Line, error_name};
+use super::super::errors::error_name;
+use super::super::line::Line;
 use crate::plan::LinkPlan;
 
 /// Operations of AlterLinks.
