@@ -11,12 +11,13 @@
 //!
 //! That nothing is missing is asked of the final reads of both clusters, and not beyond where a
 //! promotion says that the copy ends, or the first record that clients of the target wrote. Where
-//! either log is compacted a record may be missing if a later one has its key: also one that was not
-//! copied, where the source is compacted, and in a promoted mirror one of the target's clients. A
-//! mirror that says that its source lost or exchanged records (it has a fault in the end) may hold
-//! what the source has no more. Silent about logs that were damaged on purpose; about where a mirror begins if its topic deletes by age or size; and about a log of
-//! which no record tells the era of the source. Of a partition of the source that lost records, as
-//! it may (`Clustered::lost`), X1 knows what the final reads found there, and X2 nothing.
+//! either log is compacted a record may be missing if a later one has its key: also one that was
+//! not copied, where the source is compacted, and in a promoted mirror one of the target's
+//! clients. A mirror that says that its source lost or exchanged records (it has a fault in the
+//! end) may hold what the source has no more. Silent about logs that were damaged on purpose;
+//! about where a mirror begins if its topic deletes by age or size; and about a log of which no
+//! record tells the era of the source. Of a partition of the source that lost records, as it may
+//! (`Clustered::lost`), X1 knows what the final reads found there, and X2 nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
