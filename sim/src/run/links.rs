@@ -17,9 +17,10 @@ const OPERATION_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Longest that is waited for a link that copies.
 const REACHING_MAX: Duration = Duration::from_secs(600);
-/// What reached its end may still have to be told of: groups, and topics that are gone, which is
-/// believed after several rounds.
-const SETTLING: Duration = Duration::from_secs(10);
+/// What reached its end may still have to be told of: settings, groups, and topics that are gone,
+/// which is believed after several rounds. Before the first of them a question may wait for 30 s
+/// (`request.timeout.ms`) for a node of the source that lost power.
+const SETTLING: Duration = Duration::from_secs(40);
 /// Settings that are compared in the end.
 const COMPARED: &[&str] = &[
     "cleanup.policy",
