@@ -43,6 +43,7 @@ const DRIVERS: &[&str] = &[
     "replication/following.rs",
     "replication/mirroring.rs",
     "replication/shard/deleting.rs",
+    "replication/shard/flushing.rs",
     "replication/shard/replicating.rs",
     "controller/announcer.rs",
     "controller/calls.rs",
