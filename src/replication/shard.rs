@@ -494,40 +494,6 @@ impl Shard {
             }
         }
     }
-
-    async fn sync(&mut self, slot: Slot) {
-        let Some(replica) = self.replicas.get_mut(&slot) else {
-            return;
-        };
-        replica.sync_due = false;
-        if let Err(error) = replica.log.sync_all().await {
-            tracing::trace!(target: "klamm::probe", name = "delayed-sync-failed");
-            tracing::error!(partition = %replica.topic_partition(), %error, "sync failed");
-            self.recover(slot).await;
-        }
-        self.carry_out(slot);
-    }
-
-    async fn stamp(&mut self, slot: Slot) {
-        let Some(replica) = self.replicas.get_mut(&slot) else {
-            return;
-        };
-        if replica.is_busy() {
-            self.alarms
-                .insert((self.env.now().plus(STAMP_AFTER), Alarm::Stamp(slot)));
-            return;
-        }
-        replica.stamp_due = false;
-        // A slot is synced, and with it all that nobody asked to be.
-        let is_unsynced = replica.log.durable_end() < replica.log.log_end_offset();
-        if replica.is_storage_failed() || is_unsynced {
-            return;
-        }
-        if let Err(error) = replica.log.stamp().await {
-            let partition = replica.topic_partition();
-            tracing::warn!(%partition, %error, "the log could not note how far it is durable");
-        }
-    }
 }
 
 fn in_doubt(doubt: Doubt) -> AppendRefused {
