@@ -122,10 +122,11 @@ pub(super) fn judge(
             },
         );
     }
-    // One that has no record may have been closed where the next was to begin.
+    // One may have been closed beyond its last record: where the next was to begin, or where a log
+    // with gaps was cut.
     let closed_at = segment.page.slot.map(|slot| slot.end_offset);
-    let is_empty = batches.is_empty();
-    let ends_there = index.end_offset == end || is_empty && closed_at == Some(index.end_offset);
+    let ends_there =
+        index.end_offset == end || index.end_offset > end && closed_at == Some(index.end_offset);
     if !ends_there || (has_gaps && !index.has_gaps) {
         let (said, gaps) = (index.end_offset, index.has_gaps);
         add(

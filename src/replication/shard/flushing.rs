@@ -61,7 +61,7 @@ impl Shard {
         match end.result {
             Ok(()) => replica.log.flushed(end.flushed),
             Err(error) => {
-                tracing::trace!(target: "klamm::probe", name = "delayed-sync-failed");
+                tracing::trace!(target: "klamm::probe", name = "flush-beside-appends-failed");
                 tracing::error!(partition = %replica.topic_partition(), %error, "sync failed");
                 self.recover(end.slot).await;
             }
