@@ -174,8 +174,8 @@ fn leave_out_the_lost(violations: &mut Vec<Violation>, unclean: &BTreeMap<Partit
 }
 
 /// A record that was lost and sent again has the broker's time of both; a batch that is sent again
-/// after others before it were lost leaves a gap; and compaction may have taken a producer's batches
-/// for later ones that were lost then.
+/// after others before it were lost leaves a gap; and compaction may have taken a producer's
+/// batches for later ones that were lost then.
 fn is_sent_again(violation: &Violation) -> bool {
     match violation.property {
         "P15" => violation.detail.contains(" has timestamp "),
