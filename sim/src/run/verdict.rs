@@ -103,7 +103,7 @@ fn judge_cluster(seen: &Seen, events: Vec<Event>) -> Judged {
     if damaged {
         violations.retain(|violation| !NEEDS_SERVICE.contains(&violation.property));
     }
-    leave_out_the_lost(&mut violations, &seen.unclean);
+    leave_out_the_lost(plan, &mut violations, &seen.unclean);
     violations.retain(|violation| !is_forgotten(plan, violation));
     let operations = counted(&history);
     Judged {
@@ -163,29 +163,44 @@ fn is_forgotten(plan: &Plan, violation: &Violation) -> bool {
 }
 
 /// Leaves out what follows from elections that lost something.
-fn leave_out_the_lost(violations: &mut Vec<Violation>, unclean: &BTreeMap<Partition, u64>) {
+fn leave_out_the_lost(
+    plan: &Plan,
+    violations: &mut Vec<Violation>,
+    unclean: &BTreeMap<Partition, u64>,
+) {
     let of_groups = unclean.keys().any(|of| of.topic == GROUP_TOPIC);
     violations.retain(|violation| {
         let since = violation.partition.as_ref().and_then(|of| unclean.get(of));
         let is_lost = since.is_some_and(|since| *since <= violation.time)
-            && (AFTER_LOSS.contains(&violation.property) || is_sent_again(violation));
+            && (AFTER_LOSS.contains(&violation.property)
+                || is_sent_again(violation)
+                || is_compacted_away(plan, violation));
         !(is_lost || of_groups && AFTER_LOSS_OF_GROUPS.contains(&violation.property))
     });
 }
 
 /// A record that was lost and sent again has the broker's time of both; a batch that is sent again
-/// after others before it were lost leaves a gap; and compaction may have taken a producer's
-/// batches for later ones that were lost then.
+/// after others before it were lost leaves a gap.
 fn is_sent_again(violation: &Violation) -> bool {
     match violation.property {
         "P15" => violation.detail.contains(" has timestamp "),
-        "R11" => {
-            let detail = &violation.detail;
-            detail.contains(" came again and was refused")
-                || detail.contains(", and the log's last is Some(")
-        }
+        "R11" => violation.detail.contains(" came again and was refused"),
         _ => false,
     }
+}
+
+/// Compaction may have taken a producer's batches for later ones, which were lost then.
+fn is_compacted_away(plan: &Plan, violation: &Violation) -> bool {
+    let of = violation.partition.as_ref();
+    let mut planned = plan.all_topics();
+    let is_compacted = planned.any(|topic| {
+        let policy = topic.config.get("cleanup.policy");
+        of.is_some_and(|of| of.topic == topic.name)
+            && policy.is_some_and(|policy| policy.contains("compact"))
+    });
+    violation.property == "R11"
+        && is_compacted
+        && violation.detail.contains(", and the log's last is Some(")
 }
 
 /// How often each kind of operation ended how: `send ok`.

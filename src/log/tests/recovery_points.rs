@@ -140,6 +140,16 @@ fn a_point_waits_for_the_sync_that_covers_it() {
     assert_eq!(recovery.began_at, Some(Offset(2)));
 }
 
+#[test]
+fn nothing_is_on_its_way_to_the_directory_of_a_log_that_was_let_go_of() {
+    let bench = bench();
+    let mut log = bench.create();
+    put(&mut log, &batch(&[&"v".repeat(600)], 1));
+    let under_way = log.save_recovery_point().expect("one is due");
+    run(log.abandon());
+    assert_eq!(under_way.peek(), Some(&true));
+}
+
 /// Cuts a log with points back to `end`, and lets it grow again beyond where the newest lay.
 fn regrown(end: i64, is_under_way: bool) -> (Bench, Vec<(i64, String)>) {
     let bench = bench();
