@@ -20,6 +20,7 @@ use super::receive_memory::{Block, ReceiveMemory};
 use crate::config::NetworkConfig;
 use crate::env::{BoxFuture, Env, Stream};
 use crate::types::Instant;
+use crate::wire::Part;
 use crate::wire::api::ApiKey;
 use crate::wire::frame::{self, LENGTH_BYTES, RequestError};
 
@@ -74,7 +75,7 @@ enum Ended {
 
 /// The answer to one request, ready to be written.
 enum Reply {
-    Frame(Vec<Bytes>),
+    Frame(Vec<Part>),
     Nothing,
     Fail(Ended),
 }
@@ -250,7 +251,7 @@ impl Connection {
                 header,
             }) => {
                 let response = handler::api_versions::unsupported_version();
-                let frame = response.frame(header.correlation_id, 0)?;
+                let frame = response.parts(header.correlation_id, 0)?;
                 self.replies
                     .push_back(Box::pin(async { Reply::Frame(frame) }));
                 return Ok(());
@@ -282,7 +283,7 @@ impl Connection {
             observe(&serving, key, started, response.as_ref());
             match response {
                 Some(handler::Answer::Response(response)) => {
-                    match response.frame(correlation_id, version) {
+                    match response.parts(correlation_id, version) {
                         Ok(frame) => Reply::Frame(frame),
                         Err(error) => Reply::Fail(error.into()),
                     }
@@ -300,12 +301,12 @@ impl Connection {
 
     /// Writes `first` and every further answer that is ready.
     async fn write(&mut self, first: Reply, patience: Duration) -> Result<(), Ended> {
-        let mut slices = Vec::new();
+        let mut parts = Vec::new();
         let mut next = Some(first);
         let mut failed = None;
         while let Some(reply) = next {
             match reply {
-                Reply::Frame(frame) => slices.extend(frame),
+                Reply::Frame(frame) => parts.extend(frame),
                 Reply::Nothing => {}
                 Reply::Fail(ended) => {
                     failed = Some(ended);
@@ -314,12 +315,32 @@ impl Connection {
             }
             next = futures_util::FutureExt::now_or_never(self.replies.next()).flatten();
         }
-        let env = self.serving.env.clone();
-        let written = env
-            .timeout(patience, write_all(self.stream.as_mut(), slices))
-            .await;
-        written.map_err(|_| Ended::Idle(patience))??;
+        let mut slices = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part {
+                Part::Bytes(bytes) => slices.push(bytes),
+                Part::Later(later) => {
+                    // Each piece goes before the next is read.
+                    while let Some(piece) = later.next().await? {
+                        slices.push(piece);
+                        self.write_slices(&mut slices, patience).await?;
+                    }
+                }
+            }
+        }
+        self.write_slices(&mut slices, patience).await?;
         failed.map_or(Ok(()), Err)
+    }
+
+    async fn write_slices(
+        &mut self,
+        slices: &mut Vec<Bytes>,
+        patience: Duration,
+    ) -> Result<(), Ended> {
+        let slices = std::mem::take(slices);
+        let written = write_all(self.stream.as_mut(), slices);
+        let written = self.serving.env.timeout(patience, written).await;
+        Ok(written.map_err(|_| Ended::Idle(patience))??)
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod dirs;
 mod opening;
+mod removing;
 mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,7 @@ use crate::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
 
 use dirs::{existing, remove_logs, set_aside, set_damaged_aside};
 use opening::{Plan, SharedRegister, Wanted, may_copy_anew, may_repair, open};
+use removing::Removing;
 pub use roles::assignment;
 
 /// Logs that are opened at once: one may have much to look through, and memory for that.
@@ -73,7 +75,9 @@ pub struct Hosting {
     register: SharedRegister,
     /// Directories of partitions that were found at the start and not opened yet.
     found: BTreeMap<String, PathBuf>,
-    /// Of those, and of none, the logs that cannot be used.
+    /// Directories of logs that are gone.
+    removing: Arc<Removing>,
+    /// Of those found, and of none, the logs that cannot be used.
     unusable: BTreeMap<Entry, Option<PathBuf>>,
     /// How logs ended, from the clean-shutdown markers.
     ends: Ends,
@@ -93,9 +97,10 @@ impl Hosting {
         high_watermarks: HighWatermarks,
     ) -> std::io::Result<Self> {
         let env = &broker.env;
+        let removing = Arc::new(Removing::default());
         let mut found = BTreeMap::new();
         for dir in &broker.log_dirs {
-            for (name, path) in existing(env, dir).await? {
+            for (name, path) in existing(env, &removing, dir).await? {
                 found.insert(name, path);
             }
         }
@@ -110,6 +115,7 @@ impl Hosting {
             broker,
             register: tokio::sync::Mutex::new(register),
             found,
+            removing,
             unusable: BTreeMap::new(),
             ends,
             high_watermarks,
@@ -280,7 +286,7 @@ impl Hosting {
                      was committed: it is removed, and copied anew"
                 );
                 let doomed = [hosted.dir.as_path()];
-                remove_logs(&self.broker.env, above, &doomed, unusable.topic_id).await
+                remove_logs(&self.broker, &self.removing, above, &doomed).await
             }
             _ => {
                 tracing::trace!(target: "klamm::probe", name = "unusable-log-copied-anew");
@@ -501,7 +507,7 @@ impl Hosting {
                 self.broker.groups.unload(partition, epoch).await;
             }
         }
-        self.remove_dirs(name, id, topic.partitions.values()).await;
+        self.remove_dirs(name, topic.partitions.values()).await;
         // What could not be opened may be damaged, or another topic's: it is kept, out of the way.
         for partition in &topic.offline {
             self.unusable.remove(&(id, *partition));
@@ -539,18 +545,17 @@ impl Hosting {
         }
     }
 
-    /// Removes the directories of closed partitions of the topic `id`.
+    /// Removes the directories of closed partitions of a topic.
     async fn remove_dirs<'a>(
         &self,
         name: &str,
-        id: TopicId,
         partitions: impl Iterator<Item = &'a Hosted> + Clone,
     ) {
         for dir in &self.broker.log_dirs {
             let here = partitions.clone();
             let doomed = here.filter(|hosted| hosted.dir.parent() == Some(&dir.path));
             let doomed: Vec<&Path> = doomed.map(|hosted| hosted.dir.as_path()).collect();
-            let removed = remove_logs(&self.broker.env, &dir.path, &doomed, id).await;
+            let removed = remove_logs(&self.broker, &self.removing, &dir.path, &doomed).await;
             if let Err(error) = removed {
                 // The next start removes what has its new name.
                 let dir = dir.path.display();

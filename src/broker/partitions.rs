@@ -221,11 +221,7 @@ impl Partitions {
             }
         });
         let topic = removed?;
-        let mut closing = Vec::with_capacity(topic.partitions.len());
-        for hosted in topic.partitions.values() {
-            closing.push(self.let_go(hosted));
-        }
-        futures_util::future::join_all(closing).await;
+        self.let_go(topic.partitions.values()).await;
         Some(topic)
     }
 
@@ -253,10 +249,10 @@ impl Partitions {
         Some(taken)
     }
 
-    /// Takes one partition out of the table and lets go of its log, which is to be removed; answers
-    /// what was hosted of it.
-    pub async fn take(&self, id: TopicId, partition: i32) -> Option<Hosted> {
-        let mut taken = None;
+    /// Takes partitions out of the table and lets go of their logs, which are to be removed; answers
+    /// what was hosted of them.
+    pub async fn take(&self, id: TopicId, partitions: &BTreeSet<i32>) -> Vec<Hosted> {
+        let mut taken = Vec::new();
         self.change(|table| {
             let Some(name) = table.by_id.get(&id).cloned() else {
                 return;
@@ -265,8 +261,10 @@ impl Partitions {
                 return;
             };
             let mut copy = HostedTopic::clone(topic);
-            taken = copy.partitions.remove(&partition);
-            copy.offline.remove(&partition);
+            for partition in partitions {
+                taken.extend(copy.partitions.remove(partition));
+                copy.offline.remove(partition);
+            }
             if copy.partitions.is_empty() && copy.offline.is_empty() {
                 table.by_name.remove(&name);
                 table.by_id.remove(&id);
@@ -274,9 +272,8 @@ impl Partitions {
                 table.by_name.insert(name, Arc::new(copy));
             }
         });
-        let taken = taken?;
-        self.let_go(&taken).await;
-        Some(taken)
+        self.let_go(taken.iter()).await;
+        taken
     }
 
     /// A read found damage while this broker led the partition in `leader_epoch`.
@@ -290,9 +287,13 @@ impl Partitions {
         self.end(hosted, false).await
     }
 
-    /// Has done with the log of a partition after its writes have ended, as its files go next.
-    async fn let_go(&self, hosted: &Hosted) {
-        self.end(hosted, true).await;
+    /// Has done with logs after their writes have ended, as their files go next.
+    async fn let_go(&self, doomed: impl Iterator<Item = &Hosted>) {
+        let mut closing = Vec::with_capacity(doomed.size_hint().0);
+        for hosted in doomed {
+            closing.push(self.end(hosted, true));
+        }
+        futures_util::future::join_all(closing).await;
     }
 
     async fn end(&self, hosted: &Hosted, is_doomed: bool) -> Option<CleanEnd> {

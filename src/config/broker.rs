@@ -89,6 +89,7 @@ pub struct NetworkConfig {
     pub request_timeout_ms: u64,
     pub fetch_session_cache_slots: usize,
     pub fetch_max_bytes: usize,
+    pub fetch_piece_bytes: usize,
     pub max_request_partition_size_limit: usize,
 }
 
@@ -442,6 +443,7 @@ impl Typed<'_> {
             request_timeout_ms: self.number("request.timeout.ms"),
             fetch_session_cache_slots: self.number("max.incremental.fetch.session.cache.slots"),
             fetch_max_bytes: self.number("fetch.max.bytes"),
+            fetch_piece_bytes: self.number("klamm.fetch.piece.bytes"),
             max_request_partition_size_limit: self.number("max.request.partition.size.limit"),
         }
     }

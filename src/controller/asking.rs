@@ -20,6 +20,9 @@ pub(super) struct Asking {
     selectors: Vec<TopicSelector>,
     /// Those of them that this node knew when it was asked.
     doomed: BTreeMap<String, TopicId>,
+    /// Topics that had as many partitions as asked for, or more, when it was asked: no attempt of
+    /// this gave them any.
+    large_enough: BTreeMap<String, TopicId>,
     was_lost: bool,
 }
 
@@ -37,11 +40,22 @@ impl Asking {
                 }
             }
         }
+        let mut large_enough = BTreeMap::new();
+        if let Request::CreatePartitions(CreatePartitions { topics, .. }) = &request {
+            for asked in topics {
+                if let Some(topic) = image.topic(&asked.name)
+                    && is_at_least(topic.partitions.len(), asked.count)
+                {
+                    large_enough.insert(asked.name.clone(), topic.id);
+                }
+            }
+        }
         draw_ids(&mut request, entropy);
         Self {
             request,
             selectors,
             doomed,
+            large_enough,
             was_lost: false,
         }
     }
@@ -86,7 +100,7 @@ impl Asking {
         }
         match (&self.request, reply) {
             (Request::CreatePartitions(asked), Reply::CreatePartitions(results)) => {
-                Reply::CreatePartitions(grown(asked, results, image))
+                Reply::CreatePartitions(self.grown(asked, results, image))
             }
             (_, Reply::DeleteTopics(results)) => {
                 let results = self.selectors.iter().zip(results);
@@ -97,6 +111,35 @@ impl Asking {
             }
             (_, reply) => reply,
         }
+    }
+
+    /// What came of adding partitions again: a topic that has as many as asked for, and had not
+    /// when it was asked, was given them.
+    fn grown(
+        &self,
+        asked: &CreatePartitions,
+        results: Vec<(String, Result<(), Refusal>)>,
+        image: &ClusterImage,
+    ) -> Vec<(String, Result<(), Refusal>)> {
+        let is_done = |name: &str| {
+            let wanted = asked.topics.iter().find(|topic| topic.name == name);
+            let wanted = wanted.and_then(|topic| usize::try_from(topic.count).ok());
+            image.topic(name).is_some_and(|topic| {
+                !asked.validate_only
+                    && Some(topic.partitions.len()) == wanted
+                    && self.large_enough.get(name) != Some(&topic.id)
+            })
+        };
+        let settled = |(name, result): (String, Result<(), Refusal>)| {
+            let result = match result {
+                Err(refusal) if refusal.code == ErrorCode::InvalidPartitions && is_done(&name) => {
+                    Ok(())
+                }
+                other => other,
+            };
+            (name, result)
+        };
+        results.into_iter().map(settled).collect()
     }
 
     /// What came of a deletion that was repeated: a topic that is gone was deleted.
@@ -123,24 +166,9 @@ impl Asking {
     }
 }
 
-/// What came of adding partitions again: a topic that has as many as asked for was given them.
-fn grown(
-    asked: &CreatePartitions,
-    results: Vec<(String, Result<(), Refusal>)>,
-    image: &ClusterImage,
-) -> Vec<(String, Result<(), Refusal>)> {
-    let settled = |(name, result): (String, Result<(), Refusal>)| {
-        let count = image.topic(&name).map(|topic| topic.partitions.len());
-        let wanted = asked.topics.iter().find(|topic| topic.name == name);
-        let wanted = wanted.and_then(|topic| usize::try_from(topic.count).ok());
-        let is_done = count.is_some() && count == wanted && !asked.validate_only;
-        let result = match result {
-            Err(refusal) if refusal.code == ErrorCode::InvalidPartitions && is_done => Ok(()),
-            other => other,
-        };
-        (name, result)
-    };
-    results.into_iter().map(settled).collect()
+/// Whether `count` partitions are as many as were asked for, or more.
+fn is_at_least(count: usize, asked: i32) -> bool {
+    usize::try_from(asked).is_ok_and(|asked| count >= asked)
 }
 
 /// A further id for every topic to be made: were an id used for two attempts, a topic that was

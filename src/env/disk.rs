@@ -72,7 +72,8 @@ pub struct Space {
     pub usable_bytes: u64,
 }
 
-/// Directories and files of a node.
+/// Directories and files of a node. A name of more than 255 bytes is `InvalidFilename` to whatever
+/// would make it.
 pub trait Disk: Send + Sync + 'static {
     fn open<'a>(
         &'a self,

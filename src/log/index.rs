@@ -132,6 +132,16 @@ impl SegmentIndex {
         Some((self.absolute(at), u64::from(position)))
     }
 
+    /// The last known position of a batch that begins at `offset` or before it, and at or before
+    /// `position`: the batches before it end there.
+    pub fn last_before(&self, offset: Offset, position: u64) -> Option<u64> {
+        let relative = self.relative(offset.max(self.base_offset));
+        let is_within = |entry: &(u32, u32)| entry.0 <= relative && u64::from(entry.1) <= position;
+        let after = self.offsets.partition_point(is_within);
+        let (_, position) = *self.offsets.get(after.checked_sub(1)?)?;
+        Some(u64::from(position))
+    }
+
     /// An offset before which no batch has a timestamp of `at` or later.
     pub fn before_timestamp(&self, at: Timestamp) -> Offset {
         let after = self.times.partition_point(|entry| entry.0 < at.0);

@@ -51,6 +51,7 @@ mod retention;
 mod roll;
 mod scan;
 mod segment;
+mod stretch;
 mod tail_cache;
 mod tail_rewrite;
 #[cfg(test)]
@@ -71,4 +72,5 @@ pub use reader::{LogReader, ReadBatches};
 pub use recovery::{Cut, Recovery};
 pub use recovery_point::{Flushed, Flushing, SavingPoint};
 pub use retention::Retained;
+pub use stretch::Stretch;
 pub use tail_cache::TailCache;

@@ -58,37 +58,50 @@ impl ReadBatches {
 
 /// What a read asks for.
 #[derive(Clone, Copy)]
-struct Wanted {
-    from: Offset,
-    up_to: Offset,
-    max_bytes: usize,
-    at_least_one: bool,
+pub(super) struct Wanted {
+    pub from: Offset,
+    pub up_to: Offset,
+    pub max_bytes: usize,
+    pub at_least_one: bool,
 }
 
 /// Where in which file to look for an offset.
-struct Place {
-    file: Arc<dyn File>,
-    path: PathBuf,
+pub(super) struct Place {
+    pub file: Arc<dyn File>,
+    pub path: PathBuf,
     /// A batch begins here.
-    position: u64,
+    pub position: u64,
     /// Its base offset, or what it must not be below.
-    expected: Offset,
+    pub expected: Offset,
     /// Nothing to read from here on.
-    limit: u64,
+    pub limit: u64,
     /// Whether offsets may be missing between batches.
-    has_gaps: bool,
+    pub has_gaps: bool,
     /// Whether the file gave less than it should hold.
-    short: bool,
+    pub short: bool,
 }
 
 /// What was read from one file: nothing when no batch of it ends after `from`.
-struct Found {
-    bytes: Bytes,
-    end: Offset,
+pub(super) struct Found {
+    pub bytes: Bytes,
+    pub end: Offset,
     /// Position of `end`.
-    position: u64,
+    pub position: u64,
     /// Whether the file has nothing more to give after `end`.
-    exhausted: bool,
+    pub exhausted: bool,
+}
+
+/// A place in a segment.
+pub(super) struct Reached {
+    pub place: Place,
+    /// The segment, unless it is the active one.
+    pub sealed: Option<Arc<Segment>>,
+}
+
+/// A read that memory could not answer: of the log as it was when it had changed so often.
+pub(super) struct Unread {
+    pub wanted: Wanted,
+    pub changes: u64,
 }
 
 impl LogReader {
@@ -147,62 +160,79 @@ impl LogReader {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<ReadBatches, ReadError> {
+        let asked = Wanted {
+            from,
+            up_to,
+            max_bytes,
+            at_least_one,
+        };
         loop {
-            let (changes, up_to) = {
-                let view = self.shared.view();
-                if from < view.log_start_offset || from > view.log_end_offset {
-                    return Err(ReadError::OutOfRange {
-                        offset: from,
-                        start: view.log_start_offset,
-                        end: view.log_end_offset,
-                    });
-                }
-                (view.changes, up_to.min(view.log_end_offset))
+            let Unread { wanted, changes } = match self.look_in_memory(asked)? {
+                Ok(batches) => return Ok(batches),
+                Err(unread) => unread,
             };
-            let wanted = Wanted {
-                from,
-                up_to,
-                max_bytes,
-                at_least_one,
-            };
-            if from >= up_to {
-                return Ok(nothing(from));
-            }
-            let cached = self
-                .shared
-                .tail
-                .gather(from, up_to, max_bytes, at_least_one);
-            if let Some(cached) = cached {
-                return Ok(ReadBatches {
-                    slices: cached.slices,
-                    end: cached.end_offset.unwrap_or(from),
-                });
-            }
             match self.read_pieces(wanted, changes).await {
                 // The log changed under the read: what it met says nothing.
-                Err(_) if self.shared.view().changes != changes => {}
+                Err(_) if self.has_changed(changes) => {}
                 read => return read,
             }
         }
     }
 
+    pub(super) fn has_changed(&self, changes: u64) -> bool {
+        self.shared.view().changes != changes
+    }
+
+    /// What needs no file, or else what is wanted of files.
+    pub(super) fn look_in_memory(
+        &self,
+        mut wanted: Wanted,
+    ) -> Result<Result<ReadBatches, Unread>, ReadError> {
+        let from = wanted.from;
+        let changes = {
+            let view = self.shared.view();
+            if from < view.log_start_offset || from > view.log_end_offset {
+                return Err(ReadError::OutOfRange {
+                    offset: from,
+                    start: view.log_start_offset,
+                    end: view.log_end_offset,
+                });
+            }
+            wanted.up_to = wanted.up_to.min(view.log_end_offset);
+            view.changes
+        };
+        if from >= wanted.up_to {
+            return Ok(Ok(nothing(from)));
+        }
+        let (max_bytes, at_least_one) = (wanted.max_bytes, wanted.at_least_one);
+        let tail = &self.shared.tail;
+        let cached = tail.gather(from, wanted.up_to, max_bytes, at_least_one);
+        Ok(match cached {
+            Some(cached) => Ok(ReadBatches {
+                slices: cached.slices,
+                end: cached.end_offset.unwrap_or(from),
+            }),
+            None => Err(Unread { wanted, changes }),
+        })
+    }
+
     /// As many pieces as it takes to give what is wanted, all of one state of the log: `changes`
     /// is its count before the first.
-    async fn read_pieces(
+    pub(super) async fn read_pieces(
         &self,
         mut wanted: Wanted,
         changes: u64,
     ) -> Result<ReadBatches, ReadError> {
-        let mut read = self.read_files(wanted).await?;
+        let (mut read, _) = self.read_files(wanted).await?;
         let mut last = read.len();
         while last > 0 && wanted.max_bytes > READ_BYTES_MAX {
             wanted.max_bytes = wanted.max_bytes.saturating_sub(last);
             (wanted.from, wanted.at_least_one) = (read.end, false);
             // What was read is good. What stopped the read is told when it comes first.
-            let Ok(more) = self.read_files(wanted).await else {
+            let Ok((more, _)) = self.read_files(wanted).await else {
                 break;
             };
-            if self.shared.view().changes != changes {
+            if self.has_changed(changes) {
                 break;
             }
             last = more.len();
@@ -215,27 +245,27 @@ impl LogReader {
         Ok(read)
     }
 
-    async fn read_files(&self, mut wanted: Wanted) -> Result<ReadBatches, ReadError> {
+    /// One piece, and where it ended if there is any.
+    pub(super) async fn read_files(
+        &self,
+        mut wanted: Wanted,
+    ) -> Result<(ReadBatches, Option<Reached>), ReadError> {
         while wanted.from < wanted.up_to {
-            let sealed = self.shared.view().sealed_at(wanted.from).cloned();
-            let place = match &sealed {
-                Some(segment) => self.place_in(segment, wanted.from).await?,
-                None => match self.place_in_active(&mut wanted).await? {
-                    Some(place) => place,
-                    None => break,
-                },
+            let Some(Reached { mut place, sealed }) = self.place(&mut wanted).await? else {
+                break;
             };
-            let found = self.read_place(place, wanted).await?;
+            let found = self.read_place(&mut place, wanted).await?;
             if let Some(segment) = &sealed
                 && found.end > wanted.from
             {
                 segment.set_read_to(found.end, found.position);
             }
             if !found.bytes.is_empty() {
-                return Ok(ReadBatches {
+                let read = ReadBatches {
                     slices: vec![found.bytes],
                     end: found.end,
-                });
+                };
+                return Ok((read, Some(Reached { place, sealed })));
             }
             match &sealed {
                 // All that was left in the segment went by compaction.
@@ -243,7 +273,18 @@ impl LogReader {
                 _ => break,
             }
         }
-        Ok(nothing(wanted.from))
+        Ok((nothing(wanted.from), None))
+    }
+
+    /// Where to look for the beginning of what is wanted, of which nothing that is not written is
+    /// then wanted any more; `None` when that is all of it.
+    pub(super) async fn place(&self, wanted: &mut Wanted) -> Result<Option<Reached>, ReadError> {
+        let sealed = self.shared.view().sealed_at(wanted.from).cloned();
+        let place = match &sealed {
+            Some(segment) => Some(self.place_in(segment, wanted.from).await?),
+            None => self.place_in_active(wanted).await?,
+        };
+        Ok(place.map(|place| Reached { place, sealed }))
     }
 
     async fn place_in(&self, segment: &Arc<Segment>, from: Offset) -> Result<Place, ReadError> {
@@ -292,7 +333,12 @@ impl LogReader {
         }))
     }
 
-    async fn read_place(&self, mut place: Place, wanted: Wanted) -> Result<Found, ReadError> {
+    /// Reads on at `place`, which moves behind what was found.
+    pub(super) async fn read_place(
+        &self,
+        place: &mut Place,
+        wanted: Wanted,
+    ) -> Result<Found, ReadError> {
         let slack = usize::try_from(self.shared.index_interval_bytes).unwrap_or(0);
         let usual = wanted
             .max_bytes
@@ -305,8 +351,11 @@ impl LogReader {
             let read = place.file.read_at(place.position, len).await;
             let chunk = read.map_err(ReadError::io(&place.path))?;
             place.short = chunk.len() < len;
-            match self.take(&mut place, &chunk, wanted)? {
-                Taken::Done(found) => return Ok(found),
+            match self.take(place, &chunk, wanted)? {
+                Taken::Done(found) => {
+                    (place.position, place.expected) = (found.position, found.end);
+                    return Ok(found);
+                }
                 Taken::Again { bytes } => want = bytes.max(usual),
             }
         }
@@ -386,6 +435,10 @@ impl LogReader {
 
     fn verify(&self, header: &BatchHeader, mut rest: Bytes) -> Result<(), String> {
         RecordBatch::split_first(&mut rest).map_err(|error| error.to_string())?;
+        self.verify_epoch(header)
+    }
+
+    pub(super) fn verify_epoch(&self, header: &BatchHeader) -> Result<(), String> {
         let epoch = self.shared.view().epochs.epoch_of(header.base_offset);
         if epoch != LeaderEpoch::NONE && epoch != header.leader_epoch {
             let stored = header.leader_epoch.0;
@@ -430,7 +483,7 @@ fn share(bytes: u64, whole: (Offset, Offset), part: (Offset, Offset)) -> u64 {
     u64::try_from(scaled).unwrap_or(bytes)
 }
 
-fn nothing(end: Offset) -> ReadBatches {
+pub(super) fn nothing(end: Offset) -> ReadBatches {
     ReadBatches {
         slices: Vec::new(),
         end,
@@ -457,7 +510,7 @@ impl Place {
 
     /// The header of the batch at the start of `rest`, read at `position`; `None` when `rest` is
     /// too short to tell.
-    fn header(&self, rest: &[u8], position: u64) -> Result<Option<BatchHeader>, String> {
+    pub(super) fn header(&self, rest: &[u8], position: u64) -> Result<Option<BatchHeader>, String> {
         let left = self.limit.saturating_sub(position);
         if rest.len() < HEADER_BYTES && left >= HEADER_BYTES as u64 {
             return Ok(None);
@@ -479,7 +532,7 @@ impl Place {
         Ok(Some(header))
     }
 
-    fn corrupt(&self, at: usize, found: String) -> ReadError {
+    pub(super) fn corrupt(&self, at: usize, found: String) -> ReadError {
         ReadError::Corrupt(Corruption {
             path: self.path.clone(),
             position: self.position + at as u64,

@@ -109,7 +109,7 @@ impl Segment {
         self.lock().pinned = Some(opened);
     }
 
-    fn opened(&self) -> Option<Arc<OpenSegment>> {
+    pub fn opened(&self) -> Option<Arc<OpenSegment>> {
         let state = self.lock();
         state.opened.clone().or_else(|| state.pinned.clone())
     }

@@ -1,6 +1,7 @@
 //! The APIs: one table with each API's key, its versions and its types.
 
 use super::frame::{self, RequestHeader};
+use super::later::Part;
 use super::message::*;
 use super::primitive::{Version, Wire};
 use super::reader::{DecodeError, Reader};
@@ -288,6 +289,11 @@ impl Response {
         version: i16,
     ) -> Result<Vec<bytes::Bytes>, EncodeError> {
         frame::response_frame(self, correlation_id, version)
+    }
+
+    /// As [`frame`](Self::frame), in parts some of which may be yet to come.
+    pub fn parts(&self, correlation_id: i32, version: i16) -> Result<Vec<Part>, EncodeError> {
+        frame::response_parts(self, correlation_id, version)
     }
 }
 

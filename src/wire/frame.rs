@@ -8,6 +8,7 @@
 use bytes::Bytes;
 
 use super::api::{ApiKey, Request, Response};
+use super::later::Part;
 use super::primitive::{Str, Version, Wire, read_tagged, write_tagged};
 use super::reader::{DecodeError, Reader};
 use super::writer::{EncodeError, Writer};
@@ -100,12 +101,25 @@ pub fn request_frame(request: &Request, header: &RequestHeader) -> Result<Vec<By
     to.finish()
 }
 
-/// Encodes a response with its length prefix.
+/// Encodes a response with its length prefix: all of it must be there.
 pub fn response_frame(
     response: &Response,
     correlation_id: i32,
     version: i16,
 ) -> Result<Vec<Bytes>, EncodeError> {
+    written(response, correlation_id, version).finish()
+}
+
+/// Encodes a response with its length prefix, as parts some of which may be yet to come.
+pub fn response_parts(
+    response: &Response,
+    correlation_id: i32,
+    version: i16,
+) -> Result<Vec<Part>, EncodeError> {
+    written(response, correlation_id, version).finish_parts()
+}
+
+fn written(response: &Response, correlation_id: i32, version: i16) -> Writer {
     let key = response.api_key();
     let version = key.version(version);
     let mut to = Writer::framed();
@@ -114,7 +128,7 @@ pub fn response_frame(
         write_tagged(&mut to, Vec::new(), &[]);
     }
     response.write(&mut to, version);
-    to.finish()
+    to
 }
 
 /// Reads the header of a response to a request of `key` and `version`: its correlation id.

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod batch;
 pub mod frame;
+mod later;
 #[macro_use]
 mod macros;
 pub mod message;
@@ -16,6 +17,7 @@ mod tests;
 mod writer;
 
 pub use api::{ApiKey, Request};
+pub use later::{Later, Part, Source};
 pub use primitive::{Records, Str, Version, Wire};
 pub use reader::{DecodeError, ELEMENTS_MAX, Reader};
 pub use writer::{EncodeError, Writer};

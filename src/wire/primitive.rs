@@ -6,6 +6,7 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
+use super::later::Later;
 use super::reader::{DecodeError, Reader};
 use super::writer::{EncodeError, Writer};
 use crate::types::Uuid;
@@ -97,23 +98,28 @@ impl PartialEq<&str> for Str {
 /// Record batches, as one or more slices that follow each other. Opaque here: see
 /// [`crate::wire::batch`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Records(pub Vec<Bytes>);
+pub struct Records {
+    pub slices: Vec<Bytes>,
+    /// What follows them and is read as it is sent. Nothing that was received has any.
+    pub later: Option<Later>,
+}
 
 impl Records {
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.iter().map(Bytes::len).sum()
+        let slices: usize = self.slices.iter().map(Bytes::len).sum();
+        slices + self.later.as_ref().map_or(0, Later::len)
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(Bytes::is_empty)
+        self.len() == 0
     }
 
     /// All slices as one (no copy when there is one).
     #[must_use]
     pub fn contiguous(&self) -> Bytes {
-        match self.0.as_slice() {
+        match self.slices.as_slice() {
             [] => Bytes::new(),
             [one] => one.clone(),
             many => Bytes::from(many.concat()),
@@ -123,7 +129,16 @@ impl Records {
 
 impl From<Bytes> for Records {
     fn from(bytes: Bytes) -> Self {
-        Self(vec![bytes])
+        vec![bytes].into()
+    }
+}
+
+impl From<Vec<Bytes>> for Records {
+    fn from(slices: Vec<Bytes>) -> Self {
+        Self {
+            slices,
+            later: None,
+        }
     }
 }
 
@@ -299,11 +314,14 @@ nullable!(
 nullable!(
     Records,
     Width::Long,
-    |from, length| Records(vec![from.take(length)?]),
+    |from, length| Records::from(from.take(length)?),
     |this, to, v| {
         write_length(to, v, Width::Long, this.len());
-        for slice in &this.0 {
+        for slice in &this.slices {
             to.put_shared(slice);
+        }
+        if let Some(later) = &this.later {
+            to.put_later(later);
         }
     }
 );

@@ -2,6 +2,8 @@
 
 use bytes::{BufMut, Bytes};
 
+use super::later::{Later, Part};
+
 /// A value that the protocol has no form for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
@@ -9,6 +11,8 @@ pub enum EncodeError {
     TooLong(usize),
     #[error("null in a field that cannot be null")]
     UnexpectedNull,
+    #[error("{0} bytes are to be read as the message is sent, and it was wanted as it is")]
+    Unread(usize),
 }
 
 /// Bytes of the length prefix of a frame.
@@ -28,8 +32,8 @@ const SHARE_BYTES_MIN: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Writer {
     copied: Vec<u8>,
-    /// Slices handed over, each with the length that `copied` had then.
-    shared: Vec<(usize, Bytes)>,
+    /// Parts handed over, each with the length that `copied` had then.
+    shared: Vec<(usize, Part)>,
     shared_bytes: usize,
     framed: bool,
     error: Option<EncodeError>,
@@ -75,7 +79,15 @@ impl Writer {
             return;
         }
         self.shared_bytes += bytes.len();
-        self.shared.push((self.copied.len(), bytes.clone()));
+        let part = Part::Bytes(bytes.clone());
+        self.shared.push((self.copied.len(), part));
+    }
+
+    /// Appends what is yet to come.
+    pub fn put_later(&mut self, later: &Later) {
+        self.shared_bytes += later.len();
+        let part = Part::Later(later.clone());
+        self.shared.push((self.copied.len(), part));
     }
 
     pub fn put(&mut self, bytes: &[u8]) {
@@ -142,11 +154,21 @@ impl Writer {
         self.shared_bytes += other.shared_bytes;
         let shared = other.shared.into_iter();
         self.shared
-            .extend(shared.map(|(at, bytes)| (before + at, bytes)));
+            .extend(shared.map(|(at, part)| (before + at, part)));
     }
 
-    /// What was written, in order, as slices.
-    pub fn finish(mut self) -> Result<Vec<Bytes>, EncodeError> {
+    /// What was written, in order, as slices: nothing of it may be yet to come.
+    pub fn finish(self) -> Result<Vec<Bytes>, EncodeError> {
+        let parts = self.finish_parts()?.into_iter();
+        let slices = parts.map(|part| match part {
+            Part::Bytes(bytes) => Ok(bytes),
+            Part::Later(later) => Err(EncodeError::Unread(later.len())),
+        });
+        slices.collect()
+    }
+
+    /// What was written, in order.
+    pub fn finish_parts(mut self) -> Result<Vec<Part>, EncodeError> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -156,19 +178,19 @@ impl Writer {
             self.copied[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
         }
         let copied = Bytes::from(self.copied);
-        let mut slices = Vec::with_capacity(2 * self.shared.len() + 1);
+        let mut parts = Vec::with_capacity(2 * self.shared.len() + 1);
         let mut from = 0;
-        for (at, bytes) in self.shared {
+        for (at, part) in self.shared {
             if at > from {
-                slices.push(copied.slice(from..at));
+                parts.push(Part::Bytes(copied.slice(from..at)));
                 from = at;
             }
-            slices.push(bytes);
+            parts.push(part);
         }
         if copied.len() > from {
-            slices.push(copied.slice(from..));
+            parts.push(Part::Bytes(copied.slice(from..)));
         }
-        Ok(slices)
+        Ok(parts)
     }
 
     /// What was written, as one run of bytes (copies when there is more than one slice).

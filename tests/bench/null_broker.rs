@@ -405,7 +405,7 @@ impl Broker {
                     data.last_stable_offset = found.end_offset;
                     let records = found.read()?;
                     left = left.saturating_sub(records.iter().map(Bytes::len).sum());
-                    data.records = Some(klamm::wire::Records(records));
+                    data.records = Some(records.into());
                 }
                 each.push(data);
             }

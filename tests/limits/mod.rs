@@ -10,6 +10,7 @@ mod bad_requests;
 mod damage;
 mod disk_full;
 mod refused_starts;
+mod removal;
 mod stopping;
 
 use std::fs;

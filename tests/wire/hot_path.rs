@@ -84,7 +84,7 @@ fn fetched_records_are_handed_to_the_socket_as_they_came_from_the_log() {
         let (head, rest) = (stored.slice(..1024), stored.slice(1024..));
         let partition = |partition_index| PartitionData {
             partition_index,
-            records: Some(Records(vec![head.clone(), rest.clone()])),
+            records: Some(vec![head.clone(), rest.clone()].into()),
             ..Default::default()
         };
         let response = Response::from(FetchResponse {

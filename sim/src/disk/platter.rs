@@ -482,11 +482,17 @@ impl Platter {
     }
 }
 
+/// Most bytes of a name, as in the file systems that Linux has.
+const NAME_MAX: usize = 255;
+
 fn names(path: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for component in path.components() {
         match component {
             Component::RootDir | Component::CurDir => {}
+            Component::Normal(name) if name.len() > NAME_MAX => {
+                return Err(ErrorKind::InvalidFilename.into());
+            }
             Component::Normal(name) => names.push(name.to_string_lossy().into_owned()),
             Component::ParentDir | Component::Prefix(_) => {
                 return Err(ErrorKind::InvalidInput.into());

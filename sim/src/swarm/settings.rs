@@ -70,6 +70,10 @@ pub(super) fn broker(draw: &mut Draw) -> BTreeMap<String, String> {
         let bytes = draw.one_of(&[1, 500, 2000, 6000]).to_string();
         set("klamm.log.recovery.point.interval.bytes", bytes);
     }
+    if draw.chance(60) {
+        let bytes = draw.one_of(&[1, 400, 2000]).to_string();
+        set("klamm.fetch.piece.bytes", bytes);
+    }
     settings
 }
 

@@ -3,6 +3,7 @@
 //! Consumers get what is below the high watermark, from the leader, or, when they say in which rack
 //! they are, from a follower as far as it knows that. Followers get what the leader has.
 
+mod later;
 mod source;
 
 use std::sync::{Arc, PoisonError};
@@ -21,6 +22,7 @@ use crate::wire::message::fetch::{
 };
 use crate::wire::primitive::Records;
 
+use later::later;
 use source::{Reader, Serving, Source, TOPIC_ID_SINCE};
 
 const READ_COMMITTED: i8 = 1;
@@ -242,14 +244,29 @@ impl Fetch<'_> {
         let most = usize::try_from(source.target.fetch.partition_max_bytes)
             .unwrap_or(0)
             .min(left);
-        let read = view.reader().read(from, visible, most, first).await;
+        let reader = view.reader();
+        let read = match self.reader {
+            Reader::Consumer => {
+                let most = (most, self.broker.config.network.fetch_piece_bytes);
+                reader.read_beginning(from, visible, most, first).await
+            }
+            // What it asks for is most often in memory.
+            Reader::Follower { .. } => {
+                let read = reader.read(from, visible, most, first).await;
+                read.map(|batches| (batches, None))
+            }
+        };
         if !serving.is_current() {
             // The log may have been truncated and written anew under the read.
             return failed(data, ErrorCode::NotLeaderOrFollower);
         }
         match read {
-            Ok(batches) => {
-                let records = Records(batches.slices);
+            Ok((batches, stretch)) => {
+                let later = stretch.map(|stretch| later(self.broker, serving, stretch));
+                let records = Records {
+                    slices: batches.slices,
+                    later,
+                };
                 if let Some(counters) = &source.counters
                     && self.reader == Reader::Consumer
                 {

@@ -1,38 +1,48 @@
 //! The directories of partitions: found at the start, set aside, and removed.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 
+use super::removing::Removing;
 use crate::broker::Broker;
 use crate::broker::log_dir::LogDir;
 use crate::env::Env;
-use crate::types::TopicId;
 
 /// Suffix of a partition's directory that is being removed.
 const DELETED_SUFFIX: &str = "-delete";
 
-/// Directories that are renamed, or removed, at once.
-const REMOVING_MAX: usize = 16;
+/// Directories that are renamed at once.
+const RENAMING_MAX: usize = 16;
 
 /// Suffix of a directory whose topic is not of this cluster.
 const STRAY_SUFFIX: &str = "-stray";
 
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(suffix);
-    name.into()
-}
-
 /// Suffix of a log that was damaged and is copied anew from the partition's leader.
 const DAMAGED_SUFFIX: &str = "-damaged";
+
+/// Most bytes of a name in a directory, of the file systems there are.
+const NAME_MAX: usize = 255;
+
+/// A name for the directory of a partition that nothing else has, whatever became of others of that
+/// partition. A topic's name may be so long that its end has to give way.
+fn renamed(broker: &Broker, path: &Path, suffix: &str) -> PathBuf {
+    let random: [u8; 4] = broker.random_bytes();
+    let ending = format!(".{:08x}{suffix}", u32::from_be_bytes(random));
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    let name = name.unwrap_or_default();
+    let kept = name.floor_char_boundary(NAME_MAX - ending.len());
+    let mut renamed = OsString::from(&name[..kept]);
+    renamed.push(ending);
+    path.with_file_name(renamed)
+}
 
 /// Frees the name of a damaged log that is to be copied anew, and keeps what is in it. Durable when
 /// it returns.
 pub(super) async fn set_damaged_aside(broker: &Broker, path: &Path) -> std::io::Result<()> {
-    let random: [u8; 4] = broker.random_bytes();
-    let suffix = format!(".{:08x}{DAMAGED_SUFFIX}", u32::from_be_bytes(random));
-    let aside = suffixed(path, &suffix);
+    let aside = renamed(broker, path, DAMAGED_SUFFIX);
     broker.env.disk.rename(path, &aside).await?;
     if let Some(parent) = path.parent() {
         broker.env.disk.sync_dir(parent).await?;
@@ -48,11 +58,7 @@ pub(super) async fn set_damaged_aside(broker: &Broker, path: &Path) -> std::io::
 
 /// Frees the name of a directory that belongs to no topic, and keeps what is in it.
 pub(super) async fn set_aside(broker: &Broker, path: &Path) {
-    let random: [u8; 4] = broker.random_bytes();
-    let aside = suffixed(
-        path,
-        &format!(".{:08x}{STRAY_SUFFIX}", u32::from_be_bytes(random)),
-    );
+    let aside = renamed(broker, path, STRAY_SUFFIX);
     match broker.env.disk.rename(path, &aside).await {
         Ok(()) => {
             tracing::trace!(target: "klamm::probe", name = "stray-log-set-aside");
@@ -71,59 +77,43 @@ pub(super) async fn set_aside(broker: &Broker, path: &Path) {
     }
 }
 
-/// Removes the directories of partitions of the topic `id` in the data directory `dir`. Their new
-/// names are durable before any file goes: a power loss must not bring back a part of a log under
-/// the name of a partition.
+/// Lets go of directories of partitions in the data directory `dir`. When it returns they have
+/// other names, durably; what is in them is removed afterwards, also by a later start. No file may
+/// go before: a power loss must not bring back a part of a log under the name of a partition.
 pub(super) async fn remove_logs(
-    env: &Env,
+    broker: &Broker,
+    removing: &Arc<Removing>,
     dir: &Path,
     doomed: &[&Path],
-    id: TopicId,
 ) -> std::io::Result<()> {
     if doomed.is_empty() {
         return Ok(());
     }
-    let mut renamed = Vec::new();
-    let mut failed = None;
+    let env = &broker.env;
     let mut renaming = Vec::with_capacity(doomed.len());
     for path in doomed {
-        renaming.push(renamed_to_go(env, path, id));
+        let gone = renamed(broker, path, DELETED_SUFFIX);
+        renaming.push(async move { env.disk.rename(path, &gone).await.map(|()| gone) });
     }
-    let mut renaming = stream::iter(renaming).buffer_unordered(REMOVING_MAX);
+    let (mut gone, mut failed) = (Vec::new(), None);
+    let mut renaming = stream::iter(renaming).buffer_unordered(RENAMING_MAX);
     while let Some(outcome) = renaming.next().await {
         match outcome {
-            Ok(gone) => renamed.push(gone),
+            Ok(path) => gone.push(path),
             Err(error) => failed = Some(error),
         }
     }
     env.disk.sync_dir(dir).await?;
-    remove_all(env, &renamed).await?;
+    removing.begin(env, gone);
     failed.map_or(Ok(()), Err)
 }
 
-/// The new name of a directory that is to be removed, which it then has.
-async fn renamed_to_go(env: &Env, path: &Path, id: TopicId) -> std::io::Result<PathBuf> {
-    let gone = suffixed(path, &format!(".{id}{DELETED_SUFFIX}"));
-    env.disk.rename(path, &gone).await?;
-    Ok(gone)
-}
-
-/// Removes directories with what is in them, several at a time; tries all of them.
-async fn remove_all(env: &Env, dirs: &[PathBuf]) -> std::io::Result<()> {
-    let mut removing = Vec::with_capacity(dirs.len());
-    for dir in dirs {
-        removing.push(env.disk.remove_dir(dir));
-    }
-    let mut removing = stream::iter(removing).buffer_unordered(REMOVING_MAX);
-    let mut failed = None;
-    while let Some(outcome) = removing.next().await {
-        failed = outcome.err().or(failed);
-    }
-    failed.map_or(Ok(()), Err)
-}
-
-/// The partitions' directories in a data directory, by name. What a deletion left is removed.
-pub(super) async fn existing(env: &Env, dir: &LogDir) -> std::io::Result<Vec<(String, PathBuf)>> {
+/// The partitions' directories in a data directory, by name. What a deletion left is removed, soon.
+pub(super) async fn existing(
+    env: &Env,
+    removing: &Arc<Removing>,
+    dir: &LogDir,
+) -> std::io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     let mut doomed = Vec::new();
     for entry in env.disk.list(&dir.path).await? {
@@ -145,7 +135,7 @@ pub(super) async fn existing(env: &Env, dir: &LogDir) -> std::io::Result<Vec<(St
     if !doomed.is_empty() {
         // A process that was killed may have left the new names unsynced.
         env.disk.sync_dir(&dir.path).await?;
-        remove_all(env, &doomed).await?;
+        removing.begin(env, doomed);
     }
     Ok(found)
 }

@@ -171,26 +171,27 @@ impl Hosting {
         if partitions.is_empty() {
             return Vec::new();
         }
-        let mut gone = BTreeSet::new();
-        for partition in partitions {
-            gone.insert((topic.id, *partition));
-            let Some(before) = self.broker.partitions.take(topic.id, *partition).await else {
-                self.unusable.remove(&(topic.id, *partition));
-                self.set_aside_partition(&topic.name, *partition).await;
-                continue;
-            };
+        let taken = self.broker.partitions.take(topic.id, partitions).await;
+        let mut missing = partitions.clone();
+        for before in &taken {
+            let partition = before.topic_partition.partition;
+            missing.remove(&partition);
             tracing::trace!(target: "klamm::probe", name = "replica-taken-away");
             tracing::info!(topic = %topic.name, partition, "other brokers hold the replica now");
             if topic.name.as_ref() == crate::group::TOPIC
-                && let Some(epoch) = self.coordinating.remove(partition)
+                && let Some(epoch) = self.coordinating.remove(&partition)
             {
-                let state = topic.partition(*partition);
+                let state = topic.partition(partition);
                 let epoch = state.map_or(epoch, |state| state.leader_epoch);
-                self.broker.groups.unload(*partition, epoch).await;
+                self.broker.groups.unload(partition, epoch).await;
             }
-            self.remove_dirs(&topic.name, topic.id, std::iter::once(&before))
-                .await;
         }
+        self.remove_dirs(&topic.name, taken.iter()).await;
+        for partition in missing {
+            self.unusable.remove(&(topic.id, partition));
+            self.set_aside_partition(&topic.name, partition).await;
+        }
+        let gone: BTreeSet<_> = partitions.iter().map(|one| (topic.id, *one)).collect();
         if let Err(error) = self.register.get_mut().leave(&gone).await {
             // Should the replica come back to this broker, it will be missed.
             tracing::error!(%error, "replicas could not be taken out of the register");

@@ -118,6 +118,18 @@ pub(super) async fn what_is_missing_cannot_be_removed_or_renamed(env: &Env, dir:
     fails("rename", ErrorKind::NotFound, renamed);
 }
 
+pub(super) async fn a_name_of_more_than_255_bytes_is_invalid(env: &Env, dir: &Path) {
+    let (longest, longer) = (dir.join("n".repeat(255)), dir.join("n".repeat(256)));
+    let opened = env.disk.open(&longer, OpenMode::Create).await;
+    fails("create", ErrorKind::InvalidFilename, opened);
+    let made = env.disk.create_dir(&longer).await;
+    fails("create a directory", ErrorKind::InvalidFilename, made);
+    drop(make(env, &longest, b"kept").await);
+    let renamed = env.disk.rename(&longest, &longer).await;
+    fails("rename", ErrorKind::InvalidFilename, renamed);
+    assert_eq!(names(env, dir).await, ["n".repeat(255)]);
+}
+
 pub(super) async fn a_listing_is_sorted_and_tells_lengths(env: &Env, dir: &Path) {
     for name in ["b", "a", "10", "9", "C"] {
         drop(make(env, &dir.join(name), b"12345").await);

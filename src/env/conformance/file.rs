@@ -200,6 +200,42 @@ pub(super) async fn a_failed_write_fails_later_syncs_until_it_is_cut_off(env: &E
     assert_eq!(content(&*file).await, &b"good"[..]);
 }
 
+pub(super) async fn a_flush_runs_beside_writes_and_syncs(env: &Env, dir: &Path) {
+    const RECORDS: u64 = 50;
+    let file = create(env, &dir.join("file")).await;
+    ok("write", file.write_at(0, slice(b"0123456789")).await);
+    for number in 1..RECORDS {
+        let flush = file.flush();
+        let write = file.write_at(number * 10, slice(b"0123456789"));
+        let sync = file.sync();
+        ok("sync", soon(env, "a sync", sync).await);
+        ok("write", soon(env, "a write", write).await);
+        ok("flush", soon(env, "a flush", flush).await);
+    }
+    let read = content(&*file).await;
+    assert_eq!(read.len() as u64, RECORDS * 10);
+    assert!(read.chunks(10).all(|record| record == b"0123456789"));
+}
+
+pub(super) async fn a_flush_fails_after_a_failed_write_until_it_is_cut_off(env: &Env, dir: &Path) {
+    const TOO_FAR: u64 = u64::MAX - 1000;
+    let file = create(env, &dir.join("file")).await;
+    ok("write", file.write_at(0, slice(b"good")).await);
+    ok("flush", soon(env, "a flush", file.flush()).await);
+    let bad = file.write_at(TOO_FAR, slice(b"bad")).await;
+    assert!(bad.is_err(), "written at {TOO_FAR}");
+    for _ in 0..2 {
+        let flushed = soon(env, "a flush", file.flush()).await;
+        assert!(flushed.is_err(), "a flush passed over the failure");
+    }
+    let synced = soon(env, "a sync", file.sync()).await;
+    assert!(synced.is_err(), "a sync passed over what a flush told of");
+    ok("truncate", file.truncate(4).await);
+    ok("sync", soon(env, "a sync", file.sync()).await);
+    ok("flush", soon(env, "a flush", file.flush()).await);
+    assert_eq!(content(&*file).await, &b"good"[..]);
+}
+
 pub(super) async fn many_appenders_on_many_files_keep_their_bytes(env: &Env, dir: &Path) {
     const FILES: u8 = 6;
     const APPENDS: usize = 40;

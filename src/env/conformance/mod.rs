@@ -84,6 +84,8 @@ pub fn all() -> &'static [Claim] {
             a_dropped_call_still_happens,
             the_length_counts_calls_not_yet_carried_out,
             a_failed_write_fails_later_syncs_until_it_is_cut_off,
+            a_flush_runs_beside_writes_and_syncs,
+            a_flush_fails_after_a_failed_write_until_it_is_cut_off,
             many_appenders_on_many_files_keep_their_bytes,
         }
         disk {
@@ -94,6 +96,7 @@ pub fn all() -> &'static [Claim] {
             a_rename_replaces_the_file_at_its_target,
             a_removed_file_stays_usable_through_its_handle,
             what_is_missing_cannot_be_removed_or_renamed,
+            a_name_of_more_than_255_bytes_is_invalid,
             a_listing_is_sorted_and_tells_lengths,
             create_dir_makes_those_above_and_is_repeatable,
             remove_dir_removes_all_within,

@@ -45,7 +45,7 @@ fn state(log: &Log) -> BTreeMap<Vec<u8>, (i64, Vec<u8>)> {
     state
 }
 
-fn compact(log: &mut Log) -> Result<usize, LogError> {
+pub(super) fn compact(log: &mut Log) -> Result<usize, LogError> {
     let now = Timestamp(10_000);
     let end = log.durable_end();
     let job = run(log.compaction_plan(now, end, 1 << 20))?.expect("a round is due");

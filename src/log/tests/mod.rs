@@ -10,6 +10,7 @@ mod mirroring;
 mod power_loss;
 mod recovery_points;
 mod removing;
+mod stretching;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

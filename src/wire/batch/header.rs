@@ -272,6 +272,73 @@ impl BatchHeader {
     pub fn has_producer(&self) -> bool {
         self.producer_id.0 >= 0
     }
+
+    /// What can be said of a whole batch of this header without a look at its records, given the
+    /// CRC of what that covers.
+    fn check(&self, computed: u32) -> Result<(), BatchError> {
+        if computed != self.crc {
+            return Err(BatchError::BadCrc {
+                stored: self.crc,
+                computed,
+            });
+        }
+        let fits = self.last_offset_delta >= 0
+            && i64::from(self.record_count) <= i64::from(self.last_offset_delta) + 1;
+        if self.record_count < 0 || !fits {
+            return Err(BatchError::BadCount {
+                count: self.record_count,
+                last_offset_delta: self.last_offset_delta,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The check of one batch whose bytes come in pieces: the same as that of
+/// [`RecordBatch::split_first`].
+#[derive(Clone, Debug)]
+pub struct BatchCheck {
+    header: BatchHeader,
+    seen: usize,
+    digest: crc_fast::Digest,
+}
+
+impl BatchCheck {
+    /// Begins with a batch of this header, of which nothing was seen yet.
+    #[must_use]
+    pub fn begin(header: BatchHeader) -> Self {
+        let digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+        let seen = 0;
+        Self {
+            header,
+            seen,
+            digest,
+        }
+    }
+
+    /// Takes as much of `bytes` as is the batch's, and tells how much that was. The batch is
+    /// checked when its last byte comes.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, BatchError> {
+        let taken = bytes.len().min(self.header.total_bytes() - self.seen);
+        let uncovered = CRC_COVERS_FROM.saturating_sub(self.seen).min(taken);
+        self.digest.update(&bytes[uncovered..taken]);
+        self.seen += taken;
+        if self.is_complete() {
+            let computed = u32::try_from(self.digest.finalize()).expect("a CRC of 32 bits");
+            self.header.check(computed)?;
+        }
+        Ok(taken)
+    }
+
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.seen == self.header.total_bytes()
+    }
+
+    #[must_use]
+    pub fn header(&self) -> &BatchHeader {
+        &self.header
+    }
 }
 
 /// One whole batch whose length and CRC have been checked. Its records have not been looked at.
@@ -300,26 +367,7 @@ impl RecordBatch {
             });
         }
         let bytes = from.slice(..need);
-        let computed = checksum(&bytes[CRC_COVERS_FROM..]);
-        if computed != header.crc {
-            return Err(BatchError::BadCrc {
-                stored: header.crc,
-                computed,
-            });
-        }
-        let fits = header.last_offset_delta >= 0
-            && i64::from(header.record_count) <= i64::from(header.last_offset_delta) + 1;
-        if header.record_count < 0 || !fits {
-            let BatchHeader {
-                record_count: count,
-                last_offset_delta,
-                ..
-            } = header;
-            return Err(BatchError::BadCount {
-                count,
-                last_offset_delta,
-            });
-        }
+        header.check(checksum(&bytes[CRC_COVERS_FROM..]))?;
         from.advance(need);
         Ok(Self { header, bytes })
     }

@@ -15,7 +15,7 @@ mod xxhash;
 
 pub use builder::BatchBuilder;
 pub use header::{
-    Attributes, BatchError, BatchHeader, Compression, HEADER_BYTES, LOG_OVERHEAD_BYTES,
+    Attributes, BatchCheck, BatchError, BatchHeader, Compression, HEADER_BYTES, LOG_OVERHEAD_BYTES,
     RecordBatch, TimestampType, UNCOMPRESSED_MAX,
 };
 pub use record::{CheckedRecords, Record, RecordIter};

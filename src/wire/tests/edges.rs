@@ -303,7 +303,7 @@ fn an_error_in_a_part_is_an_error_of_the_frame() {
 
 #[test]
 fn several_slices_of_records_are_one_field() {
-    let records = Records(vec![
+    let records = Records::from(vec![
         Bytes::from_static(b"ab"),
         Bytes::new(),
         Bytes::from_static(b"c"),

@@ -48,6 +48,7 @@ impl Reader {
 }
 
 /// What serves a target.
+#[derive(Clone)]
 pub struct Serving {
     pub hosted: Hosted,
     /// In which the partition was looked up; in another one nothing read is worth anything.
