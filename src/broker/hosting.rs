@@ -14,7 +14,7 @@ mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
@@ -536,31 +536,6 @@ impl Hosting {
                 env.spawn("forget-offsets", forget).detach();
             }
             false => forget.await,
-        }
-    }
-
-    async fn set_aside_partition(&self, topic: &str, partition: i32) {
-        for dir in &self.broker.log_dirs {
-            set_aside(&self.broker, &dir.path.join(format!("{topic}-{partition}"))).await;
-        }
-    }
-
-    /// Removes the directories of closed partitions of a topic.
-    async fn remove_dirs<'a>(
-        &self,
-        name: &str,
-        partitions: impl Iterator<Item = &'a Hosted> + Clone,
-    ) {
-        for dir in &self.broker.log_dirs {
-            let here = partitions.clone();
-            let doomed = here.filter(|hosted| hosted.dir.parent() == Some(&dir.path));
-            let doomed: Vec<&Path> = doomed.map(|hosted| hosted.dir.as_path()).collect();
-            let removed = remove_logs(&self.broker, &self.removing, &dir.path, &doomed).await;
-            if let Err(error) = removed {
-                // The next start removes what has its new name.
-                let dir = dir.path.display();
-                tracing::error!(%dir, topic = name, %error, "logs not removed");
-            }
         }
     }
 }

@@ -249,8 +249,8 @@ impl Partitions {
         Some(taken)
     }
 
-    /// Takes partitions out of the table and lets go of their logs, which are to be removed; answers
-    /// what was hosted of them.
+    /// Takes partitions out of the table and lets go of their logs, which are to be removed;
+    /// answers what was hosted of them.
     pub async fn take(&self, id: TopicId, partitions: &BTreeSet<i32>) -> Vec<Hosted> {
         let mut taken = Vec::new();
         self.change(|table| {

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::epoch_cache::EpochCache;
@@ -179,9 +180,20 @@ pub(super) struct Shared {
     view: Mutex<View>,
     /// Least recently opened first.
     open: Mutex<VecDeque<Arc<Segment>>>,
+    is_in_doubt: AtomicBool,
 }
 
 impl Shared {
+    /// Something of it could not be read.
+    pub fn doubt(&self) {
+        self.is_in_doubt.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it may hold what cannot be read.
+    pub fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt.load(Ordering::Relaxed)
+    }
+
     pub fn new(
         dir: PathBuf,
         disk: Arc<dyn Disk>,
@@ -198,6 +210,7 @@ impl Shared {
             index_interval_bytes,
             view: Mutex::new(view),
             open: Mutex::default(),
+            is_in_doubt: AtomicBool::new(false),
         })
     }
 

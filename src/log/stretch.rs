@@ -18,8 +18,8 @@ use crate::wire::batch::{BatchCheck, HEADER_BYTES};
 ///
 /// **Promise.** [`next`](Self::next) gives, piece by piece, [`len`](Self::len) bytes, which follow
 /// what was read before; or an error. A piece may end within a batch; each batch is checked as by
-/// [`LogReader::read`] before the piece with its last byte is given, so what was given up to then is
-/// worth nothing alone. What the log does meanwhile does not matter, except that a cut of these
+/// [`LogReader::read`] before the piece with its last byte is given, so what was given up to then
+/// is worth nothing alone. What the log does meanwhile does not matter, except that a cut of these
 /// batches ends in an error.
 pub struct Stretch {
     reader: LogReader,
@@ -52,8 +52,18 @@ impl Stretch {
         self.reader.has_changed(self.changes)
     }
 
-    /// The next piece, `None` after the last.
+    /// The next piece, `None` after the last. Once this has failed for what is stored, the log
+    /// gives no more stretches, so that whoever reads on comes as far as there is something good,
+    /// and is told what is wrong there.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        let piece = self.piece().await;
+        if piece.is_err() && !self.has_log_changed() {
+            self.reader.shared.doubt();
+        }
+        piece
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, ReadError> {
         let place = &mut self.place;
         let left = place.limit.saturating_sub(place.position);
         if left == 0 {
@@ -176,6 +186,9 @@ impl LogReader {
         wanted: Wanted,
         (changes, piece_bytes): (u64, usize),
     ) -> Option<Stretch> {
+        if self.shared.is_in_doubt() {
+            return None;
+        }
         let Reached { mut place, sealed } = reached;
         place.limit = self.last_end(&place, sealed.as_deref(), wanted, changes)?;
         let len = usize::try_from(place.limit.checked_sub(place.position)?).ok()?;

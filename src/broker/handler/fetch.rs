@@ -6,6 +6,7 @@
 mod later;
 mod source;
 
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -244,15 +245,30 @@ impl Fetch<'_> {
         let most = usize::try_from(source.target.fetch.partition_max_bytes)
             .unwrap_or(0)
             .min(left);
-        let reader = view.reader();
+        let data = self.read_records(source, serving, (from..visible, most, first), data);
+        data.await
+    }
+
+    /// Adds the records of `span`, at most so many bytes, but the first batch in any case where
+    /// they are the first of the answer.
+    async fn read_records(
+        &self,
+        source: &Source<'_>,
+        serving: &Serving,
+        (span, most, first): (Range<Offset>, usize, bool),
+        mut data: PartitionData,
+    ) -> PartitionData {
+        let reader = serving.view().reader();
         let read = match self.reader {
             Reader::Consumer => {
                 let most = (most, self.broker.config.network.fetch_piece_bytes);
-                reader.read_beginning(from, visible, most, first).await
+                reader
+                    .read_beginning(span.start, span.end, most, first)
+                    .await
             }
             // What it asks for is most often in memory.
             Reader::Follower { .. } => {
-                let read = reader.read(from, visible, most, first).await;
+                let read = reader.read(span.start, span.end, most, first).await;
                 read.map(|batches| (batches, None))
             }
         };

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 
+use super::Hosting;
 use super::removing::Removing;
 use crate::broker::Broker;
 use crate::broker::log_dir::LogDir;
+use crate::broker::partitions::Hosted;
 use crate::env::Env;
 
 /// Suffix of a partition's directory that is being removed.
@@ -106,6 +108,33 @@ pub(super) async fn remove_logs(
     env.disk.sync_dir(dir).await?;
     removing.begin(env, gone);
     failed.map_or(Ok(()), Err)
+}
+
+impl Hosting {
+    pub(super) async fn set_aside_partition(&self, topic: &str, partition: i32) {
+        for dir in &self.broker.log_dirs {
+            set_aside(&self.broker, &dir.path.join(format!("{topic}-{partition}"))).await;
+        }
+    }
+
+    /// Removes the directories of closed partitions of a topic.
+    pub(super) async fn remove_dirs<'a>(
+        &self,
+        name: &str,
+        partitions: impl Iterator<Item = &'a Hosted> + Clone,
+    ) {
+        for dir in &self.broker.log_dirs {
+            let here = partitions.clone();
+            let doomed = here.filter(|hosted| hosted.dir.parent() == Some(&dir.path));
+            let doomed: Vec<&Path> = doomed.map(|hosted| hosted.dir.as_path()).collect();
+            let removed = remove_logs(&self.broker, &self.removing, &dir.path, &doomed).await;
+            if let Err(error) = removed {
+                // The next start removes what has its new name.
+                let dir = dir.path.display();
+                tracing::error!(%dir, topic = name, %error, "logs not removed");
+            }
+        }
+    }
 }
 
 /// The partitions' directories in a data directory, by name. What a deletion left is removed, soon.

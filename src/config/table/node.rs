@@ -93,7 +93,7 @@ pub(super) const SETTINGS: &[Setting] = settings! {
         "Address of health checks and metrics, as host:port; empty turns it off.";
     "klamm.tail.cache.bytes" long(0), Some("16777216"), ReadOnly Works,
         "Memory for recently written batches, so that live readers do not touch the disk.";
-    "klamm.fetch.piece.bytes" int(1), Some("262144"), ReadOnly Works,
+    "klamm.fetch.piece.bytes" int(1), Some("524288"), ReadOnly Works,
         "Bytes of stored batches that are read at once for a consumer: an answer that holds more \
          is sent piece by piece as it is read.";
     "klamm.log.recovery.point.interval.bytes" long(1), Some("33554432"), ReadOnly Works,

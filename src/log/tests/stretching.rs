@@ -143,6 +143,13 @@ fn damage_behind_the_first_piece_ends_it_with_an_error_after_what_is_good() {
     let damaged = before..before + 130;
     assert!(damaged.contains(&got.len()), "{} of {damaged:?}", got.len());
     assert!(!stretch.has_log_changed(), "it is what is stored");
+
+    let reader = log.reader();
+    let again = reader.read_beginning(Offset(0), log.log_end_offset(), (usize::MAX, 1), true);
+    let (again, stretch) = run(again).unwrap();
+    assert!(stretch.is_none() && again.len() == before);
+    let after = reader.read_beginning(again.end, log.log_end_offset(), (usize::MAX, 1), true);
+    assert!(matches!(run(after), Err(ReadError::Corrupt(_))));
 }
 
 #[test]

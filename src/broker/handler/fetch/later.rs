@@ -1,8 +1,8 @@
 //! Records that are read as the answer is sent.
 //!
 //! An answer that has begun cannot become an error any more. Where something is wrong with what is
-//! left of it, the connection ends; the partition's owner knows by then, and tells whoever asks
-//! next.
+//! left of it, the connection ends, and the client has nothing of that answer. Whoever asks next
+//! gets an answer that was read before it is begun.
 
 use std::io;
 use std::sync::Arc;
