@@ -105,6 +105,7 @@ pub const NAMES: &[&str] = &[
     "log-flushed-beside-appends",
     "log-offline",
     "log-opened-clean",
+    "log-restart-finished-at-start",
     "log-scanned-at-start",
     "lost-log-copied-anew",
     "member-expired",

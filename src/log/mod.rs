@@ -47,6 +47,7 @@ mod reader;
 mod recovery;
 mod recovery_point;
 mod replay;
+mod restarting;
 mod retention;
 mod roll;
 mod scan;

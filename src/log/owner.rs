@@ -112,6 +112,10 @@ pub struct Log {
     pub(super) clean_point: Option<CleanPoint>,
     /// Why nothing can be appended any more.
     pub(super) stopped: Option<String>,
+    /// Where a segment was to begin whose creation failed, and of which something may be left.
+    pub(super) unmade: Option<Offset>,
+    /// Whether it may be noted that the log is being emptied.
+    pub(super) is_restarting: bool,
     /// Whether files beside the active segment lag behind it.
     pub(super) dirty: bool,
     pub(super) jitter: Option<Rng>,
@@ -230,6 +234,8 @@ impl Log {
             deleted: Vec::new(),
             clean_point: parts.clean_point,
             stopped: None,
+            unmade: None,
+            is_restarting: false,
             dirty: parts.dirty,
             jitter,
         };

@@ -35,6 +35,7 @@ use super::owner::{CleanEnd, Log, OpenOptions, Parts, Point, Writer, write_slot}
 use super::producer_snapshot;
 use super::recovery_point::{RecoveryPoint, RecoveryPoints};
 use super::replay::{Replay, SegmentFile};
+use super::restarting;
 use super::roll::{create_segment, remove_if_there};
 use super::scan::{Scan, Scanned};
 use super::segment::{Segment, foreign};
@@ -158,9 +159,14 @@ impl Log {
         if restored {
             opening.report.tidied.push("finished a rewrite".to_owned());
         }
+        let is_restarting = restarting::is_noted(&listed);
         let parts = opening.run(listed).await?;
-        let report = opening.report;
-        Ok((Self::from_parts(env, dir, options, parts), report))
+        let mut report = opening.report;
+        let mut log = Self::from_parts(env, dir, options, parts);
+        if is_restarting {
+            log.finish_restart(&mut report).await?;
+        }
+        Ok((log, report))
     }
 }
 

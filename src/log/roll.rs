@@ -129,17 +129,25 @@ impl Log {
     }
 
     /// Removes what a failed creation left: the old segment goes on, and the name of a next one
-    /// would say that it ended there. If not even that can be done, nothing is appended any more.
+    /// would say that it ended there. If not even that can be done, nothing is appended any more
+    /// until it could be.
     async fn unmake_segment(&mut self, base_offset: Offset) {
-        let (disk, dir) = (&*self.env.disk, &self.shared.dir);
-        let path = files::path(dir, base_offset, files::LOG);
-        let removed = async {
-            remove_if_there(disk, &path).await?;
-            disk.sync_dir(dir).await.map_err(LogError::io(dir))
-        };
-        if let Err(error) = removed.await {
+        self.unmade = Some(base_offset);
+        if let Err(error) = self.remove_unmade().await {
             self.stopped = Some(error.to_string());
         }
+    }
+
+    /// Removes what a creation left that failed, if that could not be done then.
+    pub(super) async fn remove_unmade(&mut self) -> Result<(), LogError> {
+        let Some(base_offset) = self.unmade else {
+            return Ok(());
+        };
+        let (disk, dir) = (&*self.env.disk, &self.shared.dir);
+        remove_if_there(disk, &files::path(dir, base_offset, files::LOG)).await?;
+        disk.sync_dir(dir).await.map_err(LogError::io(dir))?;
+        self.unmade = None;
+        Ok(())
     }
 
     fn switch_to(&mut self, id: SegmentId, file: Arc<dyn File>) {

@@ -54,29 +54,6 @@ impl Log {
         Ok(())
     }
 
-    /// Removes all records and goes on at `start`, at or beyond the log's end: those in between
-    /// are nowhere any more. Durable when it returns. On error the log is stopped until
-    /// [`Log::fall_back`] succeeds or it is opened again.
-    pub async fn restart_at(&mut self, start: Offset) -> Result<(), LogError> {
-        self.truncate_to(self.log_start_offset()).await?;
-        let log_end = self.log_end_offset();
-        if start < log_end {
-            return Err(LogError::OutOfRange {
-                offset: start,
-                start: log_end,
-                end: Offset(i64::MAX),
-            });
-        }
-        self.shared.view().epochs.truncate_from_end(Offset::ZERO);
-        if start > log_end {
-            // Up to the log's end, producers are what its batches made them.
-            self.producers.restart_at(start);
-            self.roll(start).await?;
-            self.delete_records_before(start).await?;
-        }
-        Ok(())
-    }
-
     /// After a failed write, sync or cut: drops every append that was not [`Log::completed`], and
     /// all after it; writes anew what a failed sync may have spoiled, and makes that durable. What
     /// was only written is checked as it is read back. A cut that failed is carried on as far as it
@@ -84,6 +61,8 @@ impl Log {
     /// it is opened again.
     pub async fn fall_back(&mut self) -> Result<(), LogError> {
         tracing::trace!(target: "klamm::probe", name = "log-fell-back");
+        self.remove_unmade().await?;
+        self.forget_restart().await?;
         self.stopped = None;
         self.writer.pending.clear();
         let (old, (end, position)) = {

@@ -159,12 +159,13 @@ fn drop_those_before(files: &mut SegmentFiles<'_>, start: i64) {
 }
 
 fn leftovers(directory: &Directory<'_>, allowance: &Allowance, findings: &mut Findings) {
-    const KNOWN: [&str; 5] = [
+    const KNOWN: [&str; 6] = [
         "partition.metadata",
         "leader-epoch-checkpoint",
         "log-start-offset",
         "cleaner-offset-checkpoint",
         "recovery-point",
+        "restart-offset",
     ];
     // A stop cuts a round of compaction short; what it was writing goes at the next start.
     const NUMBERED: [&str; 5] = [

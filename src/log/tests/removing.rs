@@ -1,5 +1,6 @@
 //! Retention, DeleteRecords, truncation.
 
+use super::disk::Survive;
 use super::*;
 use crate::env::OpenMode;
 use crate::log::ReadError;
@@ -201,6 +202,90 @@ fn a_log_begins_anew_beyond_its_end_whenever_the_power_fails() {
         assert_eq!(contents(&log), after);
         assert_eq!(log.latest_epoch(), Some(LeaderEpoch(1)));
     }
+}
+
+/// A log of several segments that begins within a batch, and the first offset in it.
+fn begun_within_a_batch() -> (Bench, Offset) {
+    let mut bench = Bench::new();
+    bench.config.segment_bytes = 420;
+    let mut log = bench.create();
+    fill(&mut log, 9);
+    run(log.delete_records_before(Offset(13))).unwrap();
+    run(log.stamp()).unwrap();
+    (bench, Offset(13))
+}
+
+#[test]
+fn a_crash_amid_beginning_anew_is_followed_by_the_rest_of_it() {
+    for start in [Offset(13), Offset(14), Offset(27), Offset(40)] {
+        let (mut before, mut after) = (0, 0);
+        for calls in 0.. {
+            let mut finished = false;
+            for choice in 0..6u8 {
+                let (bench, first) = begun_within_a_batch();
+                let (mut log, _) = bench.open(None);
+                bench.disk.stop_after(calls);
+                finished = run(log.restart_at(start)).is_ok();
+                drop(log);
+                bench.disk.lose_power(match choice {
+                    0 => Survive::None,
+                    1 => Survive::All,
+                    _ => Survive::Some(crate::env::Rng::from_seed([choice; 32])),
+                });
+                for _ in 0..2 {
+                    let (mut log, _) = bench.open(None);
+                    let span = (log.log_start_offset(), log.log_end_offset());
+                    if span == (first, Offset(27)) && !finished {
+                        before += 1;
+                        continue;
+                    }
+                    assert_eq!(span, (start, start), "{calls} calls, choice {choice}");
+                    after += 1;
+                    // What is appended stays, whatever is found at the next start.
+                    let appended = put(&mut log, &batch(&["a"], 1));
+                    assert_eq!(appended, start);
+                    let end = log.log_end_offset();
+                    drop(log);
+                    bench.disk.lose_power(Survive::None);
+                    let (log, _) = bench.open(None);
+                    assert_eq!((log.log_start_offset(), log.log_end_offset()), (start, end));
+                    let segments = bench.disk.names().into_iter();
+                    let segments = segments.filter(|name| name.ends_with(".log")).count();
+                    assert_eq!(segments, 1, "nothing is left of what was there");
+                    break;
+                }
+            }
+            if finished {
+                break;
+            }
+        }
+        assert!(before > 3 && after > 10, "{before} and {after} for {start}");
+    }
+}
+
+#[test]
+fn a_log_that_falls_back_amid_beginning_anew_is_not_emptied_later() {
+    let mut fallen = 0;
+    for calls in 0.. {
+        let (bench, _) = begun_within_a_batch();
+        let (mut log, _) = bench.open(None);
+        bench.disk.stop_after(calls);
+        if run(log.restart_at(Offset(40))).is_ok() {
+            break;
+        }
+        bench.disk.go_on();
+        assert!(run(log.append(&batch(&["a"], 1), LeaderEpoch(1), Timestamp(1), true)).is_err());
+        run(log.fall_back()).unwrap();
+        put(&mut log, &batch(&["kept"], 1));
+        let (kept, start, end) = (contents(&log), log.log_start_offset(), log.log_end_offset());
+        drop(log);
+        bench.disk.lose_power(Survive::None);
+        let (log, _) = bench.open(None);
+        assert_eq!((contents(&log), log.log_end_offset()), (kept, end));
+        assert!(log.log_start_offset() >= start);
+        fallen += 1;
+    }
+    assert!(fallen > 10, "{fallen}");
 }
 
 #[test]
