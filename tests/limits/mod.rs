@@ -11,6 +11,7 @@ mod damage;
 mod disk_full;
 mod refused_starts;
 mod removal;
+mod slow_readers;
 mod stopping;
 
 use std::fs;

@@ -278,7 +278,8 @@ impl Fetch<'_> {
         }
         match read {
             Ok((batches, stretch)) => {
-                let later = stretch.map(|stretch| later(self.broker, serving, stretch));
+                let counters = source.counters.as_ref();
+                let later = stretch.map(|stretch| later(self.broker, serving, counters, stretch));
                 let records = Records {
                     slices: batches.slices,
                     later,

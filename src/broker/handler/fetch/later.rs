@@ -13,21 +13,29 @@ use tokio::sync::Mutex;
 
 use super::source::Serving;
 use crate::broker::Broker;
+use crate::broker::metrics::TopicCounters;
 use crate::log::{ReadError, Stretch};
 use crate::wire::{Later, Source};
 
 struct Rest {
     broker: Arc<Broker>,
     serving: Serving,
+    counters: Option<Arc<TopicCounters>>,
     stretch: Mutex<Stretch>,
 }
 
 /// What `stretch` has, as long as this broker is what it was to the partition.
-pub(super) fn later(broker: &Arc<Broker>, serving: &Serving, stretch: Stretch) -> Later {
+pub(super) fn later(
+    broker: &Arc<Broker>,
+    serving: &Serving,
+    counters: Option<&Arc<TopicCounters>>,
+    stretch: Stretch,
+) -> Later {
     let len = stretch.len();
     let rest = Rest {
         broker: broker.clone(),
         serving: serving.clone(),
+        counters: counters.cloned(),
         stretch: Mutex::new(stretch),
     };
     Later::new(len, Arc::new(rest))
@@ -52,6 +60,9 @@ impl Rest {
     fn failed(&self, stretch: &Stretch, error: &ReadError) -> io::Error {
         let partition = &self.serving.hosted.topic_partition;
         tracing::trace!(target: "klamm::probe", name = "read-failed-amid-an-answer");
+        if let Some(counters) = &self.counters {
+            counters.fetch_failed();
+        }
         if stretch.has_log_changed() {
             tracing::warn!(%partition, %error, "the log was changed under a read");
         } else {
