@@ -378,13 +378,16 @@ fn bounds(directory: &Directory<'_>, log: &Log, findings: &mut Findings) {
     }
 }
 
-/// Batches of a producer follow each other without gap or repetition, in each of its epochs.
+/// Batches of a producer follow each other without gap or repetition, in each of its epochs. Those
+/// before the log's start were deleted, and may be left in files: a leader that began behind them
+/// has not heard of the producer.
 fn sequences(directory: &Directory<'_>, log: &Log, allowance: &Allowance, findings: &mut Findings) {
     if allowance.producers_expire {
         return;
     }
     let mut last: BTreeMap<i64, (i16, i32)> = BTreeMap::new();
     let (own_from, mut is_own) = (allowance.own_from(&directory.of, log), false);
+    let mut is_kept = false;
     for batch in log.batches() {
         let header = batch.header();
         if !header.has_producer() || header.attributes.is_control() || header.base_sequence.0 < 0 {
@@ -394,6 +397,9 @@ fn sequences(directory: &Directory<'_>, log: &Log, allowance: &Allowance, findin
         let (first, end) = (header.base_sequence.0, header.last_sequence().0);
         let (base, is_compacted) = (batch.base(), log.is_compacted());
         if base >= own_from && !std::mem::replace(&mut is_own, true) {
+            last.clear();
+        }
+        if base >= log.start && !std::mem::replace(&mut is_kept, true) {
             last.clear();
         }
         if let Some((was, before)) = last.insert(id, (epoch, end)) {
