@@ -379,15 +379,14 @@ fn bounds(directory: &Directory<'_>, log: &Log, findings: &mut Findings) {
 }
 
 /// Batches of a producer follow each other without gap or repetition, in each of its epochs. Those
-/// before the log's start were deleted, and may be left in files: a leader that began behind them
-/// has not heard of the producer.
+/// before a replica's start were deleted, and may be left in files: another leader, which began
+/// behind them, has not heard of the producer.
 fn sequences(directory: &Directory<'_>, log: &Log, allowance: &Allowance, findings: &mut Findings) {
     if allowance.producers_expire {
         return;
     }
-    let mut last: BTreeMap<i64, (i16, i32)> = BTreeMap::new();
+    let mut last: BTreeMap<i64, (i16, i32, &Batch)> = BTreeMap::new();
     let (own_from, mut is_own) = (allowance.own_from(&directory.of, log), false);
-    let mut is_kept = false;
     for batch in log.batches() {
         let header = batch.header();
         if !header.has_producer() || header.attributes.is_control() || header.base_sequence.0 < 0 {
@@ -399,17 +398,17 @@ fn sequences(directory: &Directory<'_>, log: &Log, allowance: &Allowance, findin
         if base >= own_from && !std::mem::replace(&mut is_own, true) {
             last.clear();
         }
-        if base >= log.start && !std::mem::replace(&mut is_kept, true) {
-            last.clear();
-        }
-        if let Some((was, before)) = last.insert(id, (epoch, end)) {
+        if let Some((was, before, earlier)) = last.insert(id, (epoch, end, batch)) {
+            let is_anew = allowance.is_replica
+                && earlier.base() < log.start
+                && earlier.header().leader_epoch < header.leader_epoch;
             let expected = before.checked_add(1).unwrap_or(0);
             let is_next = first == expected || (is_compacted && first > expected);
             let is_good = match epoch == was {
                 true => is_next,
                 false => epoch > was && (first == 0 || is_compacted),
             };
-            if !is_good {
+            if !is_good && !is_anew {
                 let detail = format!(
                     "producer {id} has sequence {first} of epoch {epoch} at offset {base}, after \
                      {before} of epoch {was}"
