@@ -20,9 +20,9 @@ use super::receive_memory::{Block, ReceiveMemory};
 use crate::config::NetworkConfig;
 use crate::env::{BoxFuture, Env, Stream};
 use crate::types::Instant;
-use crate::wire::Part;
 use crate::wire::api::ApiKey;
 use crate::wire::frame::{self, LENGTH_BYTES, RequestError};
+use crate::wire::{Part, Str};
 
 /// Requests of one connection that may be under way at once.
 const IN_FLIGHT_MAX: usize = 128;
@@ -109,6 +109,9 @@ struct Connection {
     received: BytesMut,
     /// What `received` was made as.
     block: Block,
+    /// What the last request called the client: a text of its own, so that a request under way
+    /// keeps nothing of the frame by it.
+    client_id: Option<Str>,
     /// Length of the last frame, where that is large: the next one may be trusted to be.
     large: usize,
     replies: FuturesOrdered<BoxFuture<'static, Reply>>,
@@ -131,6 +134,7 @@ pub async fn serve(serving: Arc<Serving>, stream: Box<dyn Stream>, listener: usi
         peer_address,
         received: BytesMut::new(),
         block: Block::default(),
+        client_id: None,
         large: 0,
         replies: FuturesOrdered::new(),
         exclusive: false,
@@ -260,8 +264,11 @@ impl Connection {
         };
         let key = request.api_key();
         let version = header.api_version;
+        if self.client_id != header.client_id {
+            self.client_id = header.client_id.map(|id| id.as_str().into());
+        }
         let context = RequestContext {
-            client_id: header.client_id,
+            client_id: self.client_id.clone(),
             version,
             local_address: self.local_address.clone(),
             peer_address: self.peer_address.clone(),

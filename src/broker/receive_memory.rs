@@ -14,7 +14,8 @@ use bytes::BytesMut;
 /// Sizes of blocks: what is smaller or larger is left to the allocator.
 const SIZES: [usize; 4] = [64 << 10, 256 << 10, 512 << 10, 1 << 20];
 
-/// Blocks looked at for one that is free. They come free about in the order they were filled.
+/// Blocks of a size looked at for one that is free. They come free about in the order they were
+/// filled.
 const LOOKS: usize = 4;
 
 /// Bytes of the blocks remembered. What is forgotten goes back to the allocator in time.
@@ -31,6 +32,21 @@ struct Filled {
     /// By size, the oldest first.
     blocks: [VecDeque<BytesMut>; SIZES.len()],
     bytes: usize,
+}
+
+impl Filled {
+    /// One of the oldest blocks of a size, if one of them is free.
+    fn take(&mut self, size: usize) -> Option<BytesMut> {
+        for _ in 0..LOOKS.min(self.blocks[size].len()) {
+            let mut block = self.blocks[size].pop_front()?;
+            if block.try_reclaim(SIZES[size]) {
+                self.bytes -= SIZES[size];
+                return Some(block);
+            }
+            self.blocks[size].push_back(block);
+        }
+        None
+    }
 }
 
 /// Which size a buffer was made with, if one of [`SIZES`].
@@ -51,9 +67,9 @@ impl ReceiveMemory {
         let wanted = buffer.len() + room;
         let size = SIZES.iter().position(|size| *size >= wanted);
         let size = size.filter(|_| wanted > SIZES[0] / 4);
-        let mut next = match size {
+        let (mut next, size) = match size {
             Some(size) => self.take(size),
-            None => BytesMut::with_capacity(wanted),
+            None => (BytesMut::with_capacity(wanted), None),
         };
         next.extend_from_slice(buffer);
         buffer.clear();
@@ -61,20 +77,23 @@ impl ReceiveMemory {
         Block(size)
     }
 
-    fn take(&self, size: usize) -> BytesMut {
+    /// A block of this size, or of a larger one that is free.
+    fn take(&self, size: usize) -> (BytesMut, Option<usize>) {
         let mut filled = self.lock();
-        for _ in 0..LOOKS.min(filled.blocks[size].len()) {
-            let Some(mut block) = filled.blocks[size].pop_front() else {
-                break;
-            };
-            if block.try_reclaim(SIZES[size]) {
-                filled.bytes -= SIZES[size];
-                return block;
+        for larger in size..SIZES.len() {
+            if let Some(block) = filled.take(larger) {
+                return (block, Some(larger));
             }
-            filled.blocks[size].push_back(block);
+        }
+        // Sizes come and go with the load: what the one before left behind makes way.
+        let mut gone = 0;
+        for smaller in (0..size).rev() {
+            while gone < SIZES[size] && filled.take(smaller).is_some() {
+                gone += SIZES[smaller];
+            }
         }
         drop(filled);
-        BytesMut::with_capacity(SIZES[size])
+        (BytesMut::with_capacity(SIZES[size]), Some(size))
     }
 
     /// Leaves a buffer here, empty but for what others hold of it.
@@ -154,6 +173,48 @@ mod tests {
         assert_eq!(block, Block(Some(3)));
         assert_eq!(buffer[..], [7; 5]);
         assert!(frame.iter().all(|byte| *byte == 7));
+    }
+
+    /// Blocks of `SIZES[size]`, each filled, and what was filled in.
+    fn filled(memory: &ReceiveMemory, size: usize, count: usize) -> Vec<Bytes> {
+        let mut frames = Vec::new();
+        for _ in 0..count {
+            let mut buffer = BytesMut::new();
+            let block = memory.reserve(&mut buffer, Block::default(), SIZES[size]);
+            frames.push(fill(&mut buffer, 1));
+            memory.give(buffer, block);
+        }
+        frames
+    }
+
+    #[test]
+    fn a_larger_block_that_is_free_is_better_than_a_new_one() {
+        let memory = ReceiveMemory::default();
+        let frame = filled(&memory, 3, 1);
+        let at = frame[0].as_ptr();
+        drop(frame);
+        let (mut buffer, block) = (BytesMut::new(), Block::default());
+        let block = memory.reserve(&mut buffer, block, SIZES[1]);
+        assert_eq!((buffer.as_ptr(), block), (at, Block(Some(3))));
+        memory.give(buffer, block);
+        assert_eq!(memory.lock().bytes, SIZES[3]);
+        assert_eq!(memory.lock().blocks[3].len(), 1);
+    }
+
+    #[test]
+    fn free_blocks_of_sizes_nobody_asks_for_make_way() {
+        let memory = ReceiveMemory::default();
+        let (small, pinned) = (filled(&memory, 2, 9), filled(&memory, 1, 2));
+        drop(small);
+        // As if under load: none of the large ones comes free.
+        let large = filled(&memory, 3, 4);
+        let counts = |memory: &ReceiveMemory| {
+            let filled = memory.lock();
+            (filled.blocks.each_ref().map(VecDeque::len), filled.bytes)
+        };
+        let bytes = SIZES[2] + 2 * SIZES[1] + 4 * SIZES[3];
+        assert_eq!(counts(&memory), ([0, 2, 1, 4], bytes));
+        drop((pinned, large));
     }
 
     #[test]

@@ -23,6 +23,7 @@ fn log_config(broker: &BrokerConfig, topic: &TopicConfig) -> LogConfig {
         retention_ms: topic.retention_ms,
         retention_bytes: topic.retention_bytes,
         producers_since: None,
+        copies_in_memory: broker.replication.rack_aware_reads,
         first_offset: Offset::ZERO,
         max_message_bytes: topic.max_message_bytes,
         cleanup: CleanupPolicy {

@@ -8,6 +8,8 @@
 
 use std::io;
 
+use bytes::Bytes;
+
 use super::error::AppendError;
 use super::header_page::HEADER_PAGE_BYTES;
 use super::owner::{Log, Point};
@@ -87,13 +89,13 @@ impl Log {
         if by_log {
             let stamped = batch.with_log_append_time(now);
             let mut appended = self
-                .append_at(&stamped, base_offset, leader_epoch, now, sync)
+                .append_at(&stamped, (base_offset, leader_epoch), now, sync, true)
                 .await?;
             appended.log_append_time = now;
             return Ok(Append::New(appended));
         }
         let appended = self
-            .append_at(batch, base_offset, leader_epoch, now, sync)
+            .append_at(batch, (base_offset, leader_epoch), now, sync, true)
             .await?;
         Ok(Append::New(appended))
     }
@@ -115,8 +117,9 @@ impl Log {
                 log_end_offset: self.writer.end.offset,
             });
         }
-        self.append_at(batch, header.base_offset, header.leader_epoch, now, sync)
-            .await
+        let cached = self.config.copies_in_memory;
+        let place = (header.base_offset, header.leader_epoch);
+        self.append_at(batch, place, now, sync, cached).await
     }
 
     /// Appends a batch copied from another cluster's log: with the offsets it has there, which may
@@ -136,7 +139,7 @@ impl Log {
                 log_end_offset,
             });
         }
-        self.append_at(batch, base_offset, leader_epoch, now, sync)
+        self.append_at(batch, (base_offset, leader_epoch), now, sync, true)
             .await
     }
 
@@ -151,10 +154,10 @@ impl Log {
     async fn append_at(
         &mut self,
         batch: &RecordBatch,
-        base_offset: Offset,
-        leader_epoch: LeaderEpoch,
+        (base_offset, leader_epoch): (Offset, LeaderEpoch),
         now: Timestamp,
         sync: bool,
+        cached: bool,
     ) -> Result<Appended, AppendError> {
         self.usable()?;
         let header = BatchHeader {
@@ -174,20 +177,26 @@ impl Log {
             self.roll(base_offset).await?;
         }
         let file = self.active_file().await?;
-        Ok(self.submit(&*file, batch, &header, now, sync))
+        let [head, payload] = batch.placed(base_offset, leader_epoch);
+        let (tail, parts) = (&self.shared.tail, [head.clone(), payload.clone()]);
+        match cached {
+            true => tail.push(base_offset, header.end_offset(), parts),
+            // What is there must end at the log's end.
+            false => tail.clear(),
+        }
+        Ok(self.submit(&*file, &header, [head, payload], now, sync))
     }
 
     fn submit(
         &mut self,
         file: &dyn File,
-        batch: &RecordBatch,
         header: &BatchHeader,
+        [head, payload]: [Bytes; 2],
         now: Timestamp,
         sync: bool,
     ) -> Appended {
         let ticket = Ticket(self.writer.next_ticket);
         self.writer.next_ticket += 1;
-        let [head, payload] = batch.placed(header.base_offset, header.leader_epoch);
         let start = self.writer.end;
         let end = Point {
             offset: header.end_offset(),
@@ -201,7 +210,7 @@ impl Log {
             };
             self.stamp_with(file, ticket, durable);
         }
-        let written = file.write_at(start.position, vec![head.clone(), payload.clone()]);
+        let written = file.write_at(start.position, vec![head, payload]);
         let done = if sync {
             // A write happens though its future is dropped, and a good sync implies it.
             drop(written);
@@ -209,9 +218,6 @@ impl Log {
         } else {
             written
         };
-        self.shared
-            .tail
-            .push(header.base_offset, end.offset, [head, payload]);
         self.enter(header, start, end, now);
         self.capture_point(header.leader_epoch);
         self.writer.pending.push_back(Pending {

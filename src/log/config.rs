@@ -46,6 +46,9 @@ pub struct LogConfig {
     /// or a later one counts. Ids in earlier ones were given out by another cluster, which may have
     /// meant other producers by them.
     pub producers_since: Option<LeaderEpoch>,
+    /// Whether batches copied from the partition's leader go to the tail cache. They are read again
+    /// only where consumers are sent to followers.
+    pub copies_in_memory: bool,
     /// Where the log begins while it has never held a record: a mirror's source may have lost
     /// its first ones before.
     pub first_offset: Offset,
@@ -75,6 +78,7 @@ impl Default for LogConfig {
             message_timestamp_type: TimestampType::CreateTime,
             producer_id_expiration_ms: DAY_MS,
             producers_since: None,
+            copies_in_memory: false,
             first_offset: Offset::ZERO,
         }
     }

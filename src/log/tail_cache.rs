@@ -84,6 +84,13 @@ impl TailHold {
         self.cache.truncate(&self.tail, end);
     }
 
+    /// Forgets all there is of the log.
+    pub fn clear(&self) {
+        if !self.tail.lock().is_empty() {
+            self.cache.truncate(&self.tail, Offset(i64::MIN));
+        }
+    }
+
     /// Forgets batches that begin before `offset`: their file was rewritten.
     pub fn forget_before(&self, offset: Offset) {
         self.cache.forget_before(&self.tail, offset);
@@ -100,7 +107,7 @@ impl std::ops::Deref for TailHold {
 
 impl Drop for TailHold {
     fn drop(&mut self) {
-        self.truncate(Offset(i64::MIN));
+        self.clear();
     }
 }
 

@@ -19,6 +19,7 @@ mod refused_nodes;
 mod replicas;
 mod rolling;
 mod trouble;
+mod waiting;
 
 pub use process::ClusterProcess;
 

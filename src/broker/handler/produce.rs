@@ -144,7 +144,8 @@ fn split(broker: &Broker, context: &RequestContext, request: ProduceRequest) -> 
     let mut split = Split::default();
     for (topic_at, data) in request.topic_data.into_iter().enumerate() {
         let mut answer = TopicProduceResponse {
-            name: data.name.clone(),
+            // A copy: the answer may wait for replicas, and is not to keep the whole request.
+            name: data.name.as_str().into(),
             topic_id: data.topic_id,
             ..Default::default()
         };

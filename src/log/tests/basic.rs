@@ -38,6 +38,53 @@ fn recent_batches_come_from_memory_and_equal_the_file() {
     assert!(bench.disk.bytes_read() > before);
 }
 
+/// Nobody reads a follower's copies at once, so they are not to push out what a leader's consumers
+/// read; unless consumers are sent to followers.
+#[test]
+fn copies_are_kept_in_memory_only_where_followers_are_read() {
+    for kept in [false, true] {
+        let mut bench = Bench::new();
+        bench.tail_cache = TailCache::new(1 << 20);
+        bench.config.copies_in_memory = kept;
+        bench.config.segment_bytes = 1 << 20;
+        let mut log = bench.create();
+        fill(&mut log, 5);
+        let led = bench.tail_cache.used_bytes();
+        let size = led / 5;
+        assert!(led > 0);
+        for offset in 15..20 {
+            let one = batch(&["copied"], 1);
+            let (base_offset, leader_epoch) = (Offset(offset), LeaderEpoch(1));
+            let header = BatchHeader {
+                base_offset,
+                leader_epoch,
+                ..one.header
+            };
+            let copy = RecordBatch::seal(header, &one.payload());
+            let appended = run(log.append_as_is(&copy, Timestamp(1), true)).unwrap();
+            run(appended.done).unwrap();
+            log.completed(appended.ticket);
+        }
+        let used = bench.tail_cache.used_bytes();
+        assert!(if kept { used > led } else { used == 0 });
+        // It leads again: what it appends is kept, and nothing is taken for what lies between.
+        fill(&mut log, 5);
+        let used = bench.tail_cache.used_bytes();
+        assert!(if kept {
+            used > 2 * led
+        } else {
+            used == 5 * size
+        });
+        let reader = log.reader();
+        for from in 0..35 {
+            let read = records(&read_all(&reader, Offset(from), 400));
+            let offsets = read.iter().map(|record| record.0);
+            let offsets: Vec<i64> = offsets.filter(|offset| *offset >= from).collect();
+            assert_eq!(offsets, (from..35).collect::<Vec<_>>());
+        }
+    }
+}
+
 #[test]
 fn limits_of_a_read_are_kept() {
     let bench = Bench::new();
