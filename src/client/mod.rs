@@ -19,6 +19,7 @@ pub mod config;
 mod connection;
 mod consumer;
 mod error;
+mod input;
 mod metadata;
 mod producer;
 mod socket;

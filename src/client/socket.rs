@@ -5,15 +5,12 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::{Arc, OnceLock};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::input::Input;
 use crate::env::Stream;
-use crate::wire::frame::LENGTH_BYTES;
-
-/// Bytes read from the socket at least at once.
-const READ_BYTES: usize = 64 << 10;
 
 /// Slices written at once.
 const SLICES_MAX: usize = 32;
@@ -41,8 +38,7 @@ pub(super) struct Socket {
     reader: ReadHalf<Box<dyn Stream>>,
     writer: WriteHalf<Box<dyn Stream>>,
     inbox: mpsc::UnboundedReceiver<Outgoing>,
-    response_max: usize,
-    input: BytesMut,
+    input: Input,
     output: VecDeque<Bytes>,
     /// Bytes queued and bytes written since the beginning.
     queued: u64,
@@ -63,8 +59,7 @@ impl Socket {
             reader,
             writer,
             inbox,
-            response_max,
-            input: BytesMut::new(),
+            input: Input::new(response_max),
             output: VecDeque::new(),
             queued: 0,
             written: 0,
@@ -84,7 +79,7 @@ impl Socket {
     }
 
     async fn turn(&mut self) -> Result<(), String> {
-        self.input.reserve(self.room_wanted()?);
+        let input = self.input.for_read()?;
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let count = self.output.len().min(SLICES_MAX);
         for (slice, bytes) in slices.iter_mut().zip(&self.output) {
@@ -92,7 +87,7 @@ impl Socket {
         }
         tokio::select! {
             biased;
-            read = self.reader.read_buf(&mut self.input) => match read {
+            read = self.reader.read_buf(input) => match read {
                 Ok(0) => Err("the broker closed it".to_owned()),
                 Ok(_) => self.deliver(),
                 Err(error) => Err(error.to_string()),
@@ -146,38 +141,8 @@ impl Socket {
         }
     }
 
-    /// Bytes to make room for. A large response is given room as it arrives, so that a length
-    /// that lies costs at most twice what was received.
-    fn room_wanted(&self) -> Result<usize, String> {
-        let missing = match self.frame_bytes()? {
-            Some(bytes) => bytes.saturating_sub(self.input.len()),
-            None => READ_BYTES,
-        };
-        Ok(missing.clamp(READ_BYTES, self.input.len().max(READ_BYTES)))
-    }
-
-    /// Length of the frame at the start of the input, with its prefix.
-    fn frame_bytes(&self) -> Result<Option<usize>, String> {
-        let Some(prefix) = self.input.first_chunk::<LENGTH_BYTES>() else {
-            return Ok(None);
-        };
-        let length = i32::from_be_bytes(*prefix);
-        match usize::try_from(length) {
-            Ok(length) if length <= self.response_max => Ok(Some(length + LENGTH_BYTES)),
-            _ => Err(format!(
-                "a response of {length} bytes; at most {} are accepted",
-                self.response_max
-            )),
-        }
-    }
-
     fn deliver(&mut self) -> Result<(), String> {
-        while let Some(bytes) = self.frame_bytes()? {
-            if self.input.len() < bytes {
-                break;
-            }
-            let mut frame = self.input.split_to(bytes).freeze();
-            frame.advance(LENGTH_BYTES);
+        while let Some(frame) = self.input.take()? {
             let Some(prefix) = frame.first_chunk::<4>() else {
                 return Err("a response without a correlation id".to_owned());
             };

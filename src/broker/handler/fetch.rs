@@ -259,19 +259,9 @@ impl Fetch<'_> {
         mut data: PartitionData,
     ) -> PartitionData {
         let reader = serving.view().reader();
-        let read = match self.reader {
-            Reader::Consumer => {
-                let most = (most, self.broker.config.network.fetch_piece_bytes);
-                reader
-                    .read_beginning(span.start, span.end, most, first)
-                    .await
-            }
-            // What it asks for is most often in memory.
-            Reader::Follower { .. } => {
-                let read = reader.read(span.start, span.end, most, first).await;
-                read.map(|batches| (batches, None))
-            }
-        };
+        let most = (most, self.broker.config.network.fetch_piece_bytes);
+        let read = reader.read_beginning(span.start, span.end, most, first);
+        let read = read.await;
         if !serving.is_current() {
             // The log may have been truncated and written anew under the read.
             return failed(data, ErrorCode::NotLeaderOrFollower);

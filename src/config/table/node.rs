@@ -94,8 +94,8 @@ pub(super) const SETTINGS: &[Setting] = settings! {
     "klamm.tail.cache.bytes" long(0), Some("16777216"), ReadOnly Works,
         "Memory for recently written batches, so that live readers do not touch the disk.";
     "klamm.fetch.piece.bytes" int(1), Some("524288"), ReadOnly Works,
-        "Bytes of stored batches that are read at once for a consumer: an answer that holds more \
-         is sent piece by piece as it is read.";
+        "Bytes of stored batches that are read at once for a consumer or follower: an answer that \
+         holds more is sent piece by piece as it is read.";
     "klamm.log.recovery.point.interval.bytes" long(1), Some("33554432"), ReadOnly Works,
         "Bytes of log after which a place is saved from which on a start after a crash reads it.";
     "klamm.worker.threads" int_to(0, 1024), Some("0"), ReadOnly Works,
