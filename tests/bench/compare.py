@@ -11,6 +11,9 @@ Every round runs each workload against every peer, in an order that turns by one
 round; what is told are medians over rounds, with the spread, and ratios to Apache Kafka of the same
 round. The servers run all the time, one load at a time. Topics are deleted after use.
 
+Redis Streams, NATS JetStream and RabbitMQ streams take part where Debian's packages and Go are
+installed, with a load of their own (peers/), a single node, and without the latency workloads.
+
 Loads come from kload (librdkafka) where KLOAD or --load names its binary, otherwise from
 `klamm perf`. Apache Kafka comes from Maven Central (tests/clients/apache-kafka.sh; needs Java) with
 a heap of KAFKA_HEAP_SIZE, 1g unless given, and the collector of Kafka's own start script unless
@@ -26,296 +29,30 @@ import argparse
 import json
 import os
 import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-TICK = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
-# As Kafka's own start script has it.
-KAFKA_JVM = (
-    "-Xms1g -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 "
-    "-XX:+ExplicitGCInvokesConcurrent"
+from loads import Kload, Peers, Perf
+from servers import (
+    FOREIGN, Server, build_klamm, build_null, build_peers, is_installed, start_foreign, start_kafka,
+    start_klamm, start_null,
 )
 
 
-def free_port():
-    """A port whose successor is free, too."""
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            try:
-                two.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
-
-
-def wait_for(what, ready, seconds=90):
-    until = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > until:
-            sys.exit(f"{what} was not ready after {seconds} s")
-        time.sleep(0.02)
-
-
-def answers(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-        return True
-    except OSError:
-        return False
-
-
-class Server:
-    """Processes that are one cluster."""
-
-    def __init__(self, name, pids, servers, stop):
-        self.name, self.pids, self.servers, self.stop = name, pids, servers, stop
-
-    def cpu(self):
-        total = 0
-        for pid in self.pids:
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / TICK
-
-    def resident(self):
-        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids]
-        return sum(pages) * PAGE
-
-    def disk(self):
-        total = 0
-        for pid in self.pids:
-            for line in Path(f"/proc/{pid}/io").read_text().splitlines():
-                if line.startswith("write_bytes:"):
-                    total += int(line.split()[1])
-        return total
-
-
-def terminate(processes):
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
-    for process in processes:
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def start_klamm(binary, directory, nodes):
-    ports = [free_port() for _ in range(nodes)]
-    voters = ",".join(f"{i + 1}@127.0.0.1:{port + 1}" for i, port in enumerate(ports))
-    processes = []
-    for number, port in enumerate(ports, 1):
-        settings = {
-            "node.id": number,
-            "log.dirs": directory / f"klamm-{number}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{port}",
-            "klamm.admin.listener": "",
-        }
-        if nodes > 1:
-            settings |= {
-                "process.roles": "broker,controller",
-                "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1}",
-                "controller.listener.names": "CONTROLLER",
-                "controller.quorum.voters": voters,
-            }
-        command = [binary]
-        for key, value in settings.items():
-            command += ["--override", f"{key}={value}"]
-        log = open(directory / f"klamm-{number}.log", "wb")
-        processes.append(subprocess.Popen(command, stdout=log, stderr=log))
-
-    def ready():
-        logs = [directory / f"klamm-{n}.log" for n in range(1, nodes + 1)]
-        return all(b"Kafka Server started" in log.read_bytes() for log in logs)
-
-    wait_for("klamm", ready)
-    servers = ",".join(f"127.0.0.1:{port}" for port in ports)
-    return Server("klamm", [p.pid for p in processes], servers, lambda: terminate(processes))
-
-
-def start_kafka(directory, nodes):
-    ports = [free_port() for _ in range(nodes)]
-    voters = ",".join(f"{i + 1}@127.0.0.1:{port + 1}" for i, port in enumerate(ports))
-    extra = f"controller.quorum.voters={voters}\ntransaction.state.log.replication.factor={nodes}\n"
-    script = str(ROOT / "tests/clients/apache-kafka.sh")
-    starting, environments = [], []
-    for number, port in enumerate(ports, 1):
-        environment = os.environ | {
-            "KAFKA_PORT": str(port),
-            "KAFKA_NODE_ID": str(number),
-            "KAFKA_DATA": str(directory / f"kafka-{number}"),
-            "KAFKA_HEAP_SIZE": os.environ.get("KAFKA_HEAP_SIZE", "1g"),
-            "KAFKA_JVM": os.environ.get("KAFKA_JVM", KAFKA_JVM),
-            "KAFKA_EXTRA": extra,
-        }
-        environments.append(environment)
-        starting.append(
-            subprocess.Popen([script, "start"], env=environment, stdout=subprocess.DEVNULL)
-        )
-    if any(process.wait() for process in starting):
-        sys.exit("Apache Kafka did not start")
-    pids = [
-        int((directory / f"kafka-{number}/pid").read_text()) for number in range(1, nodes + 1)
-    ]
-
-    def stop():
-        for environment in environments:
-            subprocess.run([script, "stop"], env=environment, check=False)
-
-    return Server("kafka", pids, ",".join(f"127.0.0.1:{port}" for port in ports), stop)
-
-
-def start_null(binary, directory, storage):
-    port = free_port()
-    command = [binary, "--port", str(port), "--storage", storage]
-    command += ["--directory", str(directory / f"null-{storage}")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    wait_for("the null broker", lambda: answers(port))
-    return Server(
-        f"null-{storage}", [process.pid], f"127.0.0.1:{port}", lambda: terminate([process])
-    )
-
-
-def build_klamm():
-    """The release build of klamm."""
-    command = ["cargo", "build", "--release", "--quiet", "-p", "klamm", "--bin", "klamm"]
-    subprocess.run(command, cwd=ROOT, check=True)
-    return str(ROOT / "target/release/klamm")
-
-
-def build_null():
-    """The release build of the null broker."""
-    command = ["cargo", "bench", "--no-run", "--quiet", "-p", "klamm", "--bench", "null-broker"]
-    command += ["--message-format", "json"]
-    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
-    for line in output.splitlines():
-        told = json.loads(line)
-        if told.get("executable") and told["target"]["name"] == "null-broker":
-            return told["executable"]
-    sys.exit("cargo told of no null-broker")
-
-
-class Kload:
-    """Loads by librdkafka."""
-
-    def __init__(self, binary):
-        self.binary = binary
-
-    def run(self, *arguments):
-        command = [self.binary, *map(str, arguments)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        if done.returncode:
-            raise RuntimeError(done.stderr.decode()[-400:])
-        return json.loads(done.stdout.splitlines()[-1])
-
-    @staticmethod
-    def shape(peer, topic, load):
-        arguments = ["--brokers", peer.server.servers, "--topic", topic]
-        arguments += ["--partitions", load["partitions"]]
-        arguments += ["--replication-factor", load["replicas"]]
-        for setting in peer.configs:
-            arguments += ["--topic-config", setting]
-        arguments += ["--size", load["size"], "--acks", load["acks"]]
-        arguments += ["--compression", load["codec"], "--linger-ms", load["linger"]]
-        arguments += ["--fill", "text"]
-        return arguments
-
-    def produce(self, peer, topic, load):
-        told = self.run(
-            "produce", *self.shape(peer, topic, load), "--count", load["count"],
-            "--duration", 600, "--warmup", 0,
-        )
-        if told["produced"]["errors"]:
-            raise RuntimeError(told["first_error"])
-        return {"rate": told["produced"]["msgs_per_s"], "ms p99": told["ack_us"]["p99"] / 1e3}
-
-    def consume(self, peer, topic, load):
-        told = self.run(
-            "consume", "--brokers", peer.server.servers, "--topic", topic, "--count",
-            load["count"], "--duration", 600,
-        )
-        consumed = told["consumed"]
-        rate = consumed.get("msgs_per_s_from_start", consumed["msgs_per_s"])
-        return {"rate": rate}
-
-    def latency(self, peer, topic, load, rate):
-        told = self.run(
-            "e2e", *self.shape(peer, topic, load), "--rate", int(rate), "--duration",
-            load["seconds"], "--warmup", 2,
-        )
-        spans = told["e2e_us"]
-        return {f"ms {name}": spans[name] / 1e3 for name in ("p50", "p99", "p999")}
-
-
-class Perf:
-    """Loads by `klamm perf`."""
-
-    def __init__(self, binary):
-        self.binary = binary
-
-    def run(self, peer, *arguments):
-        command = [self.binary, "perf", *map(str, arguments), "--format", "json"]
-        environment = os.environ | {"KLAMM_BOOTSTRAP_SERVERS": peer.server.servers}
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr.decode()[-400:])
-        return json.loads(done.stdout)
-
-    def create(self, peer, topic, load):
-        command = [self.binary, "topic", "create", topic, "-p", str(load["partitions"])]
-        command += ["--replication-factor", str(load["replicas"])]
-        for setting in peer.configs:
-            command += ["-c", setting]
-        environment = os.environ | {"KLAMM_BOOTSTRAP_SERVERS": peer.server.servers}
-        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-
-    @staticmethod
-    def shape(load):
-        arguments = ["--size", load["size"], "--acks", load["acks"], "--codec", load["codec"]]
-        return arguments + ["--linger", load["linger"], "--batch", 1_000_000]
-
-    def produce(self, peer, topic, load):
-        self.create(peer, topic, load)
-        told = self.run(
-            peer, "produce", topic, *self.shape(load), "--records", load["count"], "--warmup", 0
-        )
-        return {
-            "rate": told["records_per_second"], "ms p99": told["latency_ms"]["p99"]
-        }
-
-    def consume(self, peer, topic, load):
-        told = self.run(peer, "consume", topic, "--records", load["count"])
-        return {"rate": told["records_per_second"]}
-
-    def latency(self, peer, topic, load, rate):
-        self.create(peer, topic, load)
-        told = self.run(
-            peer, "latency", topic, *self.shape(load), "--rate", int(rate), "--duration",
-            load["seconds"], "--warmup", 2,
-        )
-        spans = told["end_to_end_ms"]
-        return {"ms p50": spans["p50"], "ms p99": spans["p99"], "ms p999": spans["p99_9"]}
-
-
 class Peer:
-    """A server and the settings of its topics."""
+    """A server, the settings of its topics, and its own load where it speaks no Kafka."""
 
-    def __init__(self, name, server, *configs, replicates=True):
+    def __init__(self, name, server, *configs, replicates=True, load=None):
         self.name, self.server, self.configs = name, server, configs
-        self.replicates = replicates
+        self.replicates, self.load = replicates, load
+
+    def takes(self, load):
+        if self.load:
+            return load["replicas"] == 1 and load["codec"] == "none" and load["acks"] == "all"
+        return load["replicas"] == 1 or self.replicates
 
 
 def workload(size, count, **other):
@@ -376,7 +113,10 @@ class Comparison:
         self.failures.append(text)
         print(text, file=sys.stderr)
 
-    def delete(self, peer, topic):
+    def delete(self, peer, topic, load):
+        if peer.load:
+            peer.load.delete(peer, topic, load)
+            return
         command = [self.klamm, "topic", "delete", topic]
         environment = os.environ | {"KLAMM_BOOTSTRAP_SERVERS": peer.server.servers}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -386,18 +126,19 @@ class Comparison:
         self.number += 1
         topic = f"compare-{os.getpid()}-{self.number}"
         value_bytes = load["size"] * load["count"]
+        by = peer.load or self.load
         try:
             produced = measured(
-                peer, value_bytes, lambda: self.load.produce(peer, topic, load)
+                peer, value_bytes, lambda: by.produce(peer, topic, load)
             )
             self.note(name, peer, produced)
             consumed = measured(
-                peer, value_bytes, lambda: self.load.consume(peer, topic, load)
+                peer, value_bytes, lambda: by.consume(peer, topic, load)
             )
             self.note(name.replace("produce", "consume"), peer, consumed)
         except (RuntimeError, KeyError) as error:
             self.failed(name, peer, error)
-        self.delete(peer, topic)
+        self.delete(peer, topic, load)
 
     def latency(self, name, load, peer, rate):
         self.number += 1
@@ -407,7 +148,7 @@ class Comparison:
             self.note(name, peer, figures)
         except (RuntimeError, KeyError) as error:
             self.failed(name, peer, error)
-        self.delete(peer, topic)
+        self.delete(peer, topic, load)
 
     def in_turn(self, number):
         """The peers, another one first in each round."""
@@ -424,7 +165,7 @@ class Comparison:
                 if options.quick:
                     load = load | {"count": max(load["count"] // 50, 1000)}
                 for peer in self.in_turn(number):
-                    if load["replicas"] == 1 or peer.replicates:
+                    if peer.takes(load):
                         self.throughput(name, load, peer)
             if not wanted or "latency" in wanted:
                 self.latencies(number)
@@ -444,7 +185,7 @@ class Comparison:
         for percent in (10, 50, 80):
             rate = statistics.median(rates) * percent / 100
             for peer in self.in_turn(number):
-                if load["replicas"] == 1 or peer.replicates:
+                if peer.takes(load) and not peer.load:
                     self.latency(f"latency-{percent}%", load, peer, rate)
 
 
@@ -540,6 +281,11 @@ def main():
             for storage in ("memory", "file", "sync"):
                 server = started(start_null(null, directory, storage))
                 peers.append(Peer(server.name, server, replicates=False))
+        foreign = [name for name in FOREIGN if wants(name) and is_installed(name)]
+        for name in foreign if options.nodes == 1 else []:
+            load = Peers(build_peers(), name.split("-")[0])
+            server = started(start_foreign(name, directory))
+            peers.append(Peer(name, server, replicates=False, load=load))
         for other in options.other:
             name, address = other.split("=", 1)
             peers.append(Peer(name, Server(name, [], address, lambda: None)))

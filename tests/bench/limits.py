@@ -31,6 +31,8 @@ import time
 from pathlib import Path
 
 import compare
+import loads
+import servers
 
 TOPIC_PARTITIONS = 1000
 NODES = []
@@ -44,7 +46,7 @@ class Node:
         self.binary, self.overrides = binary, overrides
         self.data = directory / name
         self.log = directory / f"{name}.log"
-        self.port, self.admin = compare.free_port(), compare.free_port()
+        self.port, self.admin = servers.free_port(), servers.free_port()
         self.servers = f"127.0.0.1:{self.port}"
         self.process = None
         NODES.append(self)
@@ -81,7 +83,7 @@ class Node:
         self.process.wait(600)
 
     def server(self):
-        return compare.Server("klamm", [self.process.pid], self.servers, self.stop)
+        return servers.Server("klamm", [self.process.pid], self.servers, self.stop)
 
     def mib(self):
         return self.server().resident() / 2**20
@@ -151,17 +153,17 @@ def partitions(options, load, directory):
             f"until a record was produced: {first:.2f} s"
         )
     known = {}
-    loads = [("16 partitions, no others", few, 16), ("16 partitions beside the many", many, 16)]
+    shapes = [("16 partitions, no others", few, 16), ("16 partitions beside the many", many, 16)]
     for count in map(int, options.spread.split(",")):
-        loads.append((f"{count} partitions beside the many", many, count))
+        shapes.append((f"{count} partitions beside the many", many, count))
     for number in range(options.rounds):
-        first = number % len(loads)
-        for name, node, count in loads[first:] + loads[:first]:
+        first = number % len(shapes)
+        for name, node, count in shapes[first:] + shapes[:first]:
             figures = produce(load, node, f"load-{number}-{count}", count, options.records)
             known.setdefault(name, []).append(figures)
-    base = known[loads[0][0]]
+    base = known[shapes[0][0]]
     print(f"load of the machine: {os.getloadavg()[0]:.1f}")
-    for name, _, _ in loads:
+    for name, _, _ in shapes:
         told(name, known[name], base)
     many.stop()
     few.stop()
@@ -210,8 +212,8 @@ def main():
     parser.add_argument("--klamm", help="its binary; built unless given")
     parser.add_argument("--directory", help="where the node keeps its data")
     options = parser.parse_args()
-    options.klamm = options.klamm or compare.build_klamm()
-    load = compare.Kload(options.load) if options.load else compare.Perf(options.klamm)
+    options.klamm = options.klamm or servers.build_klamm()
+    load = loads.Kload(options.load) if options.load else loads.Perf(options.klamm)
     directory = Path(tempfile.mkdtemp(prefix="klamm-limits-", dir=options.directory))
     try:
         {"partitions": partitions, "crash": crash}[options.what](options, load, directory)
