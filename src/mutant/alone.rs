@@ -72,6 +72,11 @@ pub(super) const MUTANTS: &[Described] = &[
         &["P2", "P3", "R5"],
     ),
     (
+        "long-answers-not-checked",
+        "Batches that are read as they are sent are not checked. Rot.",
+        &["P8", "P15", "P1"],
+    ),
+    (
         "recovery-point-before-sync",
         "A recovery point is saved before its batches are durable. Power loss.",
         &["R12", "R11", "P3", "V2"],

@@ -303,6 +303,16 @@ pub(super) const MUTANTS: &[Described] = &[
         &["R17", "P17", "P1"],
     ),
     (
+        "copies-leave-a-gap-in-the-tail",
+        "What was cached of a log stays when copies follow it that are not: a leader again, it gives what it appends now right behind. Leaders that change to and fro.",
+        &["P2", "P3", "P14", "R12"],
+    ),
+    (
+        "restart-not-noted",
+        "A follower empties its log, to begin anew, without a note from which a start could go on. Kill amid it.",
+        &["K6", "R12"],
+    ),
+    (
         "groups-stay-with-a-deposed-leader",
         "B98: a coordinator goes on after its broker stopped leading. Elections, commits.",
         &["CG4", "CG7", "CG3"],

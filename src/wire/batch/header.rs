@@ -325,7 +325,9 @@ impl BatchCheck {
         self.seen += taken;
         if self.is_complete() {
             let computed = u32::try_from(self.digest.finalize()).expect("a CRC of 32 bits");
-            self.header.check(computed)?;
+            if !crate::mutant!("long-answers-not-checked") {
+                self.header.check(computed)?;
+            }
         }
         Ok(taken)
     }
