@@ -12,6 +12,8 @@ const LINE_COLUMNS_MAX: usize = 100;
 /// The layer of each module: a module uses those of lower layers, and of its own only itself.
 const LAYERS: &[(&str, usize)] = &[
     ("mutant", 0),
+    // Packages of their own, in place of others.
+    ("standin", 0),
     ("types", 0),
     ("env", 1),
     ("wire", 1),
