@@ -256,9 +256,11 @@ fn named(request: &FetchRequest) -> Vec<Target> {
     let mut seen = BTreeSet::new();
     let mut targets = Vec::new();
     for topic in &request.topics {
+        // A copy: a session is not to keep the memory that requests are received into.
+        let name = Str::from(topic.topic.as_str());
         for fetch in &topic.partitions {
             let key = TargetKey {
-                topic: topic.topic.clone(),
+                topic: name.clone(),
                 topic_id: topic.topic_id,
                 partition: fetch.partition,
             };
@@ -329,6 +331,23 @@ mod tests {
         assert_eq!(plan.targets.len(), 2);
         let left_out = sessions.finish(&plan, &[told(5, false), told(8, true)]);
         assert_eq!(left_out, BTreeSet::from([0]));
+    }
+
+    #[test]
+    fn a_session_keeps_nothing_of_its_requests() {
+        let mut sessions = FetchSessions::new(10);
+        let mut received = bytes::BytesMut::from(&b"a name of some length"[..]);
+        let size = received.capacity();
+        for epoch in 0..3 {
+            let mut request = request(if epoch == 0 { 0 } else { 9 }, epoch, &[(epoch, 1)]);
+            let name = Str::from_utf8(received.split_to(21).freeze());
+            request.topics[0].topic = name.expect("a text");
+            let plan = sessions.begin(NOW, &request, 9).expect("a session");
+            assert_eq!(plan.targets.len(), 1 + epoch as usize);
+            drop((plan, request));
+            assert!(received.try_reclaim(size), "request {epoch} is held");
+            received.extend_from_slice(b"a name of some length");
+        }
     }
 
     #[test]

@@ -144,7 +144,9 @@ class Comparison:
         self.number += 1
         topic = f"compare-{os.getpid()}-{self.number}"
         try:
-            figures = measured(peer, 0, lambda: self.load.latency(peer, topic, load, rate))
+            # Two seconds of warming up are computed for as well. Each value is taken in and read.
+            sent = int(rate) * (load["seconds"] + 2) * load["size"]
+            figures = measured(peer, sent, lambda: self.load.latency(peer, topic, load, rate))
             self.note(name, peer, figures)
         except (RuntimeError, KeyError) as error:
             self.failed(name, peer, error)
