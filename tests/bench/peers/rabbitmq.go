@@ -8,15 +8,11 @@ import (
 	"time"
 
 	"github.com/rabbitmq/rabbitmq-stream-go-client/pkg/amqp"
-	"github.com/rabbitmq/rabbitmq-stream-go-client/pkg/message"
 	"github.com/rabbitmq/rabbitmq-stream-go-client/pkg/stream"
 )
 
-const (
-	rabbitBatch = 100
-	// Values of a stream that may wait for their confirmation.
-	rabbitPending = 5000
-)
+// Values of a stream that may wait for their confirmation.
+const rabbitPending = 5000
 
 type rabbitPeer struct {
 	host string
@@ -94,13 +90,10 @@ func (p rabbitPeer) produce(name string, count int, value []byte) error {
 			}
 		}
 	}()
-	for sent := 0; sent < count; {
-		var batch []message.StreamMessage
-		for ; sent < count && len(batch) < rabbitBatch; sent++ {
-			room <- struct{}{}
-			batch = append(batch, amqp.NewMessage(value))
-		}
-		if err := producer.BatchSend(batch); err != nil {
+	// The client gathers them to batches.
+	for range count {
+		room <- struct{}{}
+		if err := producer.Send(amqp.NewMessage(value)); err != nil {
 			return err
 		}
 	}
