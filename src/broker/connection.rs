@@ -265,7 +265,7 @@ impl Connection {
         let key = request.api_key();
         let version = header.api_version;
         if self.client_id != header.client_id {
-            self.client_id = header.client_id.map(|id| id.as_str().into());
+            self.client_id = header.client_id.as_ref().map(Str::detached);
         }
         let context = RequestContext {
             client_id: self.client_id.clone(),

@@ -257,7 +257,7 @@ fn named(request: &FetchRequest) -> Vec<Target> {
     let mut targets = Vec::new();
     for topic in &request.topics {
         // A copy: a session is not to keep the memory that requests are received into.
-        let name = Str::from(topic.topic.as_str());
+        let name = topic.topic.detached();
         for fetch in &topic.partitions {
             let key = TargetKey {
                 topic: name.clone(),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::ledger::Reply;
 use super::record::GroupRecord;
-use super::state::{Group, GroupMetadata, GroupState, RecordedMember, detached};
+use super::state::{Group, GroupMetadata, GroupState, RecordedMember};
 use super::{GroupConfig, join, sync};
 use crate::coordinator::{Moment, Outcome, ReplyTo};
 use crate::types::{ErrorCode, Instant};
@@ -51,7 +51,7 @@ impl<'a> Turn<'a> {
     /// The record that makes `metadata` the group's; `None` when it is too large to be written.
     pub fn fitting(&self, metadata: GroupMetadata) -> Option<GroupRecord> {
         let record = GroupRecord::GroupMetadata {
-            group: detached(self.group_id),
+            group: self.group_id.detached(),
             value: Some(metadata),
         };
         let bytes = record.value_bytes();
@@ -441,7 +441,7 @@ impl Live {
         }
         // It fits: joins that would make it too large are refused.
         turn.out.record(GroupRecord::GroupMetadata {
-            group: detached(turn.group_id),
+            group: turn.group_id.detached(),
             value: Some(metadata),
         });
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::classic::{Live, Turn};
 use super::join::{self, Join};
 use super::record::GroupRecord;
-use super::state::{Group, GroupState, detached, detached_bytes};
+use super::state::{Group, GroupState, detached_bytes};
 use super::{GroupConfig, leave, sync};
 use crate::coordinator::{KeyValue, Ledger, Moment, Outcome, ReplyTo};
 use crate::types::{ErrorCode, Instant, Offset, Timestamp};
@@ -153,7 +153,7 @@ impl GroupLedger {
         step: impl FnOnce(&mut Live, &mut Turn) -> T,
     ) -> T {
         if !soft.live.contains_key(group_id) {
-            soft.live.insert(detached(group_id), Live::default());
+            soft.live.insert(group_id.detached(), Live::default());
         }
         let mut turn = Turn {
             group_id,
@@ -172,7 +172,7 @@ impl GroupLedger {
         if live.is_idle() {
             soft.live.remove(group_id);
         }
-        soft.set_alarm(&detached(group_id), deadline);
+        soft.set_alarm(&group_id.detached(), deadline);
         result
     }
 
@@ -183,7 +183,7 @@ impl GroupLedger {
                 out.reply(from, Reply::Join(answer));
             }
             Ok(()) => {
-                let group_id = detached(&join.request.group_id);
+                let group_id = join.request.group_id.detached();
                 let join = join.into_join();
                 self.step(soft, at, &group_id, out, |live, turn| {
                     live.join(turn, from, join);
@@ -337,13 +337,13 @@ impl Joining {
         Join {
             version: self.version,
             new_member_id,
-            member_id: detached(&request.member_id),
-            group_instance_id: request.group_instance_id.as_ref().map(detached),
-            client_id: detached(&self.client_id),
-            client_host: detached(&self.client_host),
-            protocol_type: detached(&request.protocol_type),
+            member_id: request.member_id.detached(),
+            group_instance_id: request.group_instance_id.as_ref().map(Str::detached),
+            client_id: self.client_id.detached(),
+            client_host: self.client_host.detached(),
+            protocol_type: request.protocol_type.detached(),
             protocols: protocols
-                .map(|protocol| (detached(&protocol.name), detached_bytes(&protocol.metadata)))
+                .map(|protocol| (protocol.name.detached(), detached_bytes(&protocol.metadata)))
                 .collect(),
             rebalance_timeout_ms,
             session_timeout_ms: request.session_timeout_ms,

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::carried::Carried;
 use super::ledger::{GroupLedger, GroupSoft, NAME_BYTES_MAX, Reply};
 use super::record::GroupRecord;
-use super::state::{CommittedOffset, Group, GroupState, detached};
+use super::state::{CommittedOffset, Group, GroupState};
 use super::subscription::{self, CONSUMER};
 use crate::coordinator::{Moment, Outcome};
 use crate::types::{ErrorCode, LeaderEpoch, Offset, Timestamp};
@@ -31,8 +31,8 @@ type Out = Outcome<GroupRecord, Reply>;
 
 fn tombstone(group: &Str, topic: &Str, partition: i32) -> GroupRecord {
     GroupRecord::OffsetCommit {
-        group: detached(group),
-        topic: detached(topic),
+        group: group.detached(),
+        topic: topic.detached(),
         partition,
         value: None,
     }
@@ -88,13 +88,13 @@ impl GroupLedger {
                     .or_else(|| self.check_carried(of, metadata));
                 if error.is_none() {
                     out.record(GroupRecord::OffsetCommit {
-                        group: detached(&request.group_id),
-                        topic: detached(&topic.name),
+                        group: request.group_id.detached(),
+                        topic: topic.name.detached(),
                         partition: partition.partition_index,
                         value: Some(CommittedOffset {
                             offset: Offset(partition.committed_offset),
                             leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
-                            metadata: metadata.map(detached).unwrap_or_default(),
+                            metadata: metadata.map(Str::detached).unwrap_or_default(),
                             commit_timestamp: at.wall,
                             expire_timestamp,
                             topic_id: topic.topic_id,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::state::{CommittedOffset, GroupMetadata, RecordedMember, detached, detached_bytes};
+use super::state::{CommittedOffset, GroupMetadata, RecordedMember, detached_bytes};
 use crate::coordinator::KeyValue;
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 use crate::wire::{DecodeError, Reader, Str, Version, Wire, Writer};
@@ -95,8 +95,8 @@ impl GroupRecord {
         let mut from = Reader::new(key.clone());
         match from.i16()? {
             OFFSET_COMMIT_LEGACY | OFFSET_COMMIT => {
-                let group = detached(&Str::read(&mut from, plain(0))?);
-                let topic = detached(&Str::read(&mut from, plain(0))?);
+                let group = Str::read(&mut from, plain(0))?.detached();
+                let topic = Str::read(&mut from, plain(0))?.detached();
                 let partition = from.i32()?;
                 Ok(Some(Self::OffsetCommit {
                     group,
@@ -106,7 +106,7 @@ impl GroupRecord {
                 }))
             }
             GROUP_METADATA => Ok(Some(Self::GroupMetadata {
-                group: detached(&Str::read(&mut from, plain(0))?),
+                group: Str::read(&mut from, plain(0))?.detached(),
                 value: value.map(decode_metadata).transpose()?,
             })),
             _ => Ok(None),
@@ -172,7 +172,7 @@ fn decode_offset(value: &Bytes) -> Result<CommittedOffset, DecodeError> {
         3.. => LeaderEpoch(from.i32()?),
         _ => LeaderEpoch::NONE,
     };
-    let metadata = detached(&Str::read(&mut from, version)?);
+    let metadata = Str::read(&mut from, version)?.detached();
     let commit_timestamp = Timestamp(from.i64()?);
     let expire_timestamp = match version.number {
         OFFSET_VALUE_EXPIRING => Some(Timestamp(from.i64()?)).filter(|at| *at != Timestamp::NONE),
@@ -235,14 +235,14 @@ fn encode_metadata(value: &GroupMetadata) -> Writer {
 fn decode_metadata(value: &Bytes) -> Result<GroupMetadata, DecodeError> {
     let mut from = Reader::new(value.clone());
     let version = value_version(&mut from, METADATA_VALUE_MAX)?;
-    let protocol_type = detached(&Str::read(&mut from, version)?);
+    let protocol_type = Str::read(&mut from, version)?.detached();
     let generation = from.i32()?;
     let protocol = Option::<Str>::read(&mut from, version)?
         .as_ref()
-        .map(detached);
+        .map(Str::detached);
     let leader = Option::<Str>::read(&mut from, version)?
         .as_ref()
-        .map(detached);
+        .map(Str::detached);
     let current_state_timestamp = match version.number {
         2.. => Timestamp(from.i64()?),
         _ => Timestamp::NONE,
@@ -272,13 +272,15 @@ struct MemberEntry {
 
 impl Wire for MemberEntry {
     fn read(from: &mut Reader, version: Version) -> Result<Self, DecodeError> {
-        let member_id = detached(&Str::read(from, version)?);
+        let member_id = Str::read(from, version)?.detached();
         let group_instance_id = match version.number {
-            3.. => Option::<Str>::read(from, version)?.as_ref().map(detached),
+            3.. => Option::<Str>::read(from, version)?
+                .as_ref()
+                .map(Str::detached),
             _ => None,
         };
-        let client_id = detached(&Str::read(from, version)?);
-        let client_host = detached(&Str::read(from, version)?);
+        let client_id = Str::read(from, version)?.detached();
+        let client_host = Str::read(from, version)?.detached();
         let rebalance_timeout_ms = match version.number {
             1.. => Some(from.i32()?),
             _ => None,

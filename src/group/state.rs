@@ -9,11 +9,6 @@ use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 use crate::wire::Str;
 
 /// A copy that does not keep the request or log read it came from in memory.
-pub(super) fn detached(text: &Str) -> Str {
-    Str::from(text.as_str())
-}
-
-/// A copy that does not keep the request or log read it came from in memory.
 pub(super) fn detached_bytes(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }

@@ -45,6 +45,12 @@ impl Str {
         std::str::from_utf8(&self.0).expect("checked when it was made")
     }
 
+    /// A copy that does not keep what it was read from, such as the memory of a whole request.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     #[must_use]
     pub fn as_bytes(&self) -> &Bytes {
         &self.0

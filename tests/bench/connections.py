@@ -42,17 +42,19 @@ def fetch(topic):
     return frame(FETCH, 4, head + struct.pack(">i", 1) + text(topic) + partition)
 
 
-def answer(link):
-    """One whole answer."""
-    size = b""
-    while len(size) < 4:
-        size += link.recv(4 - len(size)) or b"\0" * 4
-    left = struct.unpack(">i", size)[0]
-    while left > 0:
-        got = link.recv(left)
+def exactly(link, count):
+    found = b""
+    while len(found) < count:
+        got = link.recv(count - len(found))
         if not got:
-            raise RuntimeError("a connection was closed")
-        left -= len(got)
+            raise RuntimeError("the server closed a connection")
+        found += got
+    return found
+
+
+def answer(link):
+    """Takes one whole answer."""
+    exactly(link, struct.unpack(">i", exactly(link, 4))[0])
 
 
 def spent(server, work):

@@ -231,7 +231,7 @@ def start_foreign(name, directory):
                 os.kill(pid, signal.SIGTERM)
             except ProcessLookupError:
                 pass
-        process.wait(60)
+        terminate([process])
         if "ERL_EPMD_PORT" in settings:
             # RabbitMQ starts one that outlives it.
             subprocess.run(["epmd", "-kill"], env=environment, check=False, capture_output=True)

@@ -145,7 +145,7 @@ fn split(broker: &Broker, context: &RequestContext, request: ProduceRequest) -> 
     for (topic_at, data) in request.topic_data.into_iter().enumerate() {
         let mut answer = TopicProduceResponse {
             // A copy: the answer may wait for replicas, and is not to keep the whole request.
-            name: data.name.as_str().into(),
+            name: data.name.detached(),
             topic_id: data.topic_id,
             ..Default::default()
         };
